@@ -1,0 +1,55 @@
+"""Sequela: train one next-event model on an event log, then ask of any single sequence which events caused which.
+
+Everything heavy is imported when it is first used, so that ``import sequela`` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CMIEstimate": "sequela.causal.cmi",
+    "Discovery": "sequela.causal.discovery",
+    "EventLog": "sequela.events.log",
+    "InstanceGraph": "sequela.causal.graphs",
+    "SequelaError": "sequela.errors",
+    "SequenceSet": "sequela.events.sequences",
+    "SummaryGraph": "sequela.causal.graphs",
+    "Vocabulary": "sequela.events.vocabulary",
+    "discover": "sequela.causal.discovery",
+    "discover_log": "sequela.causal.discovery",
+    "estimate": "sequela.causal.discovery",
+    "fit": "sequela.density.fit",
+    "load_density": "sequela.density.checkpoint",
+    "read_log": "sequela.events.log",
+    "wrap_huggingface": "sequela.density.huggingface",
+}
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from sequela.causal.cmi import CMIEstimate
+    from sequela.causal.discovery import Discovery, discover, discover_log, estimate
+    from sequela.causal.graphs import InstanceGraph, SummaryGraph
+    from sequela.density.checkpoint import load_density
+    from sequela.density.fit import fit
+    from sequela.density.huggingface import wrap_huggingface
+    from sequela.errors import SequelaError
+    from sequela.events.log import EventLog, read_log
+    from sequela.events.sequences import SequenceSet
+    from sequela.events.vocabulary import Vocabulary
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sequela' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""From a frozen density to causal graphs: designs, conditional mutual information, thresholds, graphs, discovery."""

@@ -1,0 +1,346 @@
+"""The verb ``discover``: density and sequences in, graphs out, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sequela.causal.cmi import CMIEstimate
+from sequela.causal.designs import DESIGNS, PROPOSALS, STATISTICS, Cells, Problem, default_proposal, make_design
+from sequela.causal.graphs import INSTANCE_SCHEMA, InstanceGraph, SummaryGraph, summarise
+from sequela.causal.thresholds import Threshold, make_threshold
+from sequela.density.base import Branches, Density
+from sequela.errors import ConfigError, VocabularyError, check_choice, check_range
+from sequela.events.log import EventLog
+from sequela.events.sequences import Case, SequenceSet, case_hash
+from sequela.progress import Reporter, reporter
+
+DEFAULT_HORIZON = 8
+DEFAULT_PARTICLES = 32
+_CELLS_A_CALL = 2_000_000
+"""Particle cells held at once: about 100 MB with all their temporaries."""
+_MAX_UNKNOWN_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to discover; see `discover` for what each argument does."""
+
+    design: str = "atomic"
+    proposal: str | None = None
+    particles: int = DEFAULT_PARTICLES
+    statistic: str = "kl_of_mean"
+    horizon: int | str | None = None
+    context: int = 0
+    threshold: str | Threshold = "effect-size"
+    delta: float = 0.05
+    level: float = 0.95
+    tau: float | None = None
+    seed: int = 0
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        check_choice("design", self.design, DESIGNS)
+        if self.proposal is not None:
+            check_choice("proposal", self.proposal, PROPOSALS)
+        check_choice("statistic", self.statistic, STATISTICS)
+        check_range("particles", self.particles, low=2, whole=True)
+        check_range("context", self.context, low=0, whole=True)
+        check_range("seed", self.seed, whole=True)
+        check_range("batch_size", self.batch_size, low=1, whole=True)
+        if isinstance(self.horizon, str):
+            check_choice("horizon", self.horizon, ["full"])
+        elif self.horizon is not None:
+            check_range("horizon", self.horizon, low=1, whole=True)
+        default_proposal(self.design, self.proposal)
+        make_threshold(self.threshold, n_types=2, delta=self.delta, level=self.level, tau=self.tau)
+
+    def rule(self, density: Density) -> Threshold:
+        """Return the threshold for a density."""
+        return make_threshold(
+            self.threshold, n_types=density.vocabulary.n_types, delta=self.delta, level=self.level, tau=self.tau
+        )
+
+    def horizon_for(self, density: Density, longest: int) -> int:
+        """Return the largest lag to test for sequences of at most ``longest`` events."""
+        limits = [limit for limit in (density.max_tail, density.memory) if limit is not None]
+        if self.horizon is None:
+            return max(1, min([DEFAULT_HORIZON if density.memory is None else density.memory, *limits]))
+        wanted = max(1, longest - 1) if self.horizon == "full" else int(self.horizon)
+        if density.max_tail is not None and wanted > density.max_tail:
+            raise ConfigError(
+                f"horizon must be at most {density.max_tail} for this density (half its context); got {wanted}"
+            )
+        return wanted
+
+    def to_dict(self, density: Density) -> dict[str, Any]:
+        """Return everything that decides the result as plain values."""
+        values = asdict(self) | {
+            "proposal": default_proposal(self.design, self.proposal),
+            "threshold": self.rule(density).to_dict(),
+        }
+        for decided in ("delta", "level", "tau", "batch_size"):
+            del values[decided]
+        return values
+
+
+@dataclass(frozen=True, repr=False)
+class Discovery:
+    """Graphs of all cases of a log.
+
+    Attributes:
+        edges: One row an edge of any case: ``case`` and the columns of `InstanceGraph.edges`.
+        nodes: ``event`` and ``count`` over the log.
+        run: Arguments, seed, versions and counts, as plain values.
+    """
+
+    edges: pl.DataFrame
+    nodes: pl.DataFrame
+    run: dict[str, Any]
+
+    def summary(self, *, self_loops: bool = False) -> SummaryGraph:
+        """Return which event types caused which, over all cases."""
+        return summarise(self.edges, self.nodes, self_loops=self_loops)
+
+    @cached_property
+    def n_cases(self) -> int:
+        """Cases with at least one edge."""
+        return self.edges["case"].n_unique()
+
+    def __repr__(self) -> str:
+        return f"Discovery({self.edges.height:,} edges in {self.n_cases:,} cases)"
+
+
+def discover(density: Density, case: EventLog | Case | Sequence[str], **settings: Any) -> InstanceGraph:
+    """Find which events of one sequence caused which.
+
+    Args:
+        density: A trained density, or a world.
+        case: The log of one case, or a list of event types in time order.
+        design: ``"atomic"`` (replace the cause, keep the rest), ``"leave-one-out"`` (sum the cause out under the
+            density), ``"masked"`` (hide it; needs a density trained with hidden events; cheapest), ``"staircase"``
+            (the paper's: replace the cause and all between by noise; nearly blind beyond lag 1).
+        proposal: What replaces events: ``"uniform"`` (default), ``"unigram"`` (by frequency) or ``"model"``.
+        particles: Replacements a cause. More is slower and more exact; with as many as types all are enumerated.
+        statistic: ``"kl_of_mean"`` (the paper's formula), ``"mean_of_kl"`` (larger, noisier) or ``"both"``.
+        horizon: Largest lag to test, or ``"full"``; by default the density's memory, or 8 if it has none.
+        context: Leading positions that are never causes.
+        threshold: ``"effect-size"`` (default), ``"fixed"``, ``"vocabulary"``, ``"percentile"``, ``"otsu"``, or a rule.
+        delta: Smallest effect of interest in nats, for ``"effect-size"``.
+        level: One-sided confidence that an edge's effect exceeds ``delta``, as far as Monte Carlo error goes.
+        tau: For ``"fixed"`` and ``"vocabulary"``.
+        seed: Same seed, same graph.
+        batch_size: Cases scored together (`discover_log`); does not change the result.
+
+    Returns:
+        The graph of the sequence.
+
+    Raises:
+        ConfigError: A setting is not allowed, or there is more than one case.
+        VocabularyError: Events are not of the density's vocabulary.
+
+    Example:
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
+        >>> graph = discover(world, ["e0", "e1", "e2", "e1"])
+        >>> graph.n_tested
+        5
+    """
+    chosen = _settings(settings)
+    one, n_unknown = _encode_case(density, case)
+    horizon = chosen.horizon_for(density, len(one.ids))
+    return next(_graphs(density, [(one, n_unknown)], chosen, horizon))
+
+
+def estimate(density: Density, case: EventLog | Case | Sequence[str], **settings: Any) -> CMIEstimate:
+    """Estimate the conditional mutual information of all pairs of positions of one sequence.
+
+    Takes the arguments of `discover` (the threshold's play no part) and returns the banded arrays behind its graph.
+    """
+    chosen = _settings(settings)
+    one, _ = _encode_case(density, case)
+    return _estimates(density, [one], chosen, chosen.horizon_for(density, len(one.ids)))[0]
+
+
+def discover_log(density: Density, log: EventLog, *, progress: bool | Reporter = True, **settings: Any) -> Discovery:
+    """Find which events caused which in every case of a log, and keep all edges in memory.
+
+    For a log whose edges do not fit, use `sequela.causal.run.discover_to`, which streams them to a folder.
+
+    Args:
+        density: A trained density, or a world.
+        log: Event log.
+        progress: Show a bar.
+        settings: As for `discover`.
+
+    Returns:
+        All edges, and their summary.
+    """
+    from sequela.causal.run import Counts, run_record
+
+    chosen = _settings(settings)
+    sequences = encode_log(density, log)
+    counts = Counts(sequences.n_unknown)
+    frames = [empty_edges(chosen)]
+    tell = reporter(progress)
+    with tell.bar("discovering", sequences.n_cases) as update:
+        for done, graph in enumerate(iter_graphs(density, sequences, chosen), start=1):
+            counts.add(graph)
+            frames.append(graph.edges.select(pl.lit(graph.case).alias("case"), pl.all()))
+            update(done, f"{counts.n_edges:,} edges")
+    nodes = log_nodes(density, sequences)
+    return Discovery(pl.concat(frames), nodes, run_record(density, log, sequences, chosen, counts))
+
+
+def iter_graphs(density: Density, sequences: SequenceSet, settings: Settings) -> Iterator[InstanceGraph]:
+    """Yield the graph of every case, in order; memory is that of one batch."""
+    horizon = settings.horizon_for(density, int(sequences.lengths.max()) if sequences.n_cases else 1)
+    yield from _graphs(density, ((case, 0) for case in sequences), settings, horizon)
+
+
+def encode_log(density: Density, log: EventLog) -> SequenceSet:
+    """Encode a log for a density; refuse one that is mostly foreign to it."""
+    sequences = SequenceSet.from_log(log, density.vocabulary)
+    _refuse_foreign(sequences.n_unknown, sequences.n_events, log.source)
+    return sequences
+
+
+def empty_edges(settings: Settings) -> pl.DataFrame:
+    """Return an empty edge table of many cases, with the columns these settings give."""
+    extra = {} if settings.statistic == "kl_of_mean" else {"mean_of_kl_nats": pl.Float64}
+    return pl.DataFrame(schema={"case": pl.String, **INSTANCE_SCHEMA, **extra})
+
+
+def log_nodes(density: Density, sequences: SequenceSet) -> pl.DataFrame:
+    """Return ``event`` and ``count`` of the types that occur."""
+    counts = np.bincount(sequences.ids, minlength=density.vocabulary.n_types)
+    return pl.DataFrame({"event": density.vocabulary.names, "count": counts.astype(np.int64)}).filter(
+        pl.col("count") > 0
+    )
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    for name in given:
+        check_choice("setting", name, list(Settings.__dataclass_fields__))
+    return Settings(**given)
+
+
+def _encode_case(density: Density, case: EventLog | Case | Sequence[str]) -> tuple[Case, int]:
+    if isinstance(case, Case):
+        return case, 0
+    if isinstance(case, EventLog):
+        sequences = encode_log(density, case)
+        if sequences.n_cases != 1:
+            raise ConfigError(
+                f"discover takes one case, the log has {sequences.n_cases}: use log.case('{sequences.case_names[0]}'), "
+                "or discover_log for all of them"
+            )
+        return sequences[0], sequences.n_unknown
+    if isinstance(case, str) or not all(isinstance(event, str) for event in case):
+        raise ConfigError("case must be the log of one case or a list of event types (text)")
+    ids, n_unknown = density.vocabulary.encode(pl.Series(list(case), dtype=pl.String))
+    _refuse_foreign(n_unknown, len(ids), "the sequence")
+    return Case("", ids, None), n_unknown
+
+
+def _refuse_foreign(n_unknown: int, n_events: int, source: str) -> None:
+    if n_unknown > _MAX_UNKNOWN_SHARE * n_events:
+        raise VocabularyError(
+            f"{n_unknown:,} of {n_events:,} events of {source} are of types the density has never seen: it was "
+            "trained on another vocabulary; use the density of this log, or name the right event column"
+        )
+
+
+def _graphs(
+    density: Density, cases: Iterator[tuple[Case, int]] | Sequence[tuple[Case, int]], settings: Settings, horizon: int
+) -> Iterator[InstanceGraph]:
+    rule = settings.rule(density)
+    record = settings.to_dict(density) | {"horizon": horizon}
+    waiting = iter(cases)
+    while batch := list(islice(waiting, settings.batch_size)):
+        estimates = _estimates(density, [case for case, _ in batch], settings, horizon)
+        for (case, n_unknown), found in zip(batch, estimates, strict=True):
+            yield InstanceGraph.from_estimate(
+                case, density.vocabulary, found, rule.edges(found), n_unknown=n_unknown, settings=record
+            )
+
+
+def _estimates(density: Density, cases: Sequence[Case], settings: Settings, horizon: int) -> list[CMIEstimate]:
+    """Estimate a batch of cases; each result depends on its own case, the settings and the seed alone."""
+    if settings.design == "masked" and not density.knows_hidden:
+        raise ConfigError(
+            "the design 'masked' needs a density trained with hidden events (fit with hide > 0); "
+            "use 'leave-one-out' for this one"
+        )
+    scores = density.score_many([case.ids for case in cases])
+    bands = [_Band(len(case.ids), horizon, settings) for case in cases]
+    proposal = default_proposal(settings.design, settings.proposal)
+    waiting: list[tuple[int, Any, Branches]] = []
+    n_cells = 0
+
+    def flush() -> None:
+        answers = density.score_branches_many([branches for _, _, branches in waiting])
+        for (index, design, _), answer in zip(waiting, answers, strict=True):
+            bands[index].put(design.problem, design.cells(scores[index], answer))
+        waiting.clear()
+
+    # Causes of one call: bounded by particle cells, and by whole conditionals where the proposal needs them.
+    per_cause = max(settings.particles * horizon, 1 if proposal == "uniform" else density.vocabulary.n_types)
+    size = max(1, _CELLS_A_CALL // per_cause)
+    for index, case in enumerate(cases):
+        key = case_hash(case.name, settings.seed)
+        causes = np.arange(settings.context, len(case.ids) - 1)
+        for low in range(0, len(causes), size):
+            problem = Problem(
+                density, case.ids, causes[low : low + size], horizon, settings.context, proposal,
+                settings.particles, key, settings.statistic,
+            )  # fmt: skip
+            design = make_design(settings.design, problem)
+            branches = design.branches()
+            if waiting and n_cells + branches.tails.size > _CELLS_A_CALL:
+                flush()
+                n_cells = 0
+            waiting.append((index, design, branches))
+            n_cells += branches.tails.size
+    if waiting:
+        flush()
+    return [band.estimate() for band in bands]
+
+
+class _Band:
+    """Banded arrays of one sequence, filled chunk by chunk."""
+
+    def __init__(self, length: int, horizon: int, settings: Settings) -> None:
+        def empty() -> np.ndarray[Any, np.dtype[np.float64]]:
+            return np.full((length, horizon), np.nan)
+
+        self.cmi, self.std_error, self.log_p, self.log_q, self.q_std_error = (empty() for _ in range(5))
+        self.mean_of_kl = None if settings.statistic == "kl_of_mean" else empty()
+        self.has_q_error = settings.design != "staircase" and settings.statistic != "mean_of_kl"
+        self.n_clamped = 0
+
+    def put(self, problem: Problem, cells: Cells) -> None:
+        rows = slice(int(problem.causes[0]), int(problem.causes[-1]) + 1)
+        for name in ("cmi", "std_error", "log_p", "log_q", "q_std_error", "mean_of_kl"):
+            value = getattr(cells, name)
+            if value is not None:
+                getattr(self, name)[rows] = value
+        self.n_clamped += cells.n_clamped
+
+    def estimate(self) -> CMIEstimate:
+        return CMIEstimate(
+            cmi=self.cmi,
+            std_error=self.std_error,
+            pointwise=self.log_p - self.log_q,
+            log_p=self.log_p,
+            log_q=self.log_q,
+            q_std_error=self.q_std_error if self.has_q_error else None,
+            mean_of_kl=self.mean_of_kl,
+            n_clamped=self.n_clamped,
+        )

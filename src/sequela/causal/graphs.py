@@ -1,0 +1,238 @@
+"""Causal graphs: of one sequence over its positions, and its summary over event types."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sequela.causal.cmi import CMIEstimate
+from sequela.events.sequences import Case
+from sequela.events.vocabulary import Vocabulary
+from sequela.files import whole_file, write_json
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+INSTANCE_SCHEMA = pl.Schema(
+    {
+        "cause_position": pl.Int64,
+        "effect_position": pl.Int64,
+        "cause": pl.String,
+        "effect": pl.String,
+        "lag": pl.Int64,
+        "cmi_nats": pl.Float64,
+        "std_error": pl.Float64,
+        "pointwise_nats": pl.Float64,
+    }
+)
+"""Columns of an instance edge table; positions are 0-based."""
+
+
+class _Graph:
+    """What both graphs share: exports."""
+
+    edges: pl.DataFrame
+
+    def to_networkx(self) -> nx.DiGraph[Any]:
+        """Return a networkx graph with all columns as attributes."""
+        raise NotImplementedError
+
+    def to_graphml(self, path: str | os.PathLike[str]) -> None:
+        """Write GraphML (Gephi, Cytoscape, yEd)."""
+        import networkx as nx
+
+        graph = self.to_networkx()
+        clean = nx.DiGraph(**{key: _xml_text(value) for key, value in graph.graph.items()})
+        clean.add_nodes_from((_xml_text(n), _xml_values(data)) for n, data in graph.nodes(data=True))
+        clean.add_edges_from((_xml_text(u), _xml_text(v), _xml_values(d)) for u, v, d in graph.edges(data=True))
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            nx.write_graphml(clean, file)
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write node-link JSON (``networkx.node_link_graph(..., edges="edges")`` reads it)."""
+        import networkx as nx
+
+        write_json(path, nx.node_link_data(self.to_networkx(), edges="edges"))
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the edge table."""
+        with whole_file(path) as temporary:
+            self.edges.write_parquet(temporary)
+
+    def __len__(self) -> int:
+        return self.edges.height
+
+
+@dataclass(frozen=True, repr=False)
+class InstanceGraph(_Graph):
+    """Which events of one sequence caused which.
+
+    Attributes:
+        case: Name of the case.
+        events: Event type at each position, as the density knows it (``<rare>`` for folded types).
+        edges: One row an edge, columns `INSTANCE_SCHEMA`, sorted by effect, then cause.
+        times: Seconds of each event, or None.
+        n_tested: Pairs of positions that were tested.
+        n_clamped: Log-probabilities that had to be clamped.
+        n_unknown: Events whose type the density did not know (treated as ``<rare>``).
+        settings: How the graph was found.
+    """
+
+    case: str
+    events: tuple[str, ...]
+    edges: pl.DataFrame
+    times: tuple[float, ...] | None = None
+    n_tested: int = 0
+    n_clamped: int = 0
+    n_unknown: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_estimate(
+        cls,
+        case: Case,
+        vocabulary: Vocabulary,
+        estimate: CMIEstimate,
+        edges: NDArray[np.bool_],
+        *,
+        n_unknown: int = 0,
+        settings: Mapping[str, Any] | None = None,
+    ) -> InstanceGraph:
+        """Build from an estimate and the pairs that are edges (bool, ``[L, m]``)."""
+        cause, column = np.nonzero(edges)
+        order = np.lexsort((cause, cause + column + 1))
+        cause, column = cause[order], column[order]
+        effect = cause + column + 1
+        names = np.array(vocabulary.names, dtype=object)
+        columns: dict[str, Any] = {
+            "cause_position": cause,
+            "effect_position": effect,
+            "cause": pl.Series(names[case.ids[cause]].tolist(), dtype=pl.String),
+            "effect": pl.Series(names[case.ids[effect]].tolist(), dtype=pl.String),
+            "lag": column + 1,
+            "cmi_nats": estimate.cmi[cause, column],
+            "std_error": estimate.std_error[cause, column],
+            "pointwise_nats": estimate.pointwise[cause, column],
+        }
+        schema = INSTANCE_SCHEMA
+        if estimate.mean_of_kl is not None:
+            columns["mean_of_kl_nats"] = estimate.mean_of_kl[cause, column]
+            schema = pl.Schema({**INSTANCE_SCHEMA, "mean_of_kl_nats": pl.Float64})
+        return cls(
+            case=case.name,
+            events=tuple(names[case.ids].tolist()),
+            edges=pl.DataFrame(columns, schema=schema),
+            times=None if case.times is None else tuple(case.times.tolist()),
+            n_tested=estimate.n_tested,
+            n_clamped=estimate.n_clamped,
+            n_unknown=n_unknown,
+            settings=dict(settings or {}),
+        )
+
+    def summary(self, *, self_loops: bool = False) -> SummaryGraph:
+        """Project onto event types: ``u -> v`` when some position holding u causes a later one holding v."""
+        counts = pl.Series("event", self.events, dtype=pl.String).to_frame().group_by("event").len("count")
+        return summarise(self.edges.with_columns(pl.lit(self.case).alias("case")), counts, self_loops=self_loops)
+
+    def to_networkx(self) -> nx.DiGraph[Any]:
+        """Return a networkx graph: nodes are positions with ``event`` (and ``time``), edges carry the columns."""
+        import networkx as nx
+
+        graph: nx.DiGraph[Any] = nx.DiGraph(case=self.case)
+        for position, event in enumerate(self.events):
+            graph.add_node(position, event=event, **({} if self.times is None else {"time": self.times[position]}))
+        for row in self.edges.drop("cause", "effect").iter_rows(named=True):
+            graph.add_edge(row.pop("cause_position"), row.pop("effect_position"), **row)
+        return graph
+
+    def __repr__(self) -> str:
+        return f"InstanceGraph(case '{self.case}': {len(self.events)} events, {len(self)} edges of {self.n_tested} tested)"
+
+
+@dataclass(frozen=True, repr=False)
+class SummaryGraph(_Graph):
+    """Which event types caused which.
+
+    Attributes:
+        edges: One row a pair of types, strongest first: ``cause``, ``effect``, ``n_edges`` (instance edges),
+            ``n_cases``, ``mean_lag``, ``cmi_nats`` (mean over the edges), ``cmi_nats_total``, ``pointwise_nats`` (mean).
+        nodes: ``event`` and ``count`` of every type that occurred.
+    """
+
+    edges: pl.DataFrame
+    nodes: pl.DataFrame
+
+    def to_networkx(self) -> nx.DiGraph[Any]:
+        """Return a networkx graph: nodes are event types with ``count``, edges carry the columns."""
+        import networkx as nx
+
+        graph: nx.DiGraph[Any] = nx.DiGraph()
+        graph.add_nodes_from((row["event"], {"count": row["count"]}) for row in self.nodes.iter_rows(named=True))
+        for row in self.edges.iter_rows(named=True):
+            graph.add_edge(row.pop("cause"), row.pop("effect"), **row)
+        return graph
+
+    def __repr__(self) -> str:
+        return f"SummaryGraph({self.nodes.height} event types, {len(self)} edges)"
+
+
+def summarise(edges: pl.DataFrame, counts: pl.DataFrame, *, self_loops: bool = False) -> SummaryGraph:
+    """Group instance edges by their pair of event types.
+
+    Args:
+        edges: Instance edges of one or many cases, with a column ``case``.
+        counts: ``event`` and ``count`` of the sequences they come from.
+        self_loops: Keep ``u -> u``.
+    """
+    return SummaryGraph(finish_pairs(pair_sums(edges), self_loops=self_loops), counts.sort("event"))
+
+
+def pair_sums(edges: pl.DataFrame) -> pl.DataFrame:
+    """Return sums per pair of types. Those of disjoint cases can be concatenated and added up."""
+    return edges.group_by("cause", "effect").agg(
+        pl.len().cast(pl.Int64).alias("n_edges"),
+        pl.col("case").n_unique().cast(pl.Int64).alias("n_cases"),
+        pl.col("lag", "cmi_nats", "pointwise_nats").sum(),
+    )
+
+
+def finish_pairs(sums: pl.DataFrame, *, self_loops: bool) -> pl.DataFrame:
+    """Add up `pair_sums` and turn them into the columns of `SummaryGraph.edges`."""
+    if not self_loops:
+        sums = sums.filter(pl.col("cause") != pl.col("effect"))
+    mean = {name: (pl.col(name) / pl.col("n_edges")) for name in ("lag", "cmi_nats", "pointwise_nats")}
+    return (
+        sums.group_by("cause", "effect")
+        .agg(pl.all().sum())
+        .select(
+            "cause",
+            "effect",
+            "n_edges",
+            "n_cases",
+            mean["lag"].alias("mean_lag"),
+            mean["cmi_nats"],
+            pl.col("cmi_nats").alias("cmi_nats_total"),
+            mean["pointwise_nats"],
+        )
+        # Rounded for the order only: sums in another order differ in the last bits.
+        .sort([pl.col("cmi_nats_total").round(9), "cause", "effect"], descending=[True, False, False])
+    )
+
+
+def _xml_text(value: Any) -> Any:
+    """XML 1.0 has no control characters; show them escaped."""
+    if not isinstance(value, str):
+        return value
+    return "".join(c if c >= " " or c in "\t\n\r" else f"\\x{ord(c):02x}" for c in value)
+
+
+def _xml_values(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _xml_text(value) for key, value in data.items() if value is not None}
+
+

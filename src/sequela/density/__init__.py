@@ -1,0 +1,1 @@
+"""Frozen next-event models used as densities: training, saving, branch scoring."""

@@ -1,0 +1,130 @@
+"""The one question everything asks of a model: how likely is the observed event after this past?"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sequela.errors import ConfigError
+from sequela.events.vocabulary import Vocabulary
+
+Ids = NDArray[np.int32]
+Floats = NDArray[np.float64]
+
+
+class Branches(NamedTuple):
+    """Alternative continuations of one observed sequence.
+
+    Attributes:
+        ids: Observed events (int32, ``[L]``).
+        starts: Where each branch leaves the observed sequence (int64, ``[K]``, ``0 <= start < L``).
+        tails: What is fed from there on instead (int32, ``[K, S]``); any event type or the hidden id.
+    """
+
+    ids: Ids
+    starts: NDArray[np.int64]
+    tails: Ids
+
+
+class Density(ABC):
+    """A frozen model of ``P(x_t | x_<t)``.
+
+    Attributes:
+        backbone: What kind of model it is.
+        vocabulary: Its event types. Ids ``0 … n_types - 1`` are predicted; inputs may also hold `hidden_id`.
+        memory: How many past events it looks at; None when it looks at all of them.
+        knows_hidden: Whether it was trained with hidden events, so that `hidden_id` in the past means
+            "something happened here that is not shown" (METHOD section 3, masked history).
+        info: How it was trained and judged, as plain JSON values; empty for a density that was not trained here.
+    """
+
+    backbone: str = "exact"
+    vocabulary: Vocabulary
+    memory: int | None = None
+    knows_hidden: bool = False
+    info: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def max_tail(self) -> int | None:
+        """The longest tail `score_branches` can take; None when there is no limit."""
+        return None
+
+    @abstractmethod
+    def score_many(self, sequences: Sequence[Ids]) -> list[Floats]:
+        """Score observed sequences.
+
+        Args:
+            sequences: Event ids (int32, ``[L]`` each).
+
+        Returns:
+            ``log P(x_t | x_<t)`` in nats for each (float64, ``[L]`` each). The result of one sequence does not
+            depend on the others.
+        """
+
+    @abstractmethod
+    def score_branches_many(self, branches: Sequence[Branches]) -> list[Floats]:
+        """Score branches of several sequences (METHOD section 2).
+
+        Returns:
+            For each, ``log P(x_{s+k+1} | x_<s, y_0 … y_k)`` in nats (float64, ``[K, S]``): the observed next event
+            after each tail step; NaN where the sequence has no such event. The result of one sequence does not
+            depend on the others.
+        """
+
+    @abstractmethod
+    def conditional(self, ids: Ids, positions: NDArray[np.int64]) -> Floats:
+        """Return whole conditional distributions.
+
+        Args:
+            ids: Event ids (int32, ``[L]``), hidden ones allowed.
+            positions: Where (int64, ``[n]``, ``0 <= position <= L``).
+
+        Returns:
+            ``log P(. | x_<position)`` in nats (float64, ``[n, n_types]``). Memory grows with ``n * n_types``: ask in
+            chunks when both are large.
+        """
+
+    def score(self, ids: Ids) -> Floats:
+        """Return ``log P(x_t | x_<t)`` in nats (float64, ``[L]``) of one sequence (int32, ``[L]``)."""
+        return self.score_many([ids])[0]
+
+    def score_branches(self, ids: Ids, starts: NDArray[np.int64], tails: Ids) -> Floats:
+        """Score the branches of one sequence; see `score_branches_many` and `Branches` for the shapes."""
+        return self.score_branches_many([Branches(ids, starts, tails)])[0]
+
+
+def n_targets(branches: Branches) -> NDArray[np.int64]:
+    """Return how many tail steps of each branch have an observed next event (int64, ``[K]``)."""
+    left = len(branches.ids) - 1 - branches.starts
+    counts: NDArray[np.int64] = np.clip(left, 0, branches.tails.shape[1]).astype(np.int64)
+    return counts
+
+
+def check_sequence(ids: Ids, vocabulary: Vocabulary) -> None:
+    """Raise `ConfigError` unless ``ids`` is a sequence a density can score."""
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise ConfigError(f"ids must be one sequence of whole numbers; got shape {ids.shape}, type {ids.dtype}")
+    if len(ids) and (ids.min() < 0 or ids.max() >= vocabulary.n_types):
+        raise ConfigError(
+            f"ids must lie in 0 … {vocabulary.n_types - 1} (event types); got {ids.min()} … {ids.max()}"
+        )
+
+
+def check_branches(branches: Branches, vocabulary: Vocabulary, max_tail: int | None = None) -> None:
+    """Raise `ConfigError` unless the branches fit their sequence and the density."""
+    check_sequence(branches.ids, vocabulary)
+    starts, tails = branches.starts, branches.tails
+    if starts.ndim != 1 or tails.ndim != 2 or len(starts) != len(tails) or tails.shape[1] < 1:
+        raise ConfigError(f"starts must be [K] and tails [K, S >= 1]; got {starts.shape} and {tails.shape}")
+    if len(starts) and (starts.min() < 0 or starts.max() >= len(branches.ids)):
+        raise ConfigError(f"starts must lie in 0 … {len(branches.ids) - 1}; got {starts.min()} … {starts.max()}")
+    real = (tails >= 0) & (tails < vocabulary.n_types)
+    if not (real | (tails == vocabulary.hidden_id)).all():
+        raise ConfigError("tails must hold event types or the hidden id only")
+    if max_tail is not None and tails.shape[1] > max_tail:
+        raise ConfigError(f"tails of {tails.shape[1]} steps exceed the {max_tail} this density can take: lower horizon")

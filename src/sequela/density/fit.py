@@ -1,0 +1,288 @@
+"""The verb ``fit``: an event log in, a frozen density out, with sizes chosen from the data and said aloud."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sequela import __version__
+from sequela.density import checkpoint
+from sequela.density.base import Density
+from sequela.density.devices import choose_device
+from sequela.density.diagnostics import diagnose
+from sequela.density.huggingface import HuggingFaceDensity
+from sequela.density.tasks import DecoderTask, Task, WindowTask
+from sequela.density.training import TrainingConfig, TrainingResult, forget_state, settings_text, train
+from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
+from sequela.errors import check_choice, check_range
+from sequela.events.log import EventLog
+from sequela.events.sequences import SequenceSet
+from sequela.events.vocabulary import Vocabulary
+from sequela.files import check_writable_folder
+from sequela.progress import Reporter, reporter
+
+BACKBONES = ("window", "llama")
+SHARES = (0.8, 0.1, 0.1)
+_MAX_CONTEXT = 256
+
+
+def fit(
+    log: EventLog,
+    *,
+    backbone: str = "window",
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+    min_count: int = 2,
+    memory: int | None = None,
+    width: int | None = None,
+    n_blocks: int = 2,
+    dropout: float = 0.1,
+    hide: float = 0.5,
+    max_steps: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    patience: int = 10,
+    device: str | None = None,
+    progress: bool | Reporter = True,
+) -> Density:
+    """Train a next-event model on a log and freeze it.
+
+    Cases are split by a hash of their name: 80 % train, 10 % choose the best weights, 10 % judge the result.
+
+    Args:
+        log: Event log.
+        backbone: ``"window"`` (looks at the last `memory` events; fast) or ``"llama"`` (a small Hugging Face
+            ``LlamaForCausalLM``; looks at up to 256 events).
+        out: Folder to save to. With it, a run that was interrupted is taken up by the same call.
+        overwrite: Replace an earlier density in `out`.
+        seed: Same seed, same weights.
+        min_count: Types seen less often than this are folded into ``<rare>``.
+        memory: Past events the model looks at. More finds later effects, needs more data and time.
+        width: Size of the hidden layers. More fits more, needs more data and time.
+        n_blocks: Number of hidden blocks or decoder layers.
+        dropout: Share of the window network's numbers dropped in training.
+        hide: Highest share of past events hidden in training (masked history): it regularises, and allows the
+            design ``"masked"``; 0 turns it off.
+        max_steps: Most training steps.
+        batch_size: Events (window) or blocks of events (llama) a step.
+        learning_rate: Its highest value.
+        patience: Looks without improvement before training stops.
+        device: ``"cpu"``, ``"cuda"``, …; chosen automatically when not given.
+        progress: Show choices, a bar and the result; False for silence.
+
+    Returns:
+        The density; ``density.info["report"]`` compares it with n-grams on held-out cases.
+
+    Raises:
+        VocabularyError: The log has fewer than two event types.
+        ConfigError: An argument is out of range, or `out` may not be written.
+    """
+    check_choice("backbone", backbone, BACKBONES)
+    check_range("hide", hide, low=0, high=0.9)
+    check_range("dropout", dropout, low=0, high=0.9)
+    check_range("n_blocks", n_blocks, low=1, whole=True)
+    for name, value in {"memory": memory, "width": width}.items():
+        if value is not None:
+            check_range(name, value, low=2, whole=True)
+    tell = reporter(progress)
+    device = device or choose_device()
+    if out is not None:
+        check_writable_folder(out, marker=checkpoint.MARKER, overwrite=overwrite)
+    vocabulary = Vocabulary.build(log, min_count=min_count)
+    sequences = SequenceSet.from_log(log, vocabulary)
+    train_set, validation_set, test_set = sequences.split(SHARES, seed=seed)
+    longest = int(sequences.lengths.max())
+    memory = memory or (min(8, longest) if backbone == "window" else min(_MAX_CONTEXT, longest))
+    memory = max(memory, 2)
+    width = width or _width(train_set.n_events, vocabulary.n_types, backbone)
+    config = _training_config(
+        backbone, train_set, memory, max_steps, batch_size, learning_rate, patience, seed, vocabulary.n_types
+    )
+    _say_choices(tell, log, vocabulary, (train_set, validation_set, test_set), backbone, memory, width, config, device)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if backbone == "window":
+            embedding = min(width // 2, 128)
+            sizes = WindowConfig(
+                vocabulary.n_types, vocabulary.n_inputs, memory, embedding, width, n_blocks, dropout
+            )
+            network: torch.nn.Module = WindowNetwork(sizes)
+        else:
+            network = _llama(vocabulary, memory, width, n_blocks)
+    tasks: list[Task] = [
+        WindowTask(part, vocabulary, memory=memory, hide=hide)
+        if backbone == "window"
+        else DecoderTask(part, vocabulary, context=memory, hide=hide)
+        for part in (train_set, validation_set)
+    ]
+    arguments = {
+        "backbone": backbone, "seed": seed, "min_count": min_count, "memory": memory, "width": width,
+        "n_blocks": n_blocks, "dropout": dropout, "hide": hide,
+    }  # fmt: skip
+    state_folder = None if out is None else Path(out).with_name(f".{Path(out).name}.training")
+    result = train(
+        network,
+        tasks[0],
+        tasks[1],
+        config,
+        device=device,
+        report=tell,
+        state_folder=state_folder,
+        fingerprint=_fingerprint(sequences, vocabulary, arguments, config),
+    )
+    network.load_state_dict(result.weights)
+    density: Density
+    if isinstance(network, WindowNetwork):
+        density = WindowDensity(network, vocabulary, knows_hidden=hide > 0, device=device)
+    else:
+        density = HuggingFaceDensity(
+            network,
+            vocabulary,
+            tokens=np.arange(vocabulary.n_types),
+            begin_token=vocabulary.begin_id,
+            hidden_token=vocabulary.hidden_id if hide > 0 else None,
+            context=memory,
+            device=device,
+        )
+    report = diagnose(density, train=train_set, held_out=test_set)
+    tell.say(report.sentence())
+    density.info = _info(log, sequences, (train_set, validation_set, test_set), arguments, config, result) | {
+        "report": report.to_dict()
+    }
+    if out is not None:
+        checkpoint.save_density(density, out, overwrite=overwrite)
+        forget_state(state_folder)
+        tell.say(f"saved to '{out}'")
+    return density
+
+
+def _width(n_events: int, n_types: int, backbone: str) -> int:
+    """More data and more types carry a wider network."""
+    width = 128 if n_events < 50_000 and n_types < 500 else 256
+    return width if backbone == "window" or n_events >= 50_000 else 64
+
+
+def _training_config(
+    backbone: str,
+    train_set: SequenceSet,
+    memory: int,
+    max_steps: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    patience: int,
+    seed: int,
+    n_types: int,
+) -> TrainingConfig:
+    if backbone == "window":
+        size = batch_size or int(np.clip(2 ** round(np.log2(max(1, train_set.n_events / 50))), 32, 512))
+        per_epoch = train_set.n_events / size
+        rate = learning_rate or 2e-3
+    else:
+        typical = float(np.minimum(train_set.lengths, memory).mean())
+        # Logits of a step stay below a quarter of a gibibyte.
+        events = min(2048, 2**26 // n_types, max(64, train_set.n_events // 20))
+        size = batch_size or max(1, round(events / max(typical, 1)))
+        per_epoch = train_set.n_events / (typical * size)
+        rate = learning_rate or 1e-3
+    # About 30 passes over a small log, fewer over a large one; early stopping ends it sooner.
+    steps = max_steps or int(np.clip(30 * per_epoch, 300, 6000))
+    every = max(10, min(steps // 30, round(per_epoch)) if per_epoch >= 10 else steps // 30)
+    return TrainingConfig(
+        max_steps=steps, batch_size=size, learning_rate=rate, check_every=every, patience=patience, seed=seed
+    )
+
+
+def _llama(vocabulary: Vocabulary, context: int, width: int, n_layers: int) -> torch.nn.Module:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    heads = max(1, width // 32)
+    config = LlamaConfig(
+        vocab_size=vocabulary.n_inputs,
+        hidden_size=width,
+        intermediate_size=width * 8 // 3,
+        num_hidden_layers=n_layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=2 * context + 2,  # a block and the longest tail after it
+        bos_token_id=vocabulary.begin_id,
+        eos_token_id=None,
+        pad_token_id=vocabulary.pad_id,
+        tie_word_embeddings=False,
+    )
+    model: torch.nn.Module = LlamaForCausalLM(config)
+    return model
+
+
+def _say_choices(
+    tell: Reporter,
+    log: EventLog,
+    vocabulary: Vocabulary,
+    parts: tuple[SequenceSet, SequenceSet, SequenceSet],
+    backbone: str,
+    memory: int,
+    width: int,
+    config: TrainingConfig,
+    device: str,
+) -> None:
+    folded = vocabulary.counts[-1]
+    tell.say(
+        f"{log.n_events:,} events of {vocabulary.n_types - 1:,} types in {log.n_cases:,} cases"
+        + (f"; {folded:,} events of rarer types folded into <rare>" if folded else "")
+        + (f"; {log.n_ties:,} events share their time with the one before (kept in file order)" if log.n_ties else "")
+    )
+    by = "case" if parts[0].n_cases < log.n_cases else "time (too few cases to split by case)"
+    tell.say("split by " + by + ": " + ", ".join(
+        f"{part.n_events:,} events {role}" for part, role in zip(parts, ("train", "choose", "judge"), strict=True)
+    ))  # fmt: skip
+    tell.say(
+        f"{backbone} backbone, memory {memory} events, width {width}; at most {config.max_steps:,} steps of "
+        f"{config.batch_size:,} {'events' if backbone == 'window' else 'blocks'} at rate {config.learning_rate:g} on {device}"
+    )
+
+
+def _fingerprint(
+    sequences: SequenceSet, vocabulary: Vocabulary, arguments: dict[str, Any], config: TrainingConfig
+) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(np.ascontiguousarray(sequences.ids))
+    digest.update(np.ascontiguousarray(sequences.offsets))
+    digest.update((vocabulary.fingerprint + json.dumps(arguments) + settings_text(config)).encode())
+    return digest.hexdigest()
+
+
+def _info(
+    log: EventLog,
+    sequences: SequenceSet,
+    parts: tuple[SequenceSet, ...],
+    arguments: dict[str, Any],
+    config: TrainingConfig,
+    result: TrainingResult,
+) -> dict[str, Any]:
+    import transformers
+
+    return {
+        "log": {
+            "source": Path(log.source.strip("'")).name,
+            "n_events": sequences.n_events,
+            "n_cases": sequences.n_cases,
+            "n_ties": log.n_ties,
+        },
+        "split": {
+            "seed": arguments["seed"],
+            "shares": SHARES,
+            "n_cases": [part.n_cases for part in parts],
+            "n_events": [part.n_events for part in parts],
+        },
+        "arguments": arguments,
+        "training": asdict(config) | {"best_step": result.best_step, "validation_loss": result.best_loss},
+        "history": result.history,
+        "versions": {"sequela": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+    }

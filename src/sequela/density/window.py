@@ -1,0 +1,145 @@
+"""The fast default: a residual network over the last few events.
+
+Each past event is embedded, the embeddings of the window are laid side by side and projected (so every lag has its own
+weights), residual gated blocks mix them, and one linear layer gives the logits of the event types.
+Sources: the neural probabilistic language model (Bengio et al. 2003) for the window; pre-norm residual blocks with
+SwiGLU units (Shazeer 2020) for the body.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sequela.density.base import Floats, Ids
+from sequela.density.logits import target_log_prob
+from sequela.density.windows import FiniteMemoryDensity
+from sequela.events.vocabulary import Vocabulary
+
+_ROWS = {"cpu": 1024}
+_ROWS_ACCELERATOR = 16_384
+_LOGIT_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """Sizes of a `WindowNetwork`.
+
+    Attributes:
+        n_types: Event types it predicts.
+        n_inputs: Ids it accepts.
+        memory: Events it looks back.
+        embedding: Numbers that describe one event.
+        width: Numbers that describe a window.
+        n_blocks: Residual blocks.
+        dropout: Share of numbers dropped in training.
+    """
+
+    n_types: int
+    n_inputs: int
+    memory: int
+    embedding: int
+    width: int
+    n_blocks: int = 2
+    dropout: float = 0.1
+
+
+class _GatedBlock(nn.Module):
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(width)
+        self.up = nn.Linear(width, 2 * 2 * width, bias=False)
+        self.down = nn.Linear(2 * width, width, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, width] -> [B, width]
+        gate, value = self.up(self.norm(x)).chunk(2, dim=-1)  # [B, 2 * width] each
+        update: Tensor = self.dropout(self.down(F.silu(gate) * value))
+        return x + update
+
+
+class WindowNetwork(nn.Module):
+    """Windows of event ids to logits."""
+
+    def __init__(self, config: WindowConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.n_inputs, config.embedding)
+        self.mix = nn.Linear(config.memory * config.embedding, config.width)
+        self.blocks = nn.ModuleList(_GatedBlock(config.width, config.dropout) for _ in range(config.n_blocks))
+        self.norm = nn.RMSNorm(config.width)
+        self.head = nn.Linear(config.width, config.n_types)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def hidden(self, windows: Tensor) -> Tensor:
+        """Return the last hidden layer, ``[B, width]``, for windows ``[B, memory]``."""
+        x = self.mix(self.dropout(self.embedding(windows).flatten(1)))  # [B, memory * embedding] -> [B, width]
+        for block in self.blocks:
+            x = block(x)
+        hidden: Tensor = self.norm(x)
+        return hidden
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Return logits, ``[B, n_types]``, for windows ``[B, memory]``."""
+        logits: Tensor = self.head(self.hidden(windows))
+        return logits
+
+
+class WindowDensity(FiniteMemoryDensity):
+    """A trained `WindowNetwork` as a density.
+
+    Rows run in chunks of one fixed, padded size: the same window then gets the same bits whatever it is batched with.
+    """
+
+    backbone = "window"
+
+    def __init__(
+        self, network: WindowNetwork, vocabulary: Vocabulary, *, knows_hidden: bool = False, device: str = "cpu"
+    ) -> None:
+        self.network = network.to(device).eval().requires_grad_(False)
+        self.vocabulary = vocabulary
+        self.memory = network.config.memory
+        self.knows_hidden = knows_hidden
+        self.device = device
+        rows = _ROWS.get(torch.device(device).type, _ROWS_ACCELERATOR)
+        # Logits of one chunk stay below a fixed size, which depends on the vocabulary only.
+        self._rows = max(16, min(rows, _LOGIT_BYTES // (4 * vocabulary.n_types) // 16 * 16))
+
+    def config_dict(self) -> dict[str, Any]:
+        """Return what `from_config` needs, as plain JSON."""
+        return asdict(self.network.config)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the weights."""
+        return self.network.state_dict()
+
+    @torch.inference_mode()
+    def window_log_prob(self, windows: Ids, targets: Ids) -> Floats:
+        """See `FiniteMemoryDensity.window_log_prob`."""
+        result = np.empty(len(windows))
+        for low in range(0, len(windows), self._rows):
+            part = slice(low, low + self._rows)
+            chosen = torch.from_numpy(targets[part].astype(np.int64)).to(self.device)
+            result[part] = target_log_prob(self._logits(windows[part]), chosen).double().cpu().numpy()
+        return result
+
+    @torch.inference_mode()
+    def window_conditional(self, windows: Ids) -> Floats:
+        """See `FiniteMemoryDensity.window_conditional`."""
+        result = np.empty((len(windows), self.vocabulary.n_types))
+        for low in range(0, len(windows), self._rows):
+            part = slice(low, low + self._rows)
+            result[part] = self._logits(windows[part]).log_softmax(1).double().cpu().numpy()
+        return result
+
+    def _logits(self, windows: Ids) -> Tensor:
+        rows = len(windows)
+        padded = np.full((self._rows, self.memory), self.vocabulary.begin_id, dtype=np.int64)
+        padded[:rows] = windows
+        logits: Tensor = self.network(torch.from_numpy(padded).to(self.device)).float()
+        return logits[:rows]

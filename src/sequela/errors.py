@@ -1,0 +1,79 @@
+"""Every error a user can meet. Each names what was given, what is allowed and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SequelaError(Exception):
+    """Base of all errors that Sequela raises on purpose; the command line prints it as one line, exit 1."""
+
+
+class LogFormatError(SequelaError):
+    """An event log cannot be read or does not hold what is needed."""
+
+
+class VocabularyError(SequelaError):
+    """Event types do not fit the vocabulary in use."""
+
+
+class ConfigError(SequelaError, ValueError):
+    """An argument has a value that is not allowed."""
+
+
+class CheckpointError(SequelaError):
+    """A saved density is missing, damaged, from another version or for another vocabulary."""
+
+
+class MissingExtraError(SequelaError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the extra '{extra}': install it with  pip install 'sequela[{extra}]'")
+
+
+def nearest(given: str, allowed: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the allowed name nearest to ``given``, or an empty string.
+
+    Example:
+        >>> nearest("device", ["device_id", "code"])
+        " (did you mean 'device_id'?)"
+    """
+    names = {name.lower(): name for name in map(str, allowed)}
+    found = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.6)
+    return f" (did you mean '{names[found[0]]}'?)" if found else ""
+
+
+def check_choice(argument: str, value: object, allowed: Iterable[str]) -> None:
+    """Raise `ConfigError` unless ``value`` is one of ``allowed``."""
+    choices = list(allowed)
+    if value not in choices:
+        raise ConfigError(
+            f"{argument} must be one of {', '.join(map(repr, choices))}; got {value!r}"
+            + (nearest(value, choices) if isinstance(value, str) else "")
+        )
+
+
+def check_range(
+    argument: str,
+    value: float,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    whole: bool = False,
+    above: bool = False,
+) -> None:
+    """Raise `ConfigError` unless ``low <= value <= high`` (``low < value`` with ``above``)."""
+    kind = "a whole number" if whole else "a number"
+    good = isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    if good and whole:
+        good = value == int(value)
+    if good and low is not None:
+        good = value > low if above else value >= low
+    if good and high is not None:
+        good = value <= high
+    if not good:
+        bounds = [f"{'above' if above else 'at least'} {low}"] if low is not None else []
+        bounds += [f"at most {high}"] if high is not None else []
+        raise ConfigError(f"{argument} must be {kind}, {' and '.join(bounds) or 'finite'}; got {value!r}")

@@ -1,0 +1,1 @@
+"""How good is a graph: scores against a known truth, and baselines that any method has to beat."""

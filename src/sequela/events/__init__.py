@@ -1,0 +1,1 @@
+"""From an event log to ragged sequences of ids: reading, vocabulary, sequences."""

@@ -1,0 +1,251 @@
+"""Event logs: tables of (case, time, event) in any usual format, brought into one sorted shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sequela.errors import ConfigError, LogFormatError, nearest
+from sequela.events.readers import read_table
+from sequela.events.times import time_to_seconds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEFAULT_COLUMNS = {
+    "case": ("case:concept:name", "case", "case_id"),
+    "event": ("concept:name", "event", "activity"),
+    "time": ("time:timestamp", "time", "timestamp"),
+}
+"""Column names recognised when none is given, in order: the process-mining standard's first."""
+
+PART_SEPARATOR = "|"
+
+
+@dataclass(frozen=True, repr=False)
+class EventLog:
+    """A sorted event log.
+
+    Attributes:
+        frame: Columns ``case`` (str), ``event`` (str) and, when the log has times, ``time`` (float64, seconds);
+            sorted by case, then time; events of one case at the same time stay in the order of the file.
+        source: Where it came from, for messages.
+        n_ties: Number of events that share their time with the event before them in the same case.
+        event_columns: Columns that were combined into ``event``.
+    """
+
+    frame: pl.DataFrame
+    source: str
+    n_ties: int
+    event_columns: tuple[str, ...] = ("event",)
+
+    @property
+    def has_times(self) -> bool:
+        """Whether the log has a time column."""
+        return "time" in self.frame.columns
+
+    @property
+    def n_events(self) -> int:
+        """Number of events."""
+        return self.frame.height
+
+    @property
+    def n_cases(self) -> int:
+        """Number of cases."""
+        return self.frame["case"].n_unique()
+
+    @property
+    def n_types(self) -> int:
+        """Number of different event types."""
+        return self.frame["event"].n_unique()
+
+    @property
+    def case_names(self) -> list[str]:
+        """Names of the cases, sorted."""
+        return self.frame["case"].unique(maintain_order=True).to_list()
+
+    def case(self, name: str) -> EventLog:
+        """Return the log of one case.
+
+        Args:
+            name: Case name; numbers are taken as their text.
+
+        Raises:
+            LogFormatError: There is no such case.
+
+        Example:
+            >>> import polars as pl
+            >>> frame = pl.DataFrame({"case": ["a", "a", "b", "b"], "event": ["x", "y", "x", "z"]})
+            >>> read_log(frame).case("b").events
+            ['x', 'z']
+        """
+        return self.cases([name])
+
+    def cases(self, names: Iterable[str]) -> EventLog:
+        """Return the log of some cases; raise `LogFormatError` when one is not there."""
+        wanted = [str(name) for name in names]
+        frame = self.frame.filter(pl.col("case").is_in(wanted))
+        missing = sorted(set(wanted) - set(frame["case"].unique()))
+        if missing:
+            hint = nearest(missing[0], self.case_names[:10_000])
+            raise LogFormatError(f"{self.source} has no case '{missing[0]}'{hint}")
+        return EventLog(frame, self.source, _count_ties(frame), self.event_columns)
+
+    @property
+    def events(self) -> list[str]:
+        """Event types of all rows, in order (use it on a single case)."""
+        return self.frame["event"].to_list()
+
+    def __len__(self) -> int:
+        return self.n_events
+
+    def __repr__(self) -> str:
+        times = f"{self.n_ties:,} ties in time" if self.has_times else "no times: row order is the order"
+        return (
+            f"EventLog({self.source}: {self.n_events:,} events of {self.n_types:,} types "
+            f"in {self.n_cases:,} cases; {times})"
+        )
+
+
+def read_log(
+    source: str | Path | pl.DataFrame | pl.LazyFrame | pd.DataFrame,
+    *,
+    case: str | None = None,
+    event: str | Sequence[str] | None = None,
+    time: str | bool | None = None,
+    time_format: str | None = None,
+) -> EventLog:
+    """Read an event log: a table with one row per event.
+
+    Args:
+        source: A CSV, TSV, JSON-lines (``.jsonl``, ``.ndjson``), Parquet or XES file, or a polars or pandas frame.
+        case: Column that says which sequence an event belongs to.
+        event: Column of the event type; several columns are combined into one type (``"ecu|code"``).
+        time: Column of the time: ISO text, dates, or numbers since 1970 (seconds, milli-, micro- or nanoseconds,
+            told apart by their size). ``False`` keeps the row order even if a time column is there.
+        time_format: How to read a time that is not ISO, in `strptime` codes, for instance ``"%d/%m/%Y %H:%M"``.
+
+    Columns that are not named are recognised by the usual names (`DEFAULT_COLUMNS`). Without any time column the
+    row order is the order.
+
+    Returns:
+        The log, sorted by case and time; ties keep the order of the file and are counted.
+
+    Raises:
+        LogFormatError: The file cannot be read, a column is missing, or a cell is empty or not a time.
+
+    Example:
+        >>> import polars as pl
+        >>> frame = pl.DataFrame({"case": [1, 1, 1], "event": ["b", "a", "c"], "time": [20, 10, 30]})
+        >>> read_log(frame).events
+        ['a', 'b', 'c']
+    """
+    table, name = read_table(source)
+    columns = table.collect_schema().names()
+    case_column = _pick_column("case", case, columns, name)
+    event_columns = tuple(
+        _pick_column("event", column, columns, name)
+        for column in ([event] if event is None or isinstance(event, str) else event)
+    )
+    if not event_columns:
+        raise ConfigError("event must name at least one column; got an empty list")
+    time_column = None if time is False else _pick_column("time", _no_bool(time), columns, name, optional=True)
+
+    parts = [pl.col(column).alias(f"event_{i}") for i, column in enumerate(event_columns)]
+    picked = [pl.col(case_column).alias("case"), *parts]
+    if time_column is not None:
+        picked.append(pl.col(time_column).alias("time"))
+    frame = _collect(table.select(picked), name)
+    if frame.is_empty():
+        raise LogFormatError(f"{name} is empty: it has a header but no event")
+    labels = {"case": case_column, **{f"event_{i}": c for i, c in enumerate(event_columns)}}
+    frame = frame.with_columns(_as_text(frame, label) for label in labels)
+    for label, column in labels.items():
+        _refuse_missing(frame[label], column, name)
+    frame = _combine_parts(frame, len(event_columns))
+    if time_column is not None:
+        seconds = time_to_seconds(frame["time"], column=time_column, source=name, time_format=time_format)
+        frame = frame.with_columns(seconds.alias("time")).sort("case", "time", maintain_order=True)
+    else:
+        frame = frame.sort("case", maintain_order=True)
+    frame = frame.select("case", "event", *(["time"] if time_column is not None else []))
+    if frame["case"].n_unique() == frame.height:
+        raise LogFormatError(
+            f"{name} has no case with two events: every value of '{case_column}' occurs once. "
+            "Name the column that groups events into sequences (a device, a patient, a request) as the case"
+        )
+    return EventLog(frame, name, _count_ties(frame), event_columns)
+
+
+def _no_bool(time: str | bool | None) -> str | None:
+    if time is True:
+        raise ConfigError("time must be a column name, False or None; got True")
+    return time or None
+
+
+def _pick_column(role: str, given: str | None, columns: list[str], source: str, *, optional: bool = False) -> Any:
+    if given is not None:
+        if given not in columns:
+            raise LogFormatError(
+                f"{source} has no column '{given}' for the {role}{nearest(given, columns)}; "
+                f"its columns are {', '.join(columns[:20])}"
+            )
+        return given
+    lower = {column.lower(): column for column in reversed(columns)}
+    for default in DEFAULT_COLUMNS[role]:
+        if default in lower:
+            return lower[default]
+    if optional:
+        return None
+    raise LogFormatError(
+        f"{source}: name the {role} column ({role}=… or --{role} …); its columns are {', '.join(columns[:20])}"
+    )
+
+
+def _collect(table: pl.LazyFrame, source: str) -> pl.DataFrame:
+    try:
+        return table.collect(engine="streaming")
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise LogFormatError(f"{source} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _as_text(frame: pl.DataFrame, label: str) -> pl.Expr:
+    column = pl.col(label)
+    dtype = frame.schema[label]
+    if dtype.is_nested() or dtype == pl.Object:
+        raise LogFormatError(f"the {label.split('_')[0]} column holds {dtype} values; it must hold text or numbers")
+    if dtype.is_float():  # 28.0, as pandas gives for whole numbers with gaps, is the case 28
+        whole = column.cast(pl.Int64, strict=False)
+        return pl.when(whole == column).then(whole.cast(pl.String)).otherwise(column.cast(pl.String)).alias(label)
+    return column.cast(pl.String).alias(label)
+
+
+def _refuse_missing(values: pl.Series, column: str, source: str) -> None:
+    missing = (values.is_null() | (values.str.strip_chars() == "")).fill_null(True)
+    if missing.any():
+        first = int(missing.arg_max() or 0)
+        raise LogFormatError(
+            f"{source}, row {first + 1} (header not counted): column '{column}' is empty "
+            f"({int(missing.sum()):,} such rows); fill them or drop these rows"
+        )
+
+
+def _combine_parts(frame: pl.DataFrame, n_parts: int) -> pl.DataFrame:
+    if n_parts == 1:
+        return frame.rename({"event_0": "event"})
+    escaped = [
+        pl.col(f"event_{i}").str.replace_all(PART_SEPARATOR, "\\" + PART_SEPARATOR, literal=True)
+        for i in range(n_parts)
+    ]
+    return frame.with_columns(pl.concat_str(escaped, separator=PART_SEPARATOR).alias("event"))
+
+
+def _count_ties(frame: pl.DataFrame) -> int:
+    if "time" not in frame.columns:
+        return 0
+    same = (pl.col("case") == pl.col("case").shift()) & (pl.col("time") == pl.col("time").shift())
+    return int(frame.select(same.sum()).item())
