@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -66,7 +67,7 @@ def check_range(
 ) -> None:
     """Raise `ConfigError` unless ``low <= value <= high`` (``low < value`` with ``above``)."""
     kind = "a whole number" if whole else "a number"
-    good = isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    good = isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
     if good and whole:
         good = value == int(value)
     if good and low is not None:

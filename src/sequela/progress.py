@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
+
+Update = Callable[[int, str], None]
+"""Moves a bar: how much is done, and a note beside it."""
 
 
 class Reporter(Protocol):
@@ -13,18 +16,9 @@ class Reporter(Protocol):
     def say(self, text: str) -> None:
         """Show one line."""
 
-    def bar(self, title: str, total: int) -> Bar:
-        """Return a context manager that gives ``update(done, note)``."""
-
-
-class Bar(Protocol):
-    """A progress bar as a context manager."""
-
-    def __enter__(self) -> Callable[[int, str], None]:
-        """Start."""
-
-    def __exit__(self, *error: object) -> bool | None:
-        """Stop."""
+    def bar(self, title: str, total: int) -> AbstractContextManager[Update]:
+        """Return a context manager that gives an `Update`."""
+        ...
 
 
 class Silent:
@@ -34,12 +28,9 @@ class Silent:
         """Drop the line."""
 
     @contextmanager
-    def _bar(self) -> Iterator[Callable[[int, str], None]]:
+    def bar(self, title: str, total: int) -> Iterator[Update]:
+        """Give a bar that shows nothing."""
         yield lambda done, note: None
-
-    def bar(self, title: str, total: int) -> Bar:
-        """Return a bar that shows nothing."""
-        return self._bar()
 
 
 class Terminal:
@@ -55,7 +46,8 @@ class Terminal:
         self.console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
-    def _bar(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    def bar(self, title: str, total: int) -> Iterator[Update]:
+        """Give a bar with the time left and a note."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (
@@ -65,15 +57,9 @@ class Terminal:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(
-            *columns, console=self.console, transient=True, disable=not self.console.is_terminal
-        ) as progress:
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
             task = progress.add_task(title, total=total, note="")
             yield lambda done, note: progress.update(task, completed=done, note=note)
-
-    def bar(self, title: str, total: int) -> Bar:
-        """Return a bar with the time left and a note."""
-        return self._bar(title, total)
 
 
 def reporter(progress: bool | Reporter) -> Reporter:

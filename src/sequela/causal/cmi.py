@@ -48,12 +48,12 @@ class CMIEstimate:
     @property
     def horizon(self) -> int:
         """Largest lag that was tested."""
-        return self.cmi.shape[1]
+        return int(self.cmi.shape[1])
 
     @property
     def n_tested(self) -> int:
         """Number of tested pairs."""
-        return int(np.isfinite(self.cmi).sum())
+        return int(np.count_nonzero(np.isfinite(self.cmi)))
 
     def interval(self, level: float = 0.95) -> tuple[Floats, Floats]:
         """Return the lower and upper bounds of ``cmi`` at a two-sided confidence level, for Monte Carlo error only.
@@ -113,7 +113,8 @@ def bernoulli_kl(log_p: Floats, log_q: Floats) -> Floats:
 
 def slope_in_q(log_p: Floats, log_q: Floats) -> Floats:
     """Return ``d KL / d q = (q - p) / (q (1 - q))``."""
-    return np.exp(-log_q - log1mexp(log_q)) * (np.exp(log_q) - np.exp(log_p))
+    slope: Floats = np.exp(-log_q - log1mexp(log_q)) * (np.exp(log_q) - np.exp(log_p))
+    return slope
 
 
 def slope_in_p(log_p: Floats, log_q: Floats) -> Floats:

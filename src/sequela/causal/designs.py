@@ -171,7 +171,8 @@ class Staircase:
             )
             cumulative = np.cumsum(weights, axis=1)
             self.noise = np.stack(
-                [np.searchsorted(cumulative[i], unit[:, i] * cumulative[i, -1]) for i in range(len(place))], axis=1
+                [np.searchsorted(cumulative[i], unit[:, i] * cumulative[i, -1]) for i in range(len(place))],
+                axis=1,
             )
             self.noise = np.minimum(self.noise, n_types - 1)
             self.row_weight = np.full((len(self.rows), problem.n_particles), 1.0 / problem.n_particles)

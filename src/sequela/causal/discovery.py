@@ -12,7 +12,15 @@ import numpy as np
 import polars as pl
 
 from sequela.causal.cmi import CMIEstimate
-from sequela.causal.designs import DESIGNS, PROPOSALS, STATISTICS, Cells, Problem, default_proposal, make_design
+from sequela.causal.designs import (
+    DESIGNS,
+    PROPOSALS,
+    STATISTICS,
+    Cells,
+    Problem,
+    default_proposal,
+    make_design,
+)
 from sequela.causal.graphs import INSTANCE_SCHEMA, InstanceGraph, SummaryGraph, summarise
 from sequela.causal.thresholds import Threshold, make_threshold
 from sequela.density.base import Branches, Density
@@ -64,7 +72,11 @@ class Settings:
     def rule(self, density: Density) -> Threshold:
         """Return the threshold for a density."""
         return make_threshold(
-            self.threshold, n_types=density.vocabulary.n_types, delta=self.delta, level=self.level, tau=self.tau
+            self.threshold,
+            n_types=density.vocabulary.n_types,
+            delta=self.delta,
+            level=self.level,
+            tau=self.tau,
         )
 
     def horizon_for(self, density: Density, longest: int) -> int:
@@ -137,6 +149,7 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
         tau: For ``"fixed"`` and ``"vocabulary"``.
         seed: Same seed, same graph.
         batch_size: Cases scored together (`discover_log`); does not change the result.
+        **settings: The arguments above, all optional, by name.
 
     Returns:
         The graph of the sequence.
@@ -258,7 +271,10 @@ def _refuse_foreign(n_unknown: int, n_events: int, source: str) -> None:
 
 
 def _graphs(
-    density: Density, cases: Iterator[tuple[Case, int]] | Sequence[tuple[Case, int]], settings: Settings, horizon: int
+    density: Density,
+    cases: Iterator[tuple[Case, int]] | Sequence[tuple[Case, int]],
+    settings: Settings,
+    horizon: int,
 ) -> Iterator[InstanceGraph]:
     rule = settings.rule(density)
     record = settings.to_dict(density) | {"horizon": horizon}

@@ -38,9 +38,9 @@ def random_bits(key: int, *counters: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
     Source: the SplitMix64 finaliser (Steele, Lea and Flood 2014), applied once per counter.
     """
-    state = np.uint64(key)
+    state = np.asarray(key, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        for counter in (np.uint64(0), *counters):
+        for counter in (np.zeros((), np.uint64), *counters):
             state = (state ^ counter) + np.uint64(0x9E3779B97F4A7C15)
             state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -79,8 +79,7 @@ def draw_uniform(
         factor = mass**2 * (1 - n_columns / n_others) / (n_columns * max(1, n_columns - 1))
         variance = np.broadcast_to(factor[:, None], index.shape)
     types = index + (inside[:, None] & (index >= observed[:, None]))  # skip the observed type
-    types = np.minimum(types, n_types - 1).astype(np.int32)
-    return Draws(types, weight, variance, inside / n_types)
+    return Draws(np.minimum(types, n_types - 1).astype(np.int32), weight, variance, inside / n_types)
 
 
 def _distinct(n_others: NDArray[np.int64], n_draws: int, positions: NDArray[np.int64], key: int) -> NDArray[np.int64]:
@@ -89,7 +88,9 @@ def _distinct(n_others: NDArray[np.int64], n_draws: int, positions: NDArray[np.i
     counter = positions.astype(np.uint64)
     for draw in range(n_draws):
         top = n_others - n_draws + draw
-        number = (random_bits(key, counter, np.uint64(draw)[None]) % (top + 1).astype(np.uint64)).astype(np.int64)
+        number = (random_bits(key, counter, np.array([draw], dtype=np.uint64)) % (top + 1).astype(np.uint64)).astype(
+            np.int64
+        )
         taken = (chosen[:, :draw] == number[:, None]).any(axis=1)
         chosen[:, draw] = np.where(taken, top, number)
     return chosen

@@ -48,7 +48,7 @@ class _Graph:
         import networkx as nx
 
         graph = self.to_networkx()
-        clean = nx.DiGraph(**{key: _xml_text(value) for key, value in graph.graph.items()})
+        clean: nx.DiGraph[Any] = nx.DiGraph(**{key: _xml_text(value) for key, value in graph.graph.items()})
         clean.add_nodes_from((_xml_text(n), _xml_values(data)) for n, data in graph.nodes(data=True))
         clean.add_edges_from((_xml_text(u), _xml_text(v), _xml_values(d)) for u, v, d in graph.edges(data=True))
         with whole_file(path) as temporary, temporary.open("wb") as file:
@@ -120,10 +120,10 @@ class InstanceGraph(_Graph):
             "std_error": estimate.std_error[cause, column],
             "pointwise_nats": estimate.pointwise[cause, column],
         }
-        schema = INSTANCE_SCHEMA
+        schema = dict(INSTANCE_SCHEMA)
         if estimate.mean_of_kl is not None:
             columns["mean_of_kl_nats"] = estimate.mean_of_kl[cause, column]
-            schema = pl.Schema({**INSTANCE_SCHEMA, "mean_of_kl_nats": pl.Float64})
+            schema["mean_of_kl_nats"] = pl.Float64()
         return cls(
             case=case.name,
             events=tuple(names[case.ids].tolist()),
@@ -152,7 +152,9 @@ class InstanceGraph(_Graph):
         return graph
 
     def __repr__(self) -> str:
-        return f"InstanceGraph(case '{self.case}': {len(self.events)} events, {len(self)} edges of {self.n_tested} tested)"
+        return (
+            f"InstanceGraph(case '{self.case}': {len(self.events)} events, {len(self)} edges of {self.n_tested} tested)"
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -161,7 +163,8 @@ class SummaryGraph(_Graph):
 
     Attributes:
         edges: One row a pair of types, strongest first: ``cause``, ``effect``, ``n_edges`` (instance edges),
-            ``n_cases``, ``mean_lag``, ``cmi_nats`` (mean over the edges), ``cmi_nats_total``, ``pointwise_nats`` (mean).
+            ``n_cases``, ``mean_lag``, ``cmi_nats`` (mean over the edges), ``cmi_nats_total``, ``pointwise_nats``
+            (mean).
         nodes: ``event`` and ``count`` of every type that occurred.
     """
 
@@ -234,5 +237,3 @@ def _xml_text(value: Any) -> Any:
 
 def _xml_values(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _xml_text(value) for key, value in data.items() if value is not None}
-
-

@@ -180,7 +180,11 @@ def run_record(
     return {
         "format": FORMAT,
         "arguments": settings.to_dict(density) | {"horizon": settings.horizon_for(density, longest)},
-        "log": {"source": Path(log.source.strip("'")).name, "n_events": sequences.n_events, "n_ties": log.n_ties},
+        "log": {
+            "source": Path(log.source.strip("'")).name,
+            "n_events": sequences.n_events,
+            "n_ties": log.n_ties,
+        },
         "counts": asdict(counts) | {"n_rare_events": _n_rare(density, sequences)},
         "density": {
             "backbone": density.backbone,

@@ -110,9 +110,7 @@ def check_sequence(ids: Ids, vocabulary: Vocabulary) -> None:
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
         raise ConfigError(f"ids must be one sequence of whole numbers; got shape {ids.shape}, type {ids.dtype}")
     if len(ids) and (ids.min() < 0 or ids.max() >= vocabulary.n_types):
-        raise ConfigError(
-            f"ids must lie in 0 … {vocabulary.n_types - 1} (event types); got {ids.min()} … {ids.max()}"
-        )
+        raise ConfigError(f"ids must lie in 0 … {vocabulary.n_types - 1} (event types); got {ids.min()} … {ids.max()}")
 
 
 def check_branches(branches: Branches, vocabulary: Vocabulary, max_tail: int | None = None) -> None:

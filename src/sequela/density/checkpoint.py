@@ -46,7 +46,10 @@ def save_density(density: Density, path: str | Path, *, overwrite: bool = False)
     with whole_folder(path, marker=MARKER, overwrite=overwrite) as folder:
         if isinstance(density, WindowDensity):
             settings: dict[str, Any] = density.config_dict()
-            save_file({name: tensor.contiguous().cpu() for name, tensor in density.state().items()}, folder / _WEIGHTS)
+            save_file(
+                {name: tensor.contiguous().cpu() for name, tensor in density.state().items()},
+                folder / _WEIGHTS,
+            )
         elif isinstance(density, HuggingFaceDensity):
             settings = {
                 "tokens": density.tokens.tolist(),

@@ -93,7 +93,7 @@ def diagnose(density: Density, *, train: SequenceSet, held_out: SequenceSet) -> 
     n_types = density.vocabulary.n_types
     grams = [NGram(train, n_types=n_types, order=order).cross_entropy(held_out) for order in range(3)]
     return DensityReport(
-        len(losses), len(every), mean, _std_error(losses, mean), *grams, log_n_types=float(np.log(n_types))
+        len(losses), len(every), mean, _std_error(losses, mean), grams[0], grams[1], grams[2], float(np.log(n_types))
     )
 
 

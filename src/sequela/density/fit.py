@@ -111,9 +111,7 @@ def fit(
         torch.manual_seed(seed)
         if backbone == "window":
             embedding = min(width // 2, 128)
-            sizes = WindowConfig(
-                vocabulary.n_types, vocabulary.n_inputs, memory, embedding, width, n_blocks, dropout
-            )
+            sizes = WindowConfig(vocabulary.n_types, vocabulary.n_inputs, memory, embedding, width, n_blocks, dropout)
             network: torch.nn.Module = WindowNetwork(sizes)
         else:
             network = _llama(vocabulary, memory, width, n_blocks)
@@ -244,7 +242,8 @@ def _say_choices(
     ))  # fmt: skip
     tell.say(
         f"{backbone} backbone, memory {memory} events, width {width}; at most {config.max_steps:,} steps of "
-        f"{config.batch_size:,} {'events' if backbone == 'window' else 'blocks'} at rate {config.learning_rate:g} on {device}"
+        f"{config.batch_size:,} {'events' if backbone == 'window' else 'blocks'} at rate {config.learning_rate:g} "
+        f"on {device}"
     )
 
 
@@ -252,8 +251,8 @@ def _fingerprint(
     sequences: SequenceSet, vocabulary: Vocabulary, arguments: dict[str, Any], config: TrainingConfig
 ) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    digest.update(np.ascontiguousarray(sequences.ids))
-    digest.update(np.ascontiguousarray(sequences.offsets))
+    digest.update(sequences.ids.tobytes())
+    digest.update(sequences.offsets.tobytes())
     digest.update((vocabulary.fingerprint + json.dumps(arguments) + settings_text(config)).encode())
     return digest.hexdigest()
 
@@ -274,6 +273,7 @@ def _info(
             "n_events": sequences.n_events,
             "n_cases": sequences.n_cases,
             "n_ties": log.n_ties,
+            "columns": dict(log.columns),
         },
         "split": {
             "seed": arguments["seed"],
@@ -284,5 +284,9 @@ def _info(
         "arguments": arguments,
         "training": asdict(config) | {"best_step": result.best_step, "validation_loss": result.best_loss},
         "history": result.history,
-        "versions": {"sequela": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+        "versions": {
+            "sequela": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
     }

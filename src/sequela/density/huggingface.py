@@ -166,7 +166,12 @@ class HuggingFaceDensity(Density):
         return result
 
     def _score_block(
-        self, branches: Branches, block: _Block, used: NDArray[np.int64], steps: NDArray[np.int64], result: Floats
+        self,
+        branches: Branches,
+        block: _Block,
+        used: NDArray[np.int64],
+        steps: NDArray[np.int64],
+        result: Floats,
     ) -> None:
         cache = self._new_cache()
         prefix = self._begin_and(branches.ids[block.begin : int(branches.starts[used].max())])
@@ -217,7 +222,7 @@ class HuggingFaceDensity(Density):
         *,
         need_logits: bool = True,
     ) -> Tensor:
-        """Run ``n`` tokens after what the cache holds; ``sees`` is bool ``[n, cached + n]``; logits ``[n, n_types]``."""
+        """Run ``n`` tokens after the cached ones; ``sees`` is bool ``[n, cached + n]``; returns logits ``[n, n_types]``."""
         mask = torch.zeros(sees.shape, dtype=self.model.dtype)
         mask.masked_fill_(~torch.from_numpy(sees), torch.finfo(self.model.dtype).min)
         output = self.model(
@@ -251,8 +256,8 @@ class HuggingFaceDensity(Density):
                     expected = float(logits.log_softmax(-1)[int(ids[start + step + 1])])
                     if not abs(found[row, step] - expected) < _SELF_CHECK_TOLERANCE * max(1.0, abs(expected)):
                         raise ConfigError(
-                            f"{type(self.model).__name__} does not honour a 4-D attention mask with position ids and a "
-                            f"cache (log-probability {found[row, step]:.4f} instead of {expected:.4f}); "
+                            f"{type(self.model).__name__} does not honour a 4-D attention mask with position ids and "
+                            f"a cache (log-probability {found[row, step]:.4f} instead of {expected:.4f}); "
                             "load it with attn_implementation='sdpa' or 'eager', or use another architecture"
                         )
 

@@ -53,7 +53,8 @@ class NGram:
             weight = np.divide(n_kinds, n_context + n_kinds, out=np.ones(len(targets)), where=seen)
             own = np.divide(n_pair, n_context, out=np.zeros(len(targets)), where=seen)
             probability = (1 - weight) * own + weight * probability
-        return np.log(probability)
+        log_probability: NDArray[np.float64] = np.log(probability)
+        return log_probability
 
     def cross_entropy(self, sequences: SequenceSet) -> float:
         """Return the mean of ``-log P`` in nats per event."""

@@ -100,5 +100,3 @@ class DecoderTask:
         goal = torch.from_numpy(targets).to(device).long().flatten()
         total = F.cross_entropy(logits, goal, reduction="sum", ignore_index=-100)
         return torch.stack([total, (goal >= 0).sum().float()])
-
-

@@ -215,7 +215,12 @@ def _save_state(
 
 
 def _load_state(
-    folder: Path, fingerprint: str, model: torch.nn.Module, optimizer: Any, result: TrainingResult, report: Reporter
+    folder: Path,
+    fingerprint: str,
+    model: torch.nn.Module,
+    optimizer: Any,
+    result: TrainingResult,
+    report: Reporter,
 ) -> int:
     """Take up an interrupted run when it had the same data and settings; return its misses."""
     try:

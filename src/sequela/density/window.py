@@ -99,7 +99,12 @@ class WindowDensity(FiniteMemoryDensity):
     backbone = "window"
 
     def __init__(
-        self, network: WindowNetwork, vocabulary: Vocabulary, *, knows_hidden: bool = False, device: str = "cpu"
+        self,
+        network: WindowNetwork,
+        vocabulary: Vocabulary,
+        *,
+        knows_hidden: bool = False,
+        device: str = "cpu",
     ) -> None:
         self.network = network.to(device).eval().requires_grad_(False)
         self.vocabulary = vocabulary

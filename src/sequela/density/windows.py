@@ -12,7 +12,7 @@ from sequela.density.base import Branches, Density, Floats, Ids, check_branches,
 
 
 def observed_windows(ids: Ids, positions: NDArray[np.int64], memory: int, begin_id: int) -> Ids:
-    """Return the ``memory`` events before each position (int32, ``[n, memory]``, oldest first, begin_id before the start).
+    """Return the events before each position (int32, ``[n, memory]``, oldest first, ``begin_id`` before the start).
 
     Example:
         >>> observed_windows(np.array([5, 6, 7], np.int32), np.array([0, 2]), 3, begin_id=9).tolist()

@@ -20,7 +20,7 @@ def adjacent_pairs(ids: Ids, horizon: int) -> Bools:
         horizon: Columns of the result.
 
     Returns:
-        Edges (bool, ``[L, horizon]``, cause position and lag - 1): column 0 holds True except in the last row.
+        Edges (bool, ``[L, horizon]``, cause position and lag - 1): column 0 is True except in the last row.
 
     Raises:
         ConfigError: `horizon` is below 1.
@@ -55,8 +55,8 @@ def adjacent_pairs_pmi(
         horizon: Columns of the result.
         n_types: Event types.
         threshold: Nats the smoothed pointwise mutual information has to exceed.
-        smoothing: Added to the observed and to the expected count; pairs of rare events shrink to 0, a pair of
-            events never seen is exactly 0.
+        smoothing: Added to the observed and to the expected count; pairs of rare events shrink to 0, a pair
+            of events never seen is exactly 0.
 
     Returns:
         Edges (bool, ``[L, horizon]``), all in column 0.
@@ -65,8 +65,8 @@ def adjacent_pairs_pmi(
         ConfigError: An argument is out of range, or an id is not an event type.
 
     Source:
-        ``log((observed + 1/2) / (expected + 1/2))``, the shrunk observed-to-expected ratio of Norén, Hopstadius and
-        Bate (2013), with ``expected = n(u, ·) n(·, v) / n`` over neighbouring pairs.
+        ``log((observed + 1/2) / (expected + 1/2))``, the shrunk observed-to-expected ratio of Norén,
+        Hopstadius and Bate (2013), with ``expected = n(u, ·) n(·, v) / n`` over neighbouring pairs.
 
     Example:
         >>> import polars as pl

@@ -1,7 +1,7 @@
 """How well found edges, or the scores they come from, agree with a known truth.
 
-Conventions for empty sets, so that sums over many sequences never break: where nothing is predicted and nothing is
-true, precision, recall and F1 are 1 (the graph is right); where only one of them is empty, all three are 0.
+Conventions for empty sets, so that means over many sequences never break: where nothing is predicted and
+nothing is true, precision, recall and F1 are 1 (the graph is right); where only one is empty, all three are 0.
 """
 
 from __future__ import annotations
@@ -54,10 +54,9 @@ class Scores:
             >>> Scores.from_counts(n_true=4, n_predicted=2, n_correct=1).precision
             0.5
         """
-        if not 0 <= n_correct <= min(n_true, n_predicted):
-            raise ConfigError(
-                f"n_correct must be 0 … min(n_true, n_predicted) = {min(n_true, n_predicted)}; got {n_correct}"
-            )
+        most = min(n_true, n_predicted)
+        if not 0 <= n_correct <= most:
+            raise ConfigError(f"n_correct must be 0 … min(n_true, n_predicted) = {most}; got {n_correct}")
         if n_true == n_predicted == 0:
             return cls(1.0, 1.0, 1.0, 0, 0, 0)
         precision = n_correct / n_predicted if n_predicted else 0.0
@@ -98,8 +97,8 @@ def score_edges(predicted: ArrayLike, true: ArrayLike, tested: ArrayLike | None 
     Args:
         predicted: Bool, any shape (banded ``[L, horizon]``, or ``[n_types, n_types]``).
         true: Bool, same shape.
-        tested: Bool, same shape: cells that count; all when None. A cell outside the sequence or the horizon is
-            neither right nor wrong.
+        tested: Bool, same shape: cells that count; all when None. A cell outside the sequence or the horizon
+            is neither right nor wrong.
 
     Raises:
         ConfigError: The arrays are not bool or differ in shape.
@@ -111,7 +110,9 @@ def score_edges(predicted: ArrayLike, true: ArrayLike, tested: ArrayLike | None 
     found, real = _bools("predicted", predicted), _bools("true", true)
     counted = np.ones(real.shape, dtype=np.bool_) if tested is None else _bools("tested", tested)
     if not found.shape == real.shape == counted.shape:
-        raise ConfigError(f"predicted and tested must have the shape of true {real.shape}; got {found.shape}")
+        raise ConfigError(
+            f"predicted and tested must have the shape of true {real.shape}; got {found.shape} and {counted.shape}"
+        )
     return Scores.from_counts(
         n_true=int((real & counted).sum()),
         n_predicted=int((found & counted).sum()),
@@ -146,7 +147,7 @@ def recall_by_lag(predicted: ArrayLike, true: ArrayLike) -> Floats:
 
 
 def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Return the area under the ROC curve: how often a true edge scores above a false one, ties counting half.
+    """Return the area under the ROC curve: how often a true edge scores above a false one (ties: half).
 
     Args:
         scores: Numbers, any shape, no NaN (leave out what was not tested); higher means an edge.
@@ -188,7 +189,7 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
         ConfigError: Shapes differ, or a score is NaN.
 
     Source:
-        The definition of scikit-learn's `average_precision_score`: no interpolation, tied scores enter together.
+        The definition of scikit-learn's `average_precision_score`: no interpolation, ties enter together.
 
     Example:
         >>> round(average_precision([0.1, 0.4, 0.35, 0.8], [False, False, True, True]), 4)
@@ -239,7 +240,7 @@ def best_f1(scores: ArrayLike, labels: ArrayLike) -> BestF1:
 
 
 def _cuts(values: Floats, real: Bools) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-    """Return the distinct scores, highest first, and how many edges at or above each are true, and are there."""
+    """Return the distinct scores, highest first, and how many cells at or above each are true, and in all."""
     cuts, group, size = np.unique(values, return_inverse=True, return_counts=True)
     correct = np.bincount(group, weights=real, minlength=len(cuts)).astype(np.int64)
     return cuts[::-1], np.cumsum(correct[::-1]), np.cumsum(size[::-1])
@@ -257,7 +258,5 @@ def _ranked(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Bools]:
     if values.shape != real.shape:
         raise ConfigError(f"labels must have the shape of scores {values.shape}; got {real.shape}")
     if np.isnan(values).any():
-        raise ConfigError(
-            f"scores must not be NaN (leave out cells not tested); got {int(np.isnan(values).sum())} NaN"
-        )
+        raise ConfigError(f"scores must not be NaN (leave out cells not tested); got {int(np.isnan(values).sum())} NaN")
     return values.ravel(), real.ravel()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,13 +35,14 @@ class EventLog:
             sorted by case, then time; events of one case at the same time stay in the order of the file.
         source: Where it came from, for messages.
         n_ties: Number of events that share their time with the event before them in the same case.
-        event_columns: Columns that were combined into ``event``.
+        columns: How it was read: ``case``, ``event`` (a list), ``time`` and ``time_format``, so that another log can be
+            read the same way.
     """
 
     frame: pl.DataFrame
     source: str
     n_ties: int
-    event_columns: tuple[str, ...] = ("event",)
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def has_times(self) -> bool:
@@ -93,7 +94,7 @@ class EventLog:
         if missing:
             hint = nearest(missing[0], self.case_names[:10_000])
             raise LogFormatError(f"{self.source} has no case '{missing[0]}'{hint}")
-        return EventLog(frame, self.source, _count_ties(frame), self.event_columns)
+        return EventLog(frame, self.source, _count_ties(frame), self.columns)
 
     @property
     def events(self) -> list[str]:
@@ -178,7 +179,13 @@ def read_log(
             f"{name} has no case with two events: every value of '{case_column}' occurs once. "
             "Name the column that groups events into sequences (a device, a patient, a request) as the case"
         )
-    return EventLog(frame, name, _count_ties(frame), event_columns)
+    read_as = {
+        "case": case_column,
+        "event": list(event_columns),
+        "time": time_column,
+        "time_format": time_format,
+    }
+    return EventLog(frame, name, _count_ties(frame), read_as)
 
 
 def _no_bool(time: str | bool | None) -> str | None:
@@ -217,7 +224,9 @@ def _as_text(frame: pl.DataFrame, label: str) -> pl.Expr:
     column = pl.col(label)
     dtype = frame.schema[label]
     if dtype.is_nested() or dtype == pl.Object:
-        raise LogFormatError(f"the {label.split('_')[0]} column holds {dtype} values; it must hold text or numbers")
+        raise LogFormatError(
+            f"the {label.split('_', maxsplit=1)[0]} column holds {dtype} values; it must hold text or numbers"
+        )
     if dtype.is_float():  # 28.0, as pandas gives for whole numbers with gaps, is the case 28
         whole = column.cast(pl.Int64, strict=False)
         return pl.when(whole == column).then(whole.cast(pl.String)).otherwise(column.cast(pl.String)).alias(label)

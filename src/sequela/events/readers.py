@@ -26,7 +26,9 @@ _FORMATS = {
 }
 
 
-def read_table(source: str | Path | pl.DataFrame | pl.LazyFrame | pd.DataFrame | Any) -> tuple[pl.LazyFrame, str]:
+def read_table(
+    source: str | Path | pl.DataFrame | pl.LazyFrame | pd.DataFrame | Any,
+) -> tuple[pl.LazyFrame, str]:
     """Return a lazy table and its name for messages.
 
     Raises:
@@ -131,14 +133,13 @@ def _is_whole_xml(path: Path) -> bool:
 
 def _from_pandas(source: Any) -> pl.LazyFrame:
     if not hasattr(source, "columns") or not hasattr(source, "iloc"):
-        raise LogFormatError(
-            f"the log must be a path, a polars frame or a pandas frame; got {type(source).__name__}"
-        )
+        raise LogFormatError(f"the log must be a path, a polars frame or a pandas frame; got {type(source).__name__}")
     names = [str(column) for column in source.columns]
     twice = sorted({column for column in names if names.count(column) > 1})
     if twice:
         raise LogFormatError(f"the frame: the column name '{twice[0]}' occurs twice; rename one of them")
-    return pl.from_pandas(source).lazy()
+    frame: pl.DataFrame = pl.from_pandas(source)
+    return frame.lazy()
 
 
 def _first_line(error: BaseException) -> str:

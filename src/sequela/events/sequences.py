@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -133,7 +134,7 @@ class SequenceSet:
     def _cut(self, shares: tuple[float, ...]) -> tuple[SequenceSet, ...]:
         bounds = np.concatenate([[0.0], np.cumsum(shares)])
         parts = []
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+        for low, high in pairwise(bounds):
             starts = self.offsets[:-1] + np.round(self.lengths * low).astype(np.int64)
             ends = self.offsets[:-1] + np.round(self.lengths * high).astype(np.int64)
             rows = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])

@@ -22,8 +22,9 @@ _EPOCH_MS = 1_704_067_200_000  # 2024-01-01
 class World(FiniteMemoryDensity):
     """A generator of sequences whose conditional distributions, and so whose causal truth, are known exactly.
 
-    A subclass sets `vocabulary` and `memory` and answers `window_log_prob` and `window_conditional` exactly; nothing
-    here approximates. `knows_hidden` is False: a world ignores a hidden event, it does not average over it.
+    A subclass sets `vocabulary` and `memory` and answers `window_log_prob` and `window_conditional` exactly;
+    nothing here approximates. `knows_hidden` is False: a world ignores a hidden event instead of averaging over
+    what it may have been.
     """
 
     def sample(self, n_cases: int, length: int | tuple[int, int], *, seed: int) -> SequenceSet:
@@ -32,8 +33,8 @@ class World(FiniteMemoryDensity):
         Args:
             n_cases: How many.
             length: Events of each, or ``(low, high)``: lengths are drawn evenly from ``low … high``.
-            seed: Same seed, same sequences. A case depends on the seed, its number and the largest length, not on
-                `n_cases`.
+            seed: Same seed, same sequences. A case depends on the seed, its number and the largest length,
+                not on `n_cases`.
 
         Returns:
             Sequences named ``case-00000``, ``case-00001`` …, without times.
@@ -72,9 +73,7 @@ class World(FiniteMemoryDensity):
         names = pl.Series([f"case-{i:0{digits}d}" for i in range(n_cases)], dtype=pl.String)
         return SequenceSet(ids, offsets, names)
 
-    def to_log(
-        self, sequences: SequenceSet, *, seed: int = 0, interval_seconds: float = 60.0
-    ) -> pl.DataFrame:
+    def to_log(self, sequences: SequenceSet, *, seed: int = 0, interval_seconds: float = 60.0) -> pl.DataFrame:
         """Return sequences as an event table, ready for a CSV file or for `read_log`.
 
         Args:
@@ -84,8 +83,8 @@ class World(FiniteMemoryDensity):
                 least 0.01, because times are whole milliseconds and must increase.
 
         Returns:
-            Columns ``case`` (str), ``event`` (str) and ``time`` (Datetime, milliseconds), one row an event, case by
-            case, strictly increasing in time within a case.
+            Columns ``case`` (str), ``event`` (str) and ``time`` (Datetime, milliseconds), one row an event,
+            case by case, strictly increasing in time within a case.
 
         Raises:
             ConfigError: An argument is out of range, or an id is not an event type of this world.
@@ -121,10 +120,11 @@ class World(FiniteMemoryDensity):
             ids: Event ids (int32, ``[L]``).
 
         Returns:
-            Nats (float64, ``[L, memory]``). Cell ``[i, k]`` is ``KL(Ber(p) || Ber(q))`` for cause ``i`` and effect
-            ``j = i + k + 1``: ``p = P(x_j | x_<j)`` and ``q`` its mean over all event types ``u`` (even weights, the
-            observed one included) put in place of ``x_i``, everything between left as observed. NaN where ``j >= L``.
-            An edge is a cell above ``delta``. Costs ``L * memory * n_types`` conditionals.
+            Nats (float64, ``[L, memory]``). Cell ``[i, k]`` is ``KL(Ber(p) || Ber(q))`` for cause ``i`` and
+            effect ``j = i + k + 1``: ``p = P(x_j | x_<j)`` and ``q`` its mean over all event types ``u``
+            (even weights, the observed one included) put in place of ``x_i``, everything between left as
+            observed. NaN where ``j >= L``. An edge is a cell above ``delta``.
+            It costs ``L * memory * n_types`` conditionals.
 
         Raises:
             ConfigError: `ids` is not a sequence of event types of this world.
@@ -136,7 +136,7 @@ class World(FiniteMemoryDensity):
             >>> from sequela.worlds.softmax import SoftmaxWorld
             >>> world = SoftmaxWorld(np.zeros(2), np.array([[3.0, 0.0], [0.0, 3.0]]), horizon=1)
             >>> world.truth(np.array([0, 0, 1], np.int32)).round(3).tolist()
-            [[0.516], [0.803], [nan]]
+            [[0.502], [0.502], [nan]]
         """
         every = np.arange(self.vocabulary.n_types, dtype=np.int32)
         return self._contrast(ids, np.broadcast_to(every, (len(ids), len(every))))
@@ -182,8 +182,8 @@ class World(FiniteMemoryDensity):
             seed: Of the sampled contexts.
             n_cases: Sampled cases.
             length: Their lengths, as in `sample`.
-            burn_in: Leading positions left out. With 0 the result is what the cross-entropy of a perfect density
-                over whole cases of that length tends to; large values give the rate of the stationary process.
+            burn_in: Leading positions left out. With 0 the result is what the cross-entropy of a perfect
+                density over whole cases of that length tends to; large values give the stationary rate.
 
         Raises:
             ConfigError: An argument is out of range, or no position is left after `burn_in`.
@@ -240,9 +240,7 @@ class World(FiniteMemoryDensity):
         effect = cause + lag[column]
         for part in _chunks(np.arange(len(cause)), max(1, _CHUNK_BYTES // (4 * self.memory * (n + 1)))):
             observed = observed_windows(ids, effect[part], self.memory, self.vocabulary.begin_id)
-            windows = np.repeat(
-                observed[:, None], n + 1, axis=1
-            )  # [cells, 1 + n, memory]; the first as observed
+            windows = np.repeat(observed[:, None], n + 1, axis=1)  # [cells, 1 + n, memory]; the first as observed
             place = self.memory - lag[column[part]]
             cells = np.arange(len(part))
             windows[cells[:, None], np.arange(1, n + 1), place[:, None]] = replacements[cause[part]]

@@ -23,9 +23,7 @@ def log1mexp(log_p: Floats) -> Floats:
     """
     with np.errstate(divide="ignore"):
         near_one = np.log(-np.expm1(np.maximum(log_p, _LOG_HALF)))
-        result: Floats = np.where(
-            log_p > _LOG_HALF, near_one, np.log1p(-np.exp(np.minimum(log_p, _LOG_HALF)))
-        )
+        result: Floats = np.where(log_p > _LOG_HALF, near_one, np.log1p(-np.exp(np.minimum(log_p, _LOG_HALF))))
     return result
 
 
@@ -46,8 +44,8 @@ def log_mean_exp(log_p: Floats) -> Floats:
 def bernoulli_kl(log_p: Floats, log_not_p: Floats, log_q: Floats, log_not_q: Floats) -> Floats:
     """Return ``KL(Ber(p) || Ber(q))`` in nats, at least 0 (all shapes equal).
 
-    The complements are arguments because ``1 - q`` of an averaged ``q`` is known better than ``log q`` tells when
-    ``q`` is within rounding of 1.
+    The complements are arguments because ``1 - q`` of an averaged ``q`` is known better than ``log q`` tells
+    when ``q`` is within rounding of 1.
 
     Source: METHOD section 4.
 

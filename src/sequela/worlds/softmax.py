@@ -1,6 +1,7 @@
 """The synthetic world of the paper: past events add to the logits of the next one, nearer ones more.
 
-``P(x_t | past) = softmax(b + Σ_{k=1..h} e^{-r (k-1)} W[x_{t-k}] + a ReLU([E x_{t-h} … E x_{t-1}] W1) W2)``, METHOD section 6.
+``P(x_t | past) = softmax(b + Σ_{k=1..h} e^{-r (k-1)} W[x_{t-k}] + a ReLU([E x_{t-h} … E x_{t-1}] W1) W2)``
+(METHOD section 6).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class SoftmaxWorld(World):
 
     Args:
         bias: ``b``, logits without a past (``[V]``).
-        weights: ``W``, what a past event adds (``[V, V]``, ``[past event, next event]``; positive is exciting).
+        weights: ``W``, what a past event adds (``[V, V]``, ``[past event, next event]``).
         horizon: ``h``, how many past events count; also `memory`.
         decay: ``r``; an event at lag ``k`` counts ``e^{-r (k-1)}``.
         nonlinear: ``a``, strength of the nonlinear part; 0 leaves it out.
@@ -150,7 +151,7 @@ class SoftmaxWorld(World):
         return _log_softmax(self._logits(windows))
 
     def _logits(self, windows: Ids) -> Floats:
-        """Return logits (float64, ``[n, V]``). Sums run in one fixed order, so a row never depends on the others."""
+        """Return logits (float64, ``[n, V]``). Sums run in a fixed order: rows are independent."""
         logits = np.tile(self.bias, (len(windows), 1))
         for lag in range(1, self.memory + 1):
             added = self._table[windows[:, self.memory - lag]]  # [n, V]
@@ -184,9 +185,7 @@ class SoftmaxWorld(World):
         self.embedding = _matrix("embedding", embedding, (n_types, None))
         size = self.embedding.shape[1]
         self.hidden_weights = _matrix("hidden_weights", hidden_weights, (memory * size, None))
-        self.output_weights = _matrix(
-            "output_weights", output_weights, (self.hidden_weights.shape[1], n_types)
-        )
+        self.output_weights = _matrix("output_weights", output_weights, (self.hidden_weights.shape[1], n_types))
         # [E x_{t-h} … E x_{t-1}] W1 is a sum of one row per place: those rows are computed once.
         per_place = self.hidden_weights.reshape(memory, size, -1)
         projected = np.matmul(self.embedding, per_place)  # [memory, V, hidden]
@@ -197,8 +196,8 @@ class SoftmaxWorld(World):
 def _log_softmax(logits: Floats) -> Floats:
     """Return log-probabilities (float64, ``[n, V]``), overwriting the logits.
 
-    The largest term is left out of the sum and comes back inside `log1p`, so that a probability within rounding of 1
-    keeps its distance from 1.
+    The largest term is left out of the sum and comes back inside `log1p`, so that a probability within
+    rounding of 1 keeps its distance from 1.
     """
     rows, top = np.arange(len(logits)), logits.argmax(axis=1)
     logits -= logits[rows, top][:, None]
@@ -210,14 +209,10 @@ def _log_softmax(logits: Floats) -> Floats:
 
 def _matrix(argument: str, value: ArrayLike, shape: tuple[int | None, ...]) -> Floats:
     array = np.array(value, dtype=np.float64)
-    fits = array.ndim == len(shape) and all(
-        want in (None, got) for want, got in zip(shape, array.shape, strict=True)
-    )
+    fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
     if not fits or not np.isfinite(array).all():
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ConfigError(
-            f"{argument} must be finite numbers of shape [{wanted}]; got shape {list(array.shape)}"
-        )
+        raise ConfigError(f"{argument} must be finite numbers of shape [{wanted}]; got shape {list(array.shape)}")
     array.flags.writeable = False
     return array
 

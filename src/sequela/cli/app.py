@@ -1,0 +1,250 @@
+"""One command per public function."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from sequela.errors import SequelaError
+
+app = typer.Typer(
+    name="sequela",
+    help="Train one next-event model on your event log, then ask which events caused which.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def named_errors(command: Command) -> Command:
+    """Turn a named error into one line on standard error and exit code 1."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except SequelaError as error:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(1) from None
+        except OSError as error:
+            typer.echo(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted; nothing half-written is left", err=True)
+            raise typer.Exit(130) from None
+
+    return run  # type: ignore[return-value]
+
+
+Log = Annotated[Path, typer.Argument(help="Event log: csv, tsv, jsonl, parquet or xes.", show_default=False)]
+CaseColumn = Annotated[str | None, typer.Option("--case", help="Column that says which sequence an event belongs to.")]
+EventColumn = Annotated[
+    list[str] | None, typer.Option("--event", help="Column of the event type; repeat it to combine several.")
+]
+TimeColumn = Annotated[
+    str | None, typer.Option("--time", help="Column of the time; without any, the row order is the order.")
+]
+TimeFormat = Annotated[str | None, typer.Option(help="How to read times that are not ISO, as in '%d/%m/%Y %H:%M'.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no choices on standard error.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; chosen automatically.")]
+
+
+def _version(show: bool) -> None:
+    if show:
+        from sequela import __version__
+
+        typer.echo(f"sequela {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+@named_errors
+def fit(
+    log: Log,
+    out: Annotated[Path, typer.Option(help="Folder to save the trained density to.")],
+    case: CaseColumn = None,
+    event: EventColumn = None,
+    time: TimeColumn = None,
+    time_format: TimeFormat = None,
+    backbone: Annotated[str, typer.Option(help="window (fast, finite memory) or llama.")] = "window",
+    memory: Annotated[int | None, typer.Option(help="Past events the model looks at.")] = None,
+    width: Annotated[int | None, typer.Option(help="Size of the hidden layers.")] = None,
+    min_count: Annotated[int, typer.Option(help="Types seen less often are folded into <rare>.")] = 2,
+    hide: Annotated[float, typer.Option(help="Highest share of past events hidden in training.")] = 0.5,
+    max_steps: Annotated[int | None, typer.Option(help="Most training steps.")] = None,
+    seed: Seed = 0,
+    device: Device = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a next-event model on a log and save it.
+
+    An interrupted run goes on when the same command is given again.
+
+    Example: `sequela fit alarms.csv --case device_id --event alarm_id --time start_timestamp --out model`
+    """
+    from sequela.density.fit import fit as run
+    from sequela.events.log import read_log
+
+    table = read_log(log, case=case, event=event, time=time, time_format=time_format)
+    density = run(
+        table,
+        backbone=backbone,
+        out=out,
+        overwrite=overwrite,
+        seed=seed,
+        min_count=min_count,
+        memory=memory,
+        width=width,
+        hide=hide,
+        max_steps=max_steps,
+        device=device,
+        progress=not quiet,
+    )
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), **density.info}))
+
+
+@app.command()
+@named_errors
+def discover(
+    model: Annotated[Path, typer.Argument(help="Folder that `sequela fit` wrote.", show_default=False)],
+    log: Log,
+    out: Annotated[Path, typer.Option(help="Folder for edges.parquet, summary.parquet and run.json.")],
+    case: CaseColumn = None,
+    event: EventColumn = None,
+    time: TimeColumn = None,
+    time_format: TimeFormat = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this case; repeat it for several.")] = None,
+    design: Annotated[str, typer.Option(help="atomic, leave-one-out, masked or staircase.")] = "atomic",
+    proposal: Annotated[str | None, typer.Option(help="What replaces a cause: uniform, unigram or model.")] = None,
+    particles: Annotated[int, typer.Option(help="Replacements a cause: more is slower and more exact.")] = 32,
+    statistic: Annotated[str, typer.Option(help="kl_of_mean, mean_of_kl or both.")] = "kl_of_mean",
+    horizon: Annotated[
+        str | None, typer.Option(help="Largest lag in events, or 'full'; by default the model's memory.")
+    ] = None,
+    context: Annotated[int, typer.Option(help="Leading events that are never causes.")] = 0,
+    threshold: Annotated[str, typer.Option(help="effect-size, fixed, vocabulary, percentile or otsu.")] = "effect-size",
+    delta: Annotated[float, typer.Option(help="Smallest effect of interest, in nats.")] = 0.05,
+    level: Annotated[float, typer.Option(help="Confidence that an edge's effect exceeds delta.")] = 0.95,
+    tau: Annotated[float | None, typer.Option(help="For the thresholds fixed and vocabulary.")] = None,
+    self_loops: Annotated[bool, typer.Option("--self-loops", help="Keep u -> u in the summary.")] = False,
+    seed: Seed = 0,
+    batch_size: Annotated[int, typer.Option(help="Cases scored together; changes speed only.")] = 16,
+    device: Device = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find which events caused which, in every case of a log.
+
+    The columns are those given to `fit` unless named again.
+
+    Example: `sequela discover model alarms.csv --out results`
+    """
+    from sequela.causal.run import discover_to
+    from sequela.density.checkpoint import load_density
+
+    density = load_density(model, device=device)
+    table = _read_like(density, log, case, event, time, time_format)
+    if only:
+        table = table.cases(only)
+    result = discover_to(
+        density,
+        table,
+        out,
+        overwrite=overwrite,
+        progress=not quiet,
+        self_loops=self_loops,
+        design=design,
+        proposal=proposal,
+        particles=particles,
+        statistic=statistic,
+        horizon=int(horizon) if horizon is not None and horizon.isdecimal() else horizon,
+        context=context,
+        threshold=threshold,
+        delta=delta,
+        level=level,
+        tau=tau,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "n_links": len(result.summary), **result.run}))
+        return
+    from sequela.cli.tables import print_links
+
+    counts = result.run["counts"]
+    print_links(result.summary, title="Strongest links")
+    typer.echo(
+        f"{counts['n_edges']:,} edges among {counts['n_pairs_tested']:,} pairs of positions in {counts['n_cases']:,} "
+        f"cases, {len(result.summary):,} links between event types, in {result.run['seconds']:.0f} s; saved to '{out}'"
+    )
+
+
+@app.command()
+@named_errors
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the log, the model, the edges and the pictures.")] = Path(
+        "demo"
+    ),
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate a log from a known world, take it through the whole path, and score the result.
+
+    Example: `sequela demo --out demo`
+    """
+    from sequela.evaluation.demo import run_demo
+
+    result = run_demo(out, seed=seed, progress=not quiet)
+    if as_json:
+        scores = {name: score.__dict__ for name, score in result.scores.items()}
+        typer.echo(json.dumps({"out": str(out), "scores": scores, "seconds": result.seconds}))
+        return
+    from sequela.cli.tables import print_links, print_scores
+
+    print_links(result.summary, title="Strongest links", truth=result.true_links)
+    print_scores(result.scores)
+    seconds = ", ".join(f"{stage} {value:.0f} s" for stage, value in result.seconds.items())
+    typer.echo(f"{seconds}. Look at {out / 'instance.png'} and {out / 'summary.png'}; next, your own log:")
+    typer.echo("  sequela fit LOG --case COLUMN --event COLUMN --time COLUMN --out model")
+    typer.echo("  sequela discover model LOG --out results")
+
+
+def _read_like(density: Any, log: Path, case: Any, event: Any, time: Any, time_format: Any) -> Any:
+    """Read a log with the columns the density was trained on, unless others are named."""
+    from sequela.events.log import read_log
+
+    known = dict(density.info.get("log", {}).get("columns", {}))
+    if case is None and event is None and time is None and known:
+        return read_log(
+            log,
+            case=known["case"],
+            event=known["event"],
+            time=known["time"] or False,
+            time_format=time_format or known["time_format"],
+        )
+    return read_log(log, case=case, event=event, time=time, time_format=time_format)
