@@ -33,6 +33,7 @@ class CMIEstimate:
         q_std_error: Standard error of ``q`` where it is all that is estimated; None for the staircase and for
             ``mean_of_kl``.
         mean_of_kl: The other statistic, when asked for.
+        n_particles: Particles each sampled mean rests on.
         n_clamped: Log-probabilities that had to be clamped.
     """
 
@@ -43,6 +44,7 @@ class CMIEstimate:
     log_q: Floats
     q_std_error: Floats | None
     mean_of_kl: Floats | None = None
+    n_particles: int = 2
     n_clamped: int = 0
 
     @property
@@ -58,23 +60,47 @@ class CMIEstimate:
     def interval(self, level: float = 0.95) -> tuple[Floats, Floats]:
         """Return the lower and upper bounds of ``cmi`` at a two-sided confidence level, for Monte Carlo error only.
 
-        Where only ``q`` is estimated, its normal interval is mapped through the divergence. That keeps the level
-        near ``p = q``, where the delta method's slope vanishes. Otherwise ``cmi ± z * std_error``, cut at 0.
+        Where only ``q`` is estimated, a Student t interval for its log-odds is mapped through the divergence. That
+        keeps the level near ``p = q``, where the delta method's slope vanishes. Otherwise ``cmi ± t * std_error``,
+        cut at 0. The level holds when many replacements matter a little; when a few of many types matter a lot, a
+        sample can miss them all, and no interval made from that sample can know (measured coverage then: 0.65 to
+        0.9 at level 0.95). Enumerate (``particles`` at least the number of types) where that matters.
         """
         check_range("level", level, low=0, high=1, above=True)
-        z = NormalDist().inv_cdf(0.5 + min(level, 1 - 1e-12) / 2)
+        t = student_t(0.5 + min(level, 1 - 1e-12) / 2, self.n_particles - 1)
         if self.q_std_error is None:
-            return np.maximum(0.0, self.cmi - z * self.std_error), self.cmi + z * self.std_error
-        p, q = np.exp(self.log_p), np.exp(self.log_q)
-        tiny = np.exp(LOG_PROB_FLOOR)
-        below = np.clip(q - z * self.q_std_error, tiny, 1 - 1e-16)
-        above = np.clip(q + z * self.q_std_error, tiny, 1 - 1e-16)
+            return np.maximum(0.0, self.cmi - t * self.std_error), self.cmi + t * self.std_error
+        log_not_q = log1mexp(self.log_q)
+        odds, odds_p = self.log_q - log_not_q, self.log_p - log1mexp(self.log_p)
+        reach = t * self.q_std_error * np.exp(-self.log_q - log_not_q)
         exact = self.q_std_error == 0
-        at_below = np.where(exact, self.cmi, bernoulli_kl(self.log_p, np.log(below)))
-        at_above = np.where(exact, self.cmi, bernoulli_kl(self.log_p, np.log(above)))
-        inside = (below <= p) & (p <= above) & ~exact
-        low = np.where(inside, 0.0, np.minimum(at_below, at_above))
+        below, above = odds - reach, odds + reach
+        at_below = np.where(exact, self.cmi, bernoulli_kl(self.log_p, clamp(_log_sigmoid(below))[0]))
+        at_above = np.where(exact, self.cmi, bernoulli_kl(self.log_p, clamp(_log_sigmoid(above))[0]))
+        inside = (below <= odds_p) & (odds_p <= above) & ~exact
+        low: Floats = np.where(inside, 0.0, np.minimum(at_below, at_above))
         return low, np.maximum(at_below, at_above)
+
+
+def student_t(probability: float, degrees: int) -> float:
+    """Return a quantile of Student's t law, by the expansion around the normal one.
+
+    Source: Abramowitz and Stegun (1964), 26.7.5; within 0.01 of the exact one for 5 degrees or more up to 97.5 %.
+
+    Example:
+        >>> round(student_t(0.975, 31), 3)
+        2.039
+    """
+    z, n = NormalDist().inv_cdf(probability), max(1, degrees)
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + (z**3 + z) / (4 * n) + second / n**2 + third / n**3
+
+
+def _log_sigmoid(x: Floats) -> Floats:
+    with np.errstate(invalid="ignore"):  # NaN cells are those that were not tested
+        result: Floats = -np.logaddexp(0.0, -x)
+    return result
 
 
 def log1mexp(x: Floats) -> Floats:

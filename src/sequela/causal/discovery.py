@@ -233,9 +233,8 @@ def empty_edges(settings: Settings) -> pl.DataFrame:
 def log_nodes(density: Density, sequences: SequenceSet) -> pl.DataFrame:
     """Return ``event`` and ``count`` of the types that occur."""
     counts = np.bincount(sequences.ids, minlength=density.vocabulary.n_types)
-    return pl.DataFrame({"event": density.vocabulary.names, "count": counts.astype(np.int64)}).filter(
-        pl.col("count") > 0
-    )
+    nodes = pl.DataFrame({"event": density.vocabulary.names, "count": counts.astype(np.int64)})
+    return nodes.filter(pl.col("count") > 0).sort("event")
 
 
 def _settings(given: dict[str, Any]) -> Settings:
@@ -339,6 +338,7 @@ class _Band:
         self.cmi, self.std_error, self.log_p, self.log_q, self.q_std_error = (empty() for _ in range(5))
         self.mean_of_kl = None if settings.statistic == "kl_of_mean" else empty()
         self.has_q_error = settings.design != "staircase" and settings.statistic != "mean_of_kl"
+        self.n_particles = settings.particles
         self.n_clamped = 0
 
     def put(self, problem: Problem, cells: Cells) -> None:
@@ -358,5 +358,6 @@ class _Band:
             log_q=self.log_q,
             q_std_error=self.q_std_error if self.has_q_error else None,
             mean_of_kl=self.mean_of_kl,
+            n_particles=self.n_particles,
             n_clamped=self.n_clamped,
         )

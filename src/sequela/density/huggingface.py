@@ -222,7 +222,7 @@ class HuggingFaceDensity(Density):
         *,
         need_logits: bool = True,
     ) -> Tensor:
-        """Run ``n`` tokens after the cached ones; ``sees`` is bool ``[n, cached + n]``; returns logits ``[n, n_types]``."""
+        """Run ``n`` tokens after the cached ones; ``sees`` is bool ``[n, cached + n]``; logits are ``[n, n_types]``."""
         mask = torch.zeros(sees.shape, dtype=self.model.dtype)
         mask.masked_fill_(~torch.from_numpy(sees), torch.finfo(self.model.dtype).min)
         output = self.model(
