@@ -1,0 +1,190 @@
+"""Branch scoring equals re-running whole sequences, alone or in company, in one chunk or many."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sequela.density import huggingface
+from sequela.density.base import Branches
+from sequela.density.huggingface import HuggingFaceDensity, blocks, wrap_huggingface
+from sequela.density.logits import target_log_prob
+from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
+from sequela.errors import ConfigError
+from sequela.events.vocabulary import Vocabulary
+
+V, LENGTH = 9, 30
+VOCABULARY = Vocabulary(tuple(f"e{i}" for i in range(V)), (1,) * V)
+
+
+def make():
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = WindowNetwork(WindowConfig(V, V + 3, 6, 16, 32))
+        llama = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=V + 3,
+                hidden_size=32,
+                intermediate_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                max_position_embeddings=64,
+                initializer_range=0.2,
+            )
+        )
+        gpt2 = GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=V + 4,
+                n_embd=32,
+                n_layer=2,
+                n_head=2,
+                n_positions=64,
+                bos_token_id=V + 3,
+                eos_token_id=V + 3,
+                initializer_range=0.2,
+            )
+        )
+    known = {"tokens": np.arange(V), "begin_token": V + 1, "hidden_token": V + 2}
+    return {
+        "window": WindowDensity(network, VOCABULARY, knows_hidden=True),
+        "llama": HuggingFaceDensity(llama, VOCABULARY, context=40, **known),
+        "llama, short context": HuggingFaceDensity(llama, VOCABULARY, context=12, **known),
+        "gpt2": wrap_huggingface(gpt2, {f"e{i}": V - i for i in range(V)}, hidden_token=0, device="cpu"),
+    }
+
+
+DENSITIES = make()
+RNG = np.random.default_rng(1)
+IDS = RNG.integers(0, V, LENGTH).astype(np.int32)
+
+
+def branches(n=25, steps=6):
+    tails = RNG.integers(0, V, (n, steps)).astype(np.int32)
+    tails[::3, 0] = VOCABULARY.hidden_id
+    return Branches(IDS, RNG.integers(0, LENGTH, n), tails)
+
+
+def whole_log_prob(density, past, target):
+    """The twin: one plain forward over a whole past, no cache and no mask of ours."""
+    if isinstance(density, WindowDensity):
+        window = ([VOCABULARY.begin_id] * density.memory + list(past))[-density.memory :]
+        logits = density.network(torch.tensor([window]))[0]
+        return float(logits.double().log_softmax(0)[target])
+    (block,) = [b for b in blocks(len(past) + 1, density.context) if b.low <= len(past) < b.high]
+    tokens = {VOCABULARY.hidden_id: density.hidden_token} | dict(enumerate(density.tokens.tolist()))
+    seen = [density.begin_token] + [tokens[int(i)] for i in past[block.begin :]]
+    with torch.inference_mode():
+        logits = density.model(input_ids=torch.tensor([seen]), use_cache=False).logits[0, -1]
+    return float(logits[torch.from_numpy(density.tokens)].double().log_softmax(0)[target])
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_branches_equal_brute_force(name):
+    density, task = DENSITIES[name], branches()
+    found = density.score_branches(*task)
+    for k, start in enumerate(task.starts):
+        for step in range(task.tails.shape[1]):
+            target = start + step + 1
+            if target >= LENGTH:
+                assert np.isnan(found[k, step])
+                continue
+            past = np.concatenate([IDS[:start], task.tails[k, : step + 1]])
+            assert found[k, step] == pytest.approx(whole_log_prob(density, past, IDS[target]), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_score_equals_brute_force_and_conditional_and_observed_branches(name):
+    density = DENSITIES[name]
+    score = density.score(IDS)
+    whole = density.conditional(IDS, np.arange(LENGTH))
+    assert np.allclose(np.exp(whole).sum(axis=1), 1)
+    assert np.allclose(score, whole[np.arange(LENGTH), IDS], atol=1e-5)
+    for position in range(LENGTH):
+        assert score[position] == pytest.approx(whole_log_prob(density, IDS[:position], IDS[position]), abs=1e-5)
+    starts = np.arange(LENGTH - 5)
+    observed = density.score_branches(IDS, starts, IDS[starts[:, None] + np.arange(5)])
+    assert np.allclose(observed, score[starts[:, None] + 1 + np.arange(5)], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_company_does_not_change_a_bit(name):
+    density = DENSITIES[name]
+    tasks = [branches(n) for n in (1, 7, 30)]
+    tasks.append(Branches(IDS[:4], np.array([0, 3]), IDS[:4].reshape(2, 2)))
+    together = density.score_branches_many(tasks)
+    for task, found in zip(tasks, together, strict=True):
+        assert np.array_equal(density.score_branches(*task), found, equal_nan=True)
+    sequences = [IDS, IDS[:1], IDS[5:20]]
+    for ids, found in zip(sequences, density.score_many(sequences), strict=True):
+        assert np.array_equal(density.score(ids), found)
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_chunk_size_does_not_matter(name, monkeypatch):
+    density, task = DENSITIES[name], branches()
+    before, score = density.score_branches(*task), density.score(IDS)
+    monkeypatch.setattr(density, "_rows" if name == "window" else "_chunk", 16)
+    assert np.allclose(density.score_branches(*task), before, atol=1e-5, equal_nan=True)
+    assert np.allclose(density.score(IDS), score, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["window", "llama"])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"starts": np.array([LENGTH])}, "starts must lie in"),
+        ({"tails": np.array([[V + 1]], np.int32)}, "tails must hold event types"),
+        ({"tails": np.zeros((2, 3), np.int32)}, "starts must be"),
+        ({"ids": np.array([0, V], np.int32)}, "event types"),
+        ({"ids": np.zeros((2, 2), np.int32)}, "one sequence"),
+    ],
+)
+def test_bad_branches_are_refused(name, change, says):
+    task = {"ids": IDS, "starts": np.array([1]), "tails": np.array([[0]], np.int32)} | change
+    with pytest.raises(ConfigError, match=says):
+        DENSITIES[name].score_branches(**task)
+
+
+def test_tails_longer_than_half_the_context_are_refused():
+    with pytest.raises(ConfigError, match="lower horizon"):
+        DENSITIES["llama, short context"].score_branches(IDS, np.array([0]), np.zeros((1, 7), np.int32))
+
+
+def test_a_model_that_ignores_the_mask_is_refused():
+    model = DENSITIES["llama"].model
+    forward = type(model).forward
+
+    class Deaf(type(model)):
+        def forward(self, attention_mask=None, **kwargs):
+            return forward(self, **kwargs)
+
+    deaf = Deaf(model.config)
+    with pytest.raises(ConfigError, match="does not honour"):
+        HuggingFaceDensity(deaf, VOCABULARY, tokens=np.arange(V), begin_token=V + 1, context=40)
+
+
+@given(st.integers(1, 200), st.integers(2, 40))
+def test_blocks_cover_every_event_once_within_the_context(length, context):
+    covered = []
+    for block in blocks(length, context):
+        assert 0 <= block.begin <= block.low < block.high
+        assert block.high - block.begin <= context
+        covered += range(block.low, block.high)
+    assert covered == list(range(length))
+
+
+def test_target_log_prob_is_exact_where_the_target_is_nearly_certain():
+    logits = torch.tensor([[0.0, 30.0, -5.0], [1.0, 2.0, 3.0]])
+    expected = logits.double().log_softmax(1)
+    found = target_log_prob(logits.clone(), torch.tensor([1, 0]))
+    assert float(found[0]) == pytest.approx(-np.exp(-30.0) * (1 + np.exp(-5.0)), rel=1e-5)
+    assert float(found[1]) == pytest.approx(float(expected[1, 0]), abs=1e-6)
+
+
+def test_not_a_checkpoint(tmp_path):
+    with pytest.raises(ConfigError, match="not a local Hugging Face"):
+        wrap_huggingface(tmp_path, {"a": 0, "b": 1})
+    assert huggingface.__doc__
