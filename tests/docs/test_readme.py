@@ -50,5 +50,3 @@ def test_shell_example_runs(tmp_path, monkeypatch):
 @pytest.mark.parametrize("target", ["demo", "test", "lint", "test-slow", "bench"])
 def test_make_targets_exist(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-
-

@@ -95,7 +95,9 @@ def _scan_csv(path: Path, name: str, *, tab: bool) -> pl.LazyFrame:
 
 def _csv_header(path: Path, name: str, separator: str) -> list[str]:
     try:
-        row = pl.read_csv(path, has_header=False, n_rows=1, separator=separator, infer_schema=False)
+        row = pl.read_csv(
+            path, has_header=False, n_rows=1, separator=separator, infer_schema=False, truncate_ragged_lines=True
+        )
     except pl.exceptions.NoDataError:
         raise LogFormatError(f"{name} is empty: it has no header") from None
     except pl.exceptions.ComputeError as error:
