@@ -88,8 +88,8 @@ def student_t(probability: float, degrees: int) -> float:
     Source: Abramowitz and Stegun (1964), 26.7.5; within 0.01 of the exact one for 5 degrees or more up to 97.5 %.
 
     Example:
-        >>> round(student_t(0.975, 31), 3)
-        2.039
+        >>> round(student_t(0.975, 31), 2)
+        2.04
     """
     z, n = NormalDist().inv_cdf(probability), max(1, degrees)
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
