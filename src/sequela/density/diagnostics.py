@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sequela.density.base import Density
 from sequela.density.reference import NGram
@@ -27,6 +28,7 @@ class DensityReport:
         bigram: Of an interpolated n-gram over the last event.
         trigram: Of an interpolated n-gram over the last two events ("order 2").
         log_n_types: Of guessing evenly.
+        gain_std_error: Of the difference to the best reference, paired case by case.
     """
 
     n_cases: int
@@ -37,6 +39,7 @@ class DensityReport:
     bigram: float
     trigram: float
     log_n_types: float
+    gain_std_error: float
 
     @property
     def best_reference(self) -> float:
@@ -62,10 +65,10 @@ class DensityReport:
         gain = self.best_reference - self.cross_entropy
         if gain <= 0:
             verdict = "does NOT beat the simple references: its graphs are not to be trusted; get more data"
-        elif gain < 2 * self.std_error:
+        elif gain < 2 * self.gain_std_error:
             verdict = "beats the simple references by less than the noise of the held-out cases"
         else:
-            verdict = f"beats the simple references by {gain:.3f}"
+            verdict = f"beats the simple references by {gain:.3f} ± {self.gain_std_error:.3f}"
         return (
             f"the density {verdict} (held-out nats per event: {self.cross_entropy:.3f} ± {self.std_error:.3f}; "
             f"{references}; {self.n_events:,} events of {self.n_cases:,} cases)"
@@ -84,23 +87,32 @@ def diagnose(density: Density, *, train: SequenceSet, held_out: SequenceSet) -> 
         train: The cases it was trained on; the n-grams are counted on the same.
         held_out: Cases to score.
     """
-    losses = []
+    log_probs = []
     for low in range(0, held_out.n_cases, _CASES_A_CALL):
-        cases = [held_out[i].ids for i in range(low, min(low + _CASES_A_CALL, held_out.n_cases))]
-        losses += [-values for values in density.score_many([ids for ids in cases if len(ids)])]
-    every = np.concatenate(losses)
-    mean = float(every.mean())
+        log_probs += density.score_many(
+            [held_out[i].ids for i in range(low, min(low + _CASES_A_CALL, held_out.n_cases))]
+        )
+    losses = -np.concatenate(log_probs)
     n_types = density.vocabulary.n_types
-    grams = [NGram(train, n_types=n_types, order=order).cross_entropy(held_out) for order in range(3)]
+    grams = [-NGram(train, n_types=n_types, order=order).log_prob(held_out) for order in range(3)]
+    best = min(grams, key=lambda values: float(values.mean()))
     return DensityReport(
-        len(losses), len(every), mean, _std_error(losses, mean), grams[0], grams[1], grams[2], float(np.log(n_types))
+        n_cases=held_out.n_cases,
+        n_events=held_out.n_events,
+        cross_entropy=float(losses.mean()),
+        std_error=_std_error(losses, held_out),
+        unigram=float(grams[0].mean()),
+        bigram=float(grams[1].mean()),
+        trigram=float(grams[2].mean()),
+        log_n_types=float(np.log(n_types)),
+        gain_std_error=_std_error(best - losses, held_out),
     )
 
 
-def _std_error(losses: list[np.ndarray[Any, np.dtype[np.float64]]], mean: float) -> float:
-    """Standard error of a mean over events whose cases are independent (ratio estimator)."""
-    if len(losses) < 2:
-        return float(losses[0].std(ddof=1) / np.sqrt(len(losses[0]))) if len(losses[0]) > 1 else float("inf")
-    residuals = np.array([float((values - mean).sum()) for values in losses])
-    n_events = sum(len(values) for values in losses)
-    return float(np.sqrt(len(losses) / (len(losses) - 1) * (residuals**2).sum()) / n_events)
+def _std_error(values: NDArray[np.float64], sequences: SequenceSet) -> float:
+    """Standard error of a mean over events whose cases are independent (ratio estimator; over events in one case)."""
+    residuals = values - values.mean()
+    case = np.repeat(np.arange(sequences.n_cases), sequences.lengths)
+    groups = np.bincount(case, weights=residuals) if sequences.n_cases > 1 else residuals
+    n = len(groups)
+    return float(np.sqrt(n / (n - 1) * (groups**2).sum()) / len(values)) if n > 1 else float("inf")
