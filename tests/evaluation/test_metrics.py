@@ -20,7 +20,7 @@ def columns(cells):
 
 def test_scores_by_hand():
     # 5 cells: 2 found and true, 1 found and false, 1 missed, 1 neither.
-    scores = score_edges(np.array(0) < [[1, 1, 1, 0, 0]], np.array(0) < [[1, 1, 0, 1, 0]])
+    scores = score_edges([[True, True, True, False, False]], [[True, True, False, True, False]])
     assert scores == Scores(2 / 3, 2 / 3, 2 / 3, n_true=3, n_predicted=3, n_correct=2)
     # Without the false one and the missed one.
     tested = np.array([[True, True, False, False, True]])

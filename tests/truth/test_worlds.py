@@ -28,7 +28,7 @@ def test_by_hand_one_step_back():
     truth = world.truth(seq(0, 1, 2, 1))
     assert truth.dtype == np.float64
     np.testing.assert_allclose(truth, np.array(expected)[:, None], rtol=1e-13)
-    # The same as numbers, from a pocket calculator.
+    # With ln 0.6 = -0.510826, ln 9/7 = 0.251314, ln 144/119 = 0.190690, ln 1.8 = 0.587787, ln 3/7 = -0.847298.
     np.testing.assert_allclose(truth[:3, 0], [0.060779, 0.095345, 0.229016], atol=1e-6)
 
 
@@ -146,6 +146,7 @@ def test_sampled_truth_nears_the_exact_one():
     ids = world.sample(1, 20, seed=1)[0].ids
     exact = world.truth(ids)
     error = [np.nanmean(np.abs(world.truth_sampled(ids, n_draws=n, seed=0) - exact)) for n in (10, 4000)]
+    # Noise falls with the root of the draws, here 20 times; tenfold leaves room for chance.
     assert error[0] > 0.002
     assert error[1] < 0.1 * error[0]
     np.testing.assert_array_equal(world.truth_sampled(ids, seed=7), world.truth_sampled(ids, seed=7))
