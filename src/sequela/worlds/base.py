@@ -3,75 +3,120 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sequela.density.base import Floats, Ids, check_sequence
+from sequela.density.base import Density, Floats, Ids, check_sequence
 from sequela.density.windows import FiniteMemoryDensity, observed_windows
 from sequela.errors import ConfigError, check_range
 from sequela.events.sequences import SequenceSet
+from sequela.events.vocabulary import Vocabulary
 from sequela.worlds.divergence import bernoulli_kl, log1mexp, log_mean_exp
 
 _CHUNK_BYTES = 2**25
 _EPOCH_MS = 1_704_067_200_000  # 2024-01-01
 
 
-class World(FiniteMemoryDensity):
-    """A generator of sequences whose conditional distributions, and so whose causal truth, are known exactly.
+TRUTH_SCHEMA = {
+    "case": pl.String,
+    "cause_position": pl.Int64,
+    "effect_position": pl.Int64,
+    "cause": pl.String,
+    "effect": pl.String,
+    "lag": pl.Int64,
+    "cmi_nats": pl.Float64,
+}
+"""Columns of a table of true edges."""
 
-    A subclass sets `vocabulary` and `memory` and answers `window_log_prob` and `window_conditional` exactly;
-    nothing here approximates. `knows_hidden` is False: a world ignores a hidden event instead of averaging over
-    what it may have been.
+
+@dataclass(frozen=True)
+class Simulation:
+    """A log that a user could have, with what is true about it.
+
+    Attributes:
+        log: Event table, one row an event: at least ``case``, ``event`` and ``time``.
+        sequences: The same events as ids of the world's vocabulary, in the order of the log.
+        truth: True edges, with the columns of `TRUTH_SCHEMA`; positions count the rows of a case in the log.
     """
 
+    log: pl.DataFrame
+    sequences: SequenceSet
+    truth: pl.DataFrame
+
+
+class World(Density):
+    """A generator of sequences whose conditional distributions, and so whose causal truth, are known exactly.
+
+    `knows_hidden` is False: a world ignores a hidden event instead of averaging over what it may have been.
+
+    Attributes:
+        horizon: Largest lag at which an event can be a cause; columns of `truth`.
+    """
+
+    horizon: int
+
+    @abstractmethod
     def sample(self, n_cases: int, length: int | tuple[int, int], *, seed: int) -> SequenceSet:
-        """Draw independent sequences, each from its start.
+        """Draw independent sequences, each from its start; see `FiniteWorld.sample`."""
+
+    @abstractmethod
+    def truth(self, ids: Ids) -> Floats:
+        """Return the exact CMI of every pair (float64, ``[L, horizon]``, NaN where there is no effect)."""
+
+    def simulate(
+        self, n_cases: int, length: int | tuple[int, int], *, seed: int, delta: float = 0.05, with_truth: bool = True
+    ) -> Simulation:
+        """Draw a log, and the true edges of every case.
 
         Args:
             n_cases: How many.
-            length: Events of each, or ``(low, high)``: lengths are drawn evenly from ``low … high``.
-            seed: Same seed, same sequences. A case depends on the seed, its number and the largest length,
-                not on `n_cases`.
-
-        Returns:
-            Sequences named ``case-00000``, ``case-00001`` …, without times.
+            length: Events of each, or ``(low, high)``.
+            seed: Same seed, same log.
+            delta: Nats above which a pair is an edge.
+            with_truth: False leaves the truth empty (it costs far more than the log).
 
         Raises:
-            ConfigError: `n_cases` or a length is below 1, or ``low > high``.
-
-        Source:
-            Ancestral sampling; each event by inverting the cumulative conditional at one uniform number.
+            ConfigError: An argument is out of range.
 
         Example:
             >>> from sequela.worlds.softmax import SoftmaxWorld
-            >>> sequences = SoftmaxWorld.random(5, seed=0).sample(3, (4, 6), seed=1)
-            >>> sequences.n_cases, set(sequences.lengths.tolist()) <= {4, 5, 6}
-            (3, True)
+            >>> found = SoftmaxWorld.random(5, seed=0).simulate(2, 6, seed=1)
+            >>> found.log.height, found.truth.columns[:3]
+            (12, ['case', 'cause_position', 'effect_position'])
         """
-        check_range("n_cases", n_cases, low=1, whole=True)
-        check_range("seed", seed, low=0, whole=True)
-        low, high = _length_range(length)
-        # Column 0 decides the length, column t + 1 the event at position t.
-        uniform = np.random.default_rng(seed).random((n_cases, high + 1))
-        lengths = low + (uniform[:, 0] * (high - low + 1)).astype(np.int64)
-        padded = np.full((n_cases, self.memory + high), self.vocabulary.begin_id, dtype=np.int32)
-        for position in range(high):
-            active = np.flatnonzero(lengths > position)
-            for rows in _chunks(active, self._rows_a_chunk):
-                windows = padded[rows, position : position + self.memory]
-                cumulative = np.exp(self.window_conditional(windows)).cumsum(axis=1)
-                # Scaled by the last sum, so that rounding can never fall off the end.
-                level = uniform[rows, position + 1] * cumulative[:, -1]
-                event = (cumulative <= level[:, None]).sum(axis=1)
-                padded[rows, self.memory + position] = np.minimum(event, self.vocabulary.n_types - 1)
-        ids = padded[:, self.memory :][np.arange(high) < lengths[:, None]]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        digits = max(5, len(str(n_cases - 1)))
-        names = pl.Series([f"case-{i:0{digits}d}" for i in range(n_cases)], dtype=pl.String)
-        return SequenceSet(ids, offsets, names)
+        sequences = self.sample(n_cases, length, seed=seed)
+        truth = self.true_edges(sequences, delta=delta) if with_truth else pl.DataFrame(schema=TRUTH_SCHEMA)
+        return Simulation(self.to_log(sequences, seed=seed), sequences, truth)
+
+    def true_edges(self, sequences: SequenceSet, *, delta: float = 0.05) -> pl.DataFrame:
+        """Return the true edges of some sequences as a table with the columns of `TRUTH_SCHEMA`.
+
+        Raises:
+            ConfigError: `delta` is negative, or the sequences are not of this world.
+        """
+        check_range("delta", delta, low=0)
+        names = np.array(self.vocabulary.names)
+        frames = [pl.DataFrame(schema=TRUTH_SCHEMA)]
+        for case in sequences:
+            cmi = self.truth(case.ids)
+            cause, column = np.nonzero(np.nan_to_num(cmi) > delta)
+            effect = cause + column + 1
+            columns = {
+                "case": [case.name] * len(cause),
+                "cause_position": cause,
+                "effect_position": effect,
+                "cause": names[case.ids[cause]].tolist(),
+                "effect": names[case.ids[effect]].tolist(),
+                "lag": column + 1,
+                "cmi_nats": cmi[cause, column],
+            }
+            frames.append(pl.DataFrame(columns, schema=TRUTH_SCHEMA))
+        return pl.concat(frames)
 
     def to_log(self, sequences: SequenceSet, *, seed: int = 0, interval_seconds: float = 60.0) -> pl.DataFrame:
         """Return sequences as an event table, ready for a CSV file or for `read_log`.
@@ -111,6 +156,109 @@ class World(FiniteMemoryDensity):
                 "event": types.gather(sequences.ids),
                 "time": pl.Series(milliseconds, dtype=pl.Int64).cast(pl.Datetime("ms")),
             }
+        )
+
+    def entropy_rate(
+        self, *, seed: int, n_cases: int = 200, length: int | tuple[int, int] = 64, burn_in: int = 0
+    ) -> float:
+        """Return the mean exact conditional entropy over sampled contexts, in nats per event.
+
+        Args:
+            seed: Of the sampled contexts.
+            n_cases: Sampled cases.
+            length: Their lengths, as in `sample`.
+            burn_in: Leading positions left out. With 0 the result is what the cross-entropy of a perfect
+                density over whole cases of that length tends to; large values give the stationary rate.
+
+        Raises:
+            ConfigError: An argument is out of range, or no position is left after `burn_in`.
+
+        Source:
+            METHOD section 1 (``H`` of the oracle score).
+
+        Example:
+            >>> from sequela.worlds.softmax import SoftmaxWorld
+            >>> coin = SoftmaxWorld(np.zeros(2), np.zeros((2, 2)), horizon=1)
+            >>> round(coin.entropy_rate(seed=0, n_cases=2, length=3), 4)
+            0.6931
+        """
+        check_range("burn_in", burn_in, low=0, whole=True)
+        sequences = self.sample(n_cases, length, seed=seed)
+        n_contexts = int(np.maximum(sequences.lengths - burn_in, 0).sum())
+        if not n_contexts:
+            raise ConfigError(f"burn_in must be below the length {length}; got {burn_in}")
+        total = 0.0
+        for case in sequences:
+            for positions in _chunks(np.arange(burn_in, len(case.ids)), self._rows_a_chunk):
+                log_p = self.conditional(case.ids, positions)
+                finite = np.where(log_p > -np.inf, log_p, 0.0)
+                total -= float((np.exp(log_p) * finite).sum())
+        return total / n_contexts
+
+    def redundancy(
+        self, *, seed: int, n_cases: int = 200, length: int | tuple[int, int] = 64, burn_in: int = 0
+    ) -> float:
+        """Return ``1 - H / log n_types``: 0 for pure noise, 1 for a deterministic world; see `entropy_rate`.
+
+        Source: METHOD section 6.
+
+        Example:
+            >>> from sequela.worlds.softmax import SoftmaxWorld
+            >>> coin = SoftmaxWorld(np.zeros(2), np.zeros((2, 2)), horizon=1)
+            >>> abs(round(coin.redundancy(seed=0, n_cases=2, length=3), 4))
+            0.0
+        """
+        rate = self.entropy_rate(seed=seed, n_cases=n_cases, length=length, burn_in=burn_in)
+        return 1.0 - rate / float(np.log(self.vocabulary.n_types))
+
+    @property
+    def _rows_a_chunk(self) -> int:
+        return max(1, _CHUNK_BYTES // (8 * self.vocabulary.n_types))
+
+
+class FiniteWorld(World, FiniteMemoryDensity):
+    """A world whose next event depends on the last `memory` events only.
+
+    A subclass sets `vocabulary` and `memory` and answers `window_log_prob` and `window_conditional` exactly;
+    nothing here approximates.
+    """
+
+    @property
+    def horizon(self) -> int:  # type: ignore[override]
+        """Largest lag at which an event can be a cause: the memory."""
+        return self.memory
+
+    def sample(self, n_cases: int, length: int | tuple[int, int], *, seed: int) -> SequenceSet:
+        """Draw independent sequences, each from its start.
+
+        Args:
+            n_cases: How many.
+            length: Events of each, or ``(low, high)``: lengths are drawn evenly from ``low … high``.
+            seed: Same seed, same sequences. A case depends on the seed, its number and the largest length,
+                not on `n_cases`.
+
+        Returns:
+            Sequences named ``case-00000``, ``case-00001`` …, without times.
+
+        Raises:
+            ConfigError: `n_cases` or a length is below 1, or ``low > high``.
+
+        Source:
+            Ancestral sampling; each event by inverting the cumulative conditional at one uniform number.
+
+        Example:
+            >>> from sequela.worlds.softmax import SoftmaxWorld
+            >>> sequences = SoftmaxWorld.random(5, seed=0).sample(3, (4, 6), seed=1)
+            >>> sequences.n_cases, set(sequences.lengths.tolist()) <= {4, 5, 6}
+            (3, True)
+        """
+        return draw_cases(
+            lambda windows, rows, position: self.window_conditional(windows),
+            self.vocabulary,
+            self.memory,
+            n_cases,
+            length,
+            seed=seed,
         )
 
     def truth(self, ids: Ids) -> Floats:
@@ -173,63 +321,6 @@ class World(FiniteMemoryDensity):
             ids, generator.integers(self.vocabulary.n_types, size=(len(ids), n_draws), dtype=np.int32)
         )
 
-    def entropy_rate(
-        self, *, seed: int, n_cases: int = 200, length: int | tuple[int, int] = 64, burn_in: int = 0
-    ) -> float:
-        """Return the mean exact conditional entropy over sampled contexts, in nats per event.
-
-        Args:
-            seed: Of the sampled contexts.
-            n_cases: Sampled cases.
-            length: Their lengths, as in `sample`.
-            burn_in: Leading positions left out. With 0 the result is what the cross-entropy of a perfect
-                density over whole cases of that length tends to; large values give the stationary rate.
-
-        Raises:
-            ConfigError: An argument is out of range, or no position is left after `burn_in`.
-
-        Source:
-            METHOD section 1 (``H`` of the oracle score).
-
-        Example:
-            >>> from sequela.worlds.softmax import SoftmaxWorld
-            >>> coin = SoftmaxWorld(np.zeros(2), np.zeros((2, 2)), horizon=1)
-            >>> round(coin.entropy_rate(seed=0, n_cases=2, length=3), 4)
-            0.6931
-        """
-        check_range("burn_in", burn_in, low=0, whole=True)
-        sequences = self.sample(n_cases, length, seed=seed)
-        n_contexts = int(np.maximum(sequences.lengths - burn_in, 0).sum())
-        if not n_contexts:
-            raise ConfigError(f"burn_in must be below the length {length}; got {burn_in}")
-        total = 0.0
-        for case in sequences:
-            for positions in _chunks(np.arange(burn_in, len(case.ids)), self._rows_a_chunk):
-                log_p = self.conditional(case.ids, positions)
-                finite = np.where(log_p > -np.inf, log_p, 0.0)
-                total -= float((np.exp(log_p) * finite).sum())
-        return total / n_contexts
-
-    def redundancy(
-        self, *, seed: int, n_cases: int = 200, length: int | tuple[int, int] = 64, burn_in: int = 0
-    ) -> float:
-        """Return ``1 - H / log n_types``: 0 for pure noise, 1 for a deterministic world; see `entropy_rate`.
-
-        Source: METHOD section 6.
-
-        Example:
-            >>> from sequela.worlds.softmax import SoftmaxWorld
-            >>> coin = SoftmaxWorld(np.zeros(2), np.zeros((2, 2)), horizon=1)
-            >>> abs(round(coin.redundancy(seed=0, n_cases=2, length=3), 4))
-            0.0
-        """
-        rate = self.entropy_rate(seed=seed, n_cases=n_cases, length=length, burn_in=burn_in)
-        return 1.0 - rate / float(np.log(self.vocabulary.n_types))
-
-    @property
-    def _rows_a_chunk(self) -> int:
-        return max(1, _CHUNK_BYTES // (8 * self.vocabulary.n_types))
-
     def _contrast(self, ids: Ids, replacements: Ids) -> Floats:
         """Score every pair against the mean over its cause's replacements (int32, ``[L, n]``)."""
         check_sequence(ids, self.vocabulary)
@@ -251,6 +342,39 @@ class World(FiniteMemoryDensity):
                 log_p[:, 0], log_not_p[:, 0], log_mean_exp(log_p[:, 1:]), log_mean_exp(log_not_p[:, 1:])
             )
         return result
+
+
+def draw_cases(
+    conditional: Callable[[Ids, NDArray[np.int64], int], Floats],
+    vocabulary: Vocabulary,
+    memory: int,
+    n_cases: int,
+    length: int | tuple[int, int],
+    *,
+    seed: int,
+) -> SequenceSet:
+    """Draw cases from ``conditional(windows [n, memory], cases [n], position)``, log-probabilities ``[n, n_types]``."""
+    check_range("n_cases", n_cases, low=1, whole=True)
+    check_range("seed", seed, low=0, whole=True)
+    low, high = _length_range(length)
+    # Column 0 decides the length, column t + 1 the event at position t.
+    uniform = np.random.default_rng(seed).random((n_cases, high + 1))
+    lengths = low + (uniform[:, 0] * (high - low + 1)).astype(np.int64)
+    padded = np.full((n_cases, memory + high), vocabulary.begin_id, dtype=np.int32)
+    for position in range(high):
+        active = np.flatnonzero(lengths > position)
+        for rows in _chunks(active, max(1, _CHUNK_BYTES // (8 * vocabulary.n_types))):
+            log_p = conditional(padded[rows, position : position + memory], rows, position)
+            cumulative = np.exp(log_p).cumsum(axis=1)
+            # Scaled by the last sum, so that rounding can never fall off the end.
+            level = uniform[rows, position + 1] * cumulative[:, -1]
+            event = (cumulative <= level[:, None]).sum(axis=1)
+            padded[rows, memory + position] = np.minimum(event, vocabulary.n_types - 1)
+    ids = padded[:, memory:][np.arange(high) < lengths[:, None]]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    digits = max(5, len(str(n_cases - 1)))
+    names = pl.Series([f"case-{i:0{digits}d}" for i in range(n_cases)], dtype=pl.String)
+    return SequenceSet(ids, offsets, names)
 
 
 def _chunks(values: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sequela.density.base import Floats
+from sequela.density.base import Floats, Ids
 
 _LOG_HALF = -np.log(2.0)
 
@@ -59,6 +59,26 @@ def bernoulli_kl(log_p: Floats, log_not_p: Floats, log_q: Floats, log_not_q: Flo
     total = _term(log_p, log_q) + _term(log_not_p, log_not_q)
     result: Floats = np.maximum(total, 0.0)  # rounding of two terms that cancel
     return result
+
+
+def divergence_from_mean(log_f: Floats, observed: Ids) -> Floats:
+    """Return the truth of some cells from what every replacement of their cause would give.
+
+    Args:
+        log_f: Log-probability of the effect under each replacement (``[n, V]``, every event type once).
+        observed: The type that was there (int32, ``[n]``).
+
+    Returns:
+        ``KL(Ber(p) || Ber(q))`` in nats (``[n]``), ``p`` that of the observed type and ``q`` the mean over all.
+
+    Source: METHOD section 6.
+
+    Example:
+        >>> divergence_from_mean(np.log([[0.5, 0.25]]), np.array([0], np.int32)).round(4).tolist()
+        [0.0323]
+    """
+    log_p = log_f[np.arange(len(log_f)), observed]
+    return bernoulli_kl(log_p, log1mexp(log_p), log_mean_exp(log_f), log_mean_exp(log1mexp(log_f)))
 
 
 def _term(log_a: Floats, log_b: Floats) -> Floats:
