@@ -30,6 +30,8 @@ from sequela.progress import Reporter, reporter
 BACKBONES = ("window", "llama")
 SHARES = (0.8, 0.1, 0.1)
 _MAX_CONTEXT = 256
+_MAX_WIDE_TYPES = 2000
+"""Up to this many types the window network has a table of direct effects: 16 MB."""
 
 
 def fit(
@@ -111,7 +113,16 @@ def fit(
         torch.manual_seed(seed)
         if backbone == "window":
             embedding = min(width // 2, 128)
-            sizes = WindowConfig(vocabulary.n_types, vocabulary.n_inputs, memory, embedding, width, n_blocks, dropout)
+            sizes = WindowConfig(
+                vocabulary.n_types,
+                vocabulary.n_inputs,
+                memory,
+                embedding,
+                width,
+                n_blocks,
+                dropout,
+                wide=vocabulary.n_types <= _MAX_WIDE_TYPES,
+            )
             network: torch.nn.Module = WindowNetwork(sizes)
         else:
             network = _llama(vocabulary, memory, width, n_blocks)
@@ -163,9 +174,10 @@ def fit(
 
 
 def _width(n_events: int, n_types: int, backbone: str) -> int:
-    """More data and more types carry a wider network."""
-    width = 128 if n_events < 50_000 and n_types < 500 else 256
-    return width if backbone == "window" or n_events >= 50_000 else 64
+    """More types need a wider window network; a decoder also needs the data for it."""
+    if backbone == "window":
+        return 128 if n_types < 500 else 256
+    return 256 if n_events >= 50_000 else 64
 
 
 def _training_config(
@@ -191,7 +203,7 @@ def _training_config(
         per_epoch = train_set.n_events / (typical * size)
         rate = learning_rate or 1e-3
     # About 30 passes over a small log, fewer over a large one; early stopping ends it sooner.
-    steps = max_steps or int(np.clip(30 * per_epoch, 300, 6000))
+    steps = max_steps or int(np.clip(30 * per_epoch, 300, 20_000 if backbone == "window" else 6000))
     every = max(10, min(steps // 30, round(per_epoch)) if per_epoch >= 10 else steps // 30)
     return TrainingConfig(
         max_steps=steps, batch_size=size, learning_rate=rate, check_every=every, patience=patience, seed=seed

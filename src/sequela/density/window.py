@@ -1,9 +1,12 @@
 """The fast default: a residual network over the last few events.
 
-Each past event is embedded, the embeddings of the window are laid side by side and projected (so every lag has its own
-weights), residual gated blocks mix them, and one linear layer gives the logits of the event types.
-Sources: the neural probabilistic language model (Bengio et al. 2003) for the window; pre-norm residual blocks with
-SwiGLU units (Shazeer 2020) for the body.
+Deep part: each past event is embedded, the embeddings of the window are laid side by side and projected (so every lag
+has its own weights), residual gated blocks mix them, and one linear layer gives the logits of the event types.
+Wide part: each past event also adds a row of a table straight to the logits, scaled by a learnt weight of its lag. Most
+causes act alone; with it a pair of types is one number to learn, shared by all lags, and the deep part is left with
+what events do together.
+Sources: the neural probabilistic language model (Bengio et al. 2003) for the window and its direct connections;
+pre-norm residual blocks with SwiGLU units (Shazeer 2020) for the body; Cheng et al. (2016) for wide and deep.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from sequela.events.vocabulary import Vocabulary
 _ROWS = {"cpu": 1024}
 _ROWS_ACCELERATOR = 16_384
 _LOGIT_BYTES = 64 * 2**20
+_DECAY = 0.3
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class WindowConfig:
         width: Numbers that describe a window.
         n_blocks: Residual blocks.
         dropout: Share of numbers dropped in training.
+        wide: Whether there is a table of direct effects (``n_inputs * n_types`` numbers).
     """
 
     n_types: int
@@ -47,6 +52,7 @@ class WindowConfig:
     width: int
     n_blocks: int = 2
     dropout: float = 0.1
+    wide: bool = False
 
 
 class _GatedBlock(nn.Module):
@@ -75,6 +81,11 @@ class WindowNetwork(nn.Module):
         self.norm = nn.RMSNorm(config.width)
         self.head = nn.Linear(config.width, config.n_types)
         self.dropout = nn.Dropout(config.dropout)
+        if config.wide:
+            self.table = nn.Embedding(config.n_inputs, config.n_types)
+            nn.init.zeros_(self.table.weight)
+            lag = torch.arange(config.memory, 0, -1.0)  # the oldest event stands first
+            self.lag_scale = nn.Parameter(torch.exp(-_DECAY * (lag - 1)))
 
     def hidden(self, windows: Tensor) -> Tensor:
         """Return the last hidden layer, ``[B, width]``, for windows ``[B, memory]``."""
@@ -87,6 +98,9 @@ class WindowNetwork(nn.Module):
     def forward(self, windows: Tensor) -> Tensor:
         """Return logits, ``[B, n_types]``, for windows ``[B, memory]``."""
         logits: Tensor = self.head(self.hidden(windows))
+        if self.config.wide:
+            scale = self.lag_scale.expand_as(windows).contiguous()
+            logits = logits + F.embedding_bag(windows, self.table.weight, mode="sum", per_sample_weights=scale)
         return logits
 
 
