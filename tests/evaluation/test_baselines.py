@@ -65,7 +65,7 @@ def test_empty_cases_are_no_neighbours(train):
     ("arguments", "message"),
     [
         ({"horizon": 0}, "horizon"),
-        ({"n_types": 2}, "ids must lie in 0 … 1; got 0 … 2"),
+        ({"n_types": 2}, "ids must lie in 0 … 1; got 2 … 2"),
         ({"n_types": 1}, "n_types"),
         ({"smoothing": 0}, "smoothing"),
         ({"threshold": float("nan")}, "threshold"),

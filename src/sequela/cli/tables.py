@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -9,8 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from sequela.causal.graphs import SummaryGraph
+    from sequela.evaluation.compare import Evaluation
     from sequela.evaluation.metrics import Scores
+
+
+_WIDTH = 160
 
 
 def print_links(summary: SummaryGraph, *, title: str, truth: SummaryGraph | None = None, limit: int = 15) -> None:
@@ -39,9 +46,33 @@ def print_links(summary: SummaryGraph, *, title: str, truth: SummaryGraph | None
     Console(highlight=False).print(table)
 
 
-def print_scores(scores: dict[str, Scores]) -> None:
-    """Print agreement with the exact truth, one method a row."""
-    table = Table(title="Edges against the world's exact truth, in cases never trained on", title_justify="left")
+def print_evaluation(found: Evaluation) -> None:
+    """Print all numbers of a comparison with labels, and in words what they rest on."""
+    print_scores(
+        {"edges between events": found.pooled, "links between types": found.links, **found.controls()},
+        title="Found against true",
+    )
+    table = Table(title="Recall by lag", title_justify="left")
+    for name in ("lag", "recall", "true edges"):
+        table.add_column(name, justify="right")
+    for lag, (recall, n_true) in found.recall_by_lag.items():
+        table.add_row(str(lag), f"{recall:.3f}", f"{n_true:,}")
+    console = Console(highlight=False)
+    console.print(table)
+    low, high = found.f1_interval
+    console.print(
+        f"F1 {found.pooled.f1:.3f} (95 % interval over {found.n_cases:,} cases: {low:.3f} to {high:.3f}; mean of cases "
+        f"{found.mean_f1:.3f}); average precision {found.average_precision:.3f}; structural Hamming distance "
+        f"{found.shd:,} edges, {found.links_shd:,} links",
+        soft_wrap=True,
+    )
+
+
+def print_scores(
+    scores: dict[str, Scores], *, title: str = "Edges against the world's exact truth, in cases never trained on"
+) -> None:
+    """Print agreement with a truth, one method a row."""
+    table = Table(title=title, title_justify="left")
     table.add_column("method")
     for name in ("precision", "recall", "F1", "edges", "true edges"):
         table.add_column(name, justify="right")
@@ -55,3 +86,24 @@ def print_scores(scores: dict[str, Scores]) -> None:
             f"{score.n_true:,}",
         )
     Console(highlight=False).print(table)
+
+
+def print_frame(frame: pl.DataFrame, *, title: str) -> None:
+    """Print any table of numbers."""
+    table = Table(title=title, title_justify="left")
+    for name, kind in frame.schema.items():
+        table.add_column(name.replace("_", " "), justify="right" if kind.is_numeric() else "left")
+    for row in frame.iter_rows():
+        table.add_row(*(_cell(value) for value in row))
+    console = Console(highlight=False)
+    if not console.is_terminal:  # in a file nobody needs the columns squeezed to 80 characters
+        console.width = _WIDTH
+    console.print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3f}" if 0.001 <= abs(value) < 1e5 or value == 0 else f"{value:.2g}"
+    return f"{value:,}" if isinstance(value, int) else escape(str(value))

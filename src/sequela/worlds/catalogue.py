@@ -101,6 +101,19 @@ WORLDS: dict[str, Callable[..., World]] = {
 }
 """Name to constructor; see each for what it is."""
 
+_MAKERS: dict[str, Callable[..., World]] = {
+    "linear": SoftmaxWorld.random,
+    "nonlinear": SoftmaxWorld.random,
+    "multiplicative": RuleWorld.multiplicative,
+    "threshold": RuleWorld.threshold,
+    "long_range": SoftmaxWorld.random,
+    "confounded": ConfoundedWorld.random,
+    "simultaneous": SoftmaxWorld.random,
+    "noisy": SoftmaxWorld.random,
+    "diagnostic_log": DiagnosticWorld.random,
+}
+"""What takes the options that a constructor passes on."""
+
 
 def make_world(name: str, **options: Any) -> World:
     """Return a world of the catalogue.
@@ -120,5 +133,8 @@ def make_world(name: str, **options: Any) -> World:
     try:
         return WORLDS[name](**options)
     except TypeError as error:
-        known = [*inspect.signature(WORLDS[name]).parameters]
-        raise ConfigError(f"the world '{name}' does not take such options ({error}); it takes {known}") from None
+        known: dict[str, None] = {}
+        for maker in (WORLDS[name], _MAKERS[name]):
+            parameters = inspect.signature(maker).parameters.values()
+            known |= dict.fromkeys(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
+        raise ConfigError(f"the world '{name}' takes {', '.join(known)}: {str(error).split('() ')[-1]}") from None

@@ -1,0 +1,49 @@
+"""Staircase, atomic, leave-one-out and masked by lag, with the exact density and a trained one, decayed and flat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from sequela.evaluation.experiments.common import Experiment, Plan, Row, agreement, estimates, learn, lines, true_bands
+from sequela.worlds.catalogue import make_world
+
+
+def rows(plan: Plan) -> Iterator[Row]:
+    """Truth is the same for all: the atomic definition of METHOD section 6."""
+    n_types = plan.pick(20, 100)
+    for seed in plan.seeds:
+        for decay in (1.0, 0.2):
+            world = make_world("linear", n_types=n_types, decay=decay, seed=seed)
+            new = world.sample(plan.pick(10, 40), 64, seed=seed + 1000)
+            true = true_bands(world, new)
+            trained = learn(world, plan.pick(2000, 20_000), 64, seed=seed + 1, max_steps=plan.pick(1000, 10_000))
+            for source, density in (("exact", world), ("trained", trained)):
+                for design in ("atomic", "leave-one-out", "masked", "staircase"):
+                    if design == "masked" and source == "exact":
+                        continue  # a world does not average over a hidden event
+                    found = estimates(density, world, new, design=design, particles=n_types + 1)
+                    yield {"density": source, "decay": decay, "design": design, "seed": seed} | agreement(found, true)
+
+
+def _by_lag(frame: pl.DataFrame) -> pl.DataFrame:
+    lags = [name for name in frame.columns if name.startswith("recall_lag_")]
+    long = frame.filter((pl.col("density") == "exact") & (pl.col("decay") == 0.2)).unpivot(
+        lags, index=["design", "seed"], variable_name="lag", value_name="recall"
+    )
+    return long.with_columns(pl.col("lag").str.strip_prefix("recall_lag_").cast(pl.Int64)).filter(
+        pl.col("recall").is_not_nan()
+    )
+
+
+EXPERIMENT = Experiment(
+    name="designs",
+    question="What does each intervention design find, and at which lag does it lose causes?",
+    rows=rows,
+    by=("density", "decay", "design"),
+    show=("precision", "recall", "f1", *(f"recall_lag_{lag}" for lag in range(1, 7))),
+    figure=lambda frame: lines(
+        _by_lag(frame), "lag", "recall", by="design", title="Recall by lag, exact density, flat world"
+    ),
+)

@@ -1,0 +1,41 @@
+"""Causes far back: inside the density's memory they are found, beyond it they cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sequela.evaluation.experiments.common import Experiment, Plan, Row, agreement, estimates, learn, lines, true_bands
+from sequela.worlds.catalogue import make_world
+
+
+def rows(plan: Plan) -> Iterator[Row]:
+    """Every cause acts at one lag; the horizon, and for a trained density the memory, is the same throughout."""
+    horizon = plan.pick(16, 64)
+    lags = plan.pick((1, 8, 16, 24), (1, 8, 32, 64, 96, 200))
+    for seed in plan.seeds:
+        for lag in lags:
+            world = make_world("long_range", n_types=15, lag=lag, seed=seed)
+            new = world.sample(plan.pick(8, 20), plan.pick(48, 300), seed=seed + 1000)
+            true = true_bands(world, new)
+            found = estimates(world, world, new, particles=15, horizon=horizon)
+            yield {"density": "exact", "lag": lag, "horizon": horizon, "seed": seed} | agreement(found, true)
+            density = learn(
+                world,
+                plan.pick(1000, 10_000),
+                plan.pick(48, 300),
+                seed=seed + 1,
+                memory=horizon,
+                max_steps=plan.pick(400, 5000),
+            )
+            found = estimates(density, world, new, particles=16, horizon=horizon)
+            yield {"density": "trained", "lag": lag, "horizon": horizon, "seed": seed} | agreement(found, true)
+
+
+EXPERIMENT = Experiment(
+    name="memory",
+    question="Are causes far back found, and what happens beyond the horizon?",
+    rows=rows,
+    by=("density", "lag", "horizon"),
+    show=("precision", "recall", "f1"),
+    figure=lambda frame: lines(frame, "lag", "recall", by="density", title="Recall of causes at one lag"),
+)

@@ -1,0 +1,56 @@
+"""A log with events added, lost, or without its mediators: the robustness appendix of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from sequela.causal.discovery import discover_log
+from sequela.density.fit import fit
+from sequela.evaluation.compare import evaluate_edges
+from sequela.evaluation.experiments.common import DELTA, Experiment, Plan, Row, lines
+from sequela.events.log import read_log
+from sequela.worlds.observed import NoisyWorld
+from sequela.worlds.softmax import SoftmaxWorld
+
+_COLUMNS = {"case": "case", "event": "event", "time": "time"}
+
+
+def rows(plan: Plan) -> Iterator[Row]:
+    """Training and scored cases are spoilt alike; lost mediators are bridged in the truth."""
+    n_types = plan.pick(20, 100)
+    for seed in plan.seeds:
+        base = SoftmaxWorld.random(n_types, decay=0.5, seed=seed)
+        for kind in ("insert", "delete", "drop_mediators"):
+            for rate in plan.pick((0.0, 0.1, 0.3), (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)):
+                world = NoisyWorld(base, **({"insert": 0.0, "delete": 0.0} | {kind: rate}))
+                past = world.simulate(plan.pick(1000, 10_000), 48, seed=seed + 1, with_truth=False)
+                new = world.simulate(plan.pick(10, 40), 48, seed=seed + 1000, delta=DELTA)
+                density = fit(read_log(past.log, **_COLUMNS), seed=seed, max_steps=plan.pick(400, 8000), progress=False)
+                found = discover_log(
+                    density, read_log(new.log, **_COLUMNS), particles=n_types + 1, horizon=base.memory, progress=False
+                )
+                result = evaluate_edges(found.edges, new.truth)
+                yield {
+                    "kind": kind,
+                    "rate": rate,
+                    "seed": seed,
+                    "precision": result.pooled.precision,
+                    "recall": result.pooled.recall,
+                    "f1": result.pooled.f1,
+                    "f1_low": result.f1_interval[0],
+                    "f1_high": result.f1_interval[1],
+                    "links_f1": result.links.f1,
+                    "mean_lag": float(np.mean(new.truth["lag"].to_numpy())) if new.truth.height else np.nan,
+                }
+
+
+EXPERIMENT = Experiment(
+    name="noise",
+    question="How much noise does it take?",
+    rows=rows,
+    by=("kind", "rate"),
+    show=("precision", "recall", "f1", "links_f1", "mean_lag"),
+    figure=lambda frame: lines(frame, "rate", "f1", by="kind", title="F1 over the rate of noise"),
+)
