@@ -116,7 +116,7 @@ def evaluate_edges(
         >>> found.pooled.recall, found.shd
         (0.5, 1)
     """
-    for name, table in (("found", found), ("truth", truth)):
+    for name, table in (("found", found), ("true", truth)):
         missing = [column for column in [*_KEY, *_LINK] if column not in table.columns]
         if missing:
             raise LogFormatError(f"the table of {name} edges has no column {missing[0]!r}; it has {table.columns}")

@@ -1,0 +1,67 @@
+"""simulate, evaluate and experiment on the command line."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from sequela.cli.app import app
+
+runner = CliRunner()
+
+
+def test_a_simulated_log_is_evaluated_against_its_own_truth(tmp_path):
+    log, truth = tmp_path / "log.csv", tmp_path / "truth.parquet"
+    command = ["simulate", "diagnostic_log", "--types", "20", "--cases", "6", "--length", "10-15", "--out", str(log)]
+    result = runner.invoke(app, [*command, "--truth", str(truth), "--json"])
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    table = pl.read_csv(log)
+    assert record["n_events"] == table.height
+    assert record["n_true_edges"] == pl.read_parquet(truth).height > 0
+    assert {"case", "event", "time", "component"} <= set(table.columns)
+    again = runner.invoke(app, [*command[:-1], str(tmp_path / "again.csv")])
+    assert again.exit_code == 0
+    assert (tmp_path / "again.csv").read_bytes() == log.read_bytes()
+    fresh = runner.invoke(app, [*command[:-1], str(tmp_path / "fresh.csv"), "--draw", "1"])
+    assert fresh.exit_code == 0
+    assert (tmp_path / "fresh.csv").read_bytes() != log.read_bytes()
+
+    same = runner.invoke(app, ["evaluate", str(truth), str(truth), "--json"])
+    assert json.loads(same.stdout)["edges"]["f1"] == 1.0
+    shown = runner.invoke(app, ["evaluate", str(truth), str(truth)])
+    assert "Recall by lag" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["simulate", "lineer", "--out", "x.csv"], "did you mean 'linear'"),
+        (["simulate", "linear", "--out", "x.txt"], "must end in .csv or .parquet"),
+        (["simulate", "linear", "--out", "x.csv", "--length", "9-"], "LOW-HIGH"),
+        (["simulate", "linear", "--out", "x.csv", "--option", "decay"], "NAME=NUMBER"),
+        (["simulate", "linear", "--out", "x.csv", "--option", "decoy=1"], "decay"),
+        (["evaluate", "nothing.parquet", "nothing.parquet"], "cannot be read"),
+        (["experiment", "partikles"], "did you mean 'particles'"),
+    ],
+)
+def test_errors_are_one_line(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_experiments_are_listed_and_run():
+    listing = runner.invoke(app, ["experiment"])
+    assert "oracle-score" in listing.output
+    result = runner.invoke(app, ["experiment", "context", "--seeds", "1", "--json", "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)["rows"]) == 10
+    table = runner.invoke(app, ["experiment", "context", "--seeds", "1", "--quiet"])
+    assert "is the bound kept?" in table.output
