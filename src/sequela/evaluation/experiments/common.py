@@ -230,10 +230,14 @@ def _widen(band: Bools, width: int) -> Bools:
 
 
 def oracle_score(density: Density, world: World, cases: SequenceSet, entropy: float) -> float:
-    """Return ``eps = (CE - H) / (log |X| - H)`` on some cases (METHOD section 1)."""
-    scores = density.score_many([translate(density, world, case).ids for case in cases])
-    cross_entropy = -float(np.concatenate(scores).mean())
-    return (cross_entropy - entropy) / (float(np.log(world.vocabulary.n_types)) - entropy)
+    """Return ``eps = (CE - H) / (log |X| - H)`` (METHOD section 1).
+
+    ``CE - H`` is the mean excess over the world's own log-probabilities of the same events: the same expectation, far
+    less noise, and exactly 0 for the world itself.
+    """
+    own = np.concatenate(density.score_many([translate(density, world, case).ids for case in cases]))
+    exact = np.concatenate(world.score_many([case.ids for case in cases]))
+    return float((exact - own).mean()) / (float(np.log(world.vocabulary.n_types)) - entropy)
 
 
 @dataclass

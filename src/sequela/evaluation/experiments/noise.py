@@ -27,7 +27,7 @@ def rows(plan: Plan) -> Iterator[Row]:
                 world = NoisyWorld(base, **({"insert": 0.0, "delete": 0.0} | {kind: rate}))
                 past = world.simulate(plan.pick(1000, 10_000), 48, seed=seed + 1, with_truth=False)
                 new = world.simulate(plan.pick(10, 40), 48, seed=seed + 1000, delta=DELTA)
-                density = fit(read_log(past.log, **_COLUMNS), seed=seed, max_steps=plan.pick(400, 8000), progress=False)
+                density = fit(read_log(past.log, **_COLUMNS), seed=seed, max_steps=plan.pick(250, 8000), progress=False)
                 found = discover_log(
                     density, read_log(new.log, **_COLUMNS), particles=n_types + 1, horizon=base.memory, progress=False
                 )

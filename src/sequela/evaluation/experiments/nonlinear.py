@@ -29,7 +29,7 @@ def rows(plan: Plan) -> Iterator[Row]:
             new = world.sample(plan.pick(10, 40), 64, seed=seed + 1000)
             true = true_bands(world, new)
             entropy = world.entropy_rate(seed=seed + 2000, n_cases=100)
-            trained = learn(world, plan.pick(2000, 20_000), 64, seed=seed + 1, max_steps=plan.pick(1000, 15_000))
+            trained = learn(world, plan.pick(2000, 20_000), 64, seed=seed + 1, max_steps=plan.pick(600, 15_000))
             for source, density in (("exact", world), ("trained", trained)):
                 found = estimates(density, world, new, particles=n_types + 1)
                 row: Row = {"world": name, "density": source, "seed": seed}
