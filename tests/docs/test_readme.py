@@ -36,15 +36,16 @@ def test_python_example_runs(tmp_path):
 
 def test_shell_example_runs(tmp_path, monkeypatch):
     commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("sequela ")]
-    assert [line.split()[1] for line in commands] == ["fit", "discover"]
+    assert [line.split()[1] for line in commands] == ["fit", "discover", "simulate", "evaluate", "experiment"]
     monkeypatch.chdir(tmp_path)
     world = SoftmaxWorld.random(5, horizon=2, seed=0)
     frame = world.to_log(world.sample(30, 8, seed=1))
     frame.rename({"case": "device_id", "event": "alarm_id", "time": "start_timestamp"}).write_csv("alarms.csv")
     for line in commands:
-        result = CliRunner().invoke(app, shlex.split(line)[1:])
+        result = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])
         assert result.exit_code == 0, result.output
     assert (tmp_path / "results" / "edges.parquet").is_file()
+    assert (tmp_path / "truth.parquet").is_file()
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "lint", "test-slow", "bench"])
