@@ -36,7 +36,15 @@ def test_python_example_runs(tmp_path):
 
 def test_shell_example_runs(tmp_path, monkeypatch):
     commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("sequela ")]
-    assert [line.split()[1] for line in commands] == ["fit", "discover", "simulate", "evaluate", "experiment"]
+    assert [line.split()[1] for line in commands] == [
+        "fit",
+        "discover",
+        "simulate",
+        "fit",
+        "discover",
+        "evaluate",
+        "experiment",
+    ]
     monkeypatch.chdir(tmp_path)
     world = SoftmaxWorld.random(5, horizon=2, seed=0)
     frame = world.to_log(world.sample(30, 8, seed=1))

@@ -72,6 +72,15 @@ def test_bad_tables_are_named():
         evaluate_edges(FOUND, pl.concat([TRUTH, TRUTH]))
 
 
+def test_tables_of_different_logs_are_refused():
+    with pytest.raises(LogFormatError, match="no case in common"):
+        evaluate_edges(FOUND, TRUTH.with_columns(case=pl.lit("other")).head(1))
+
+
+def test_no_controls_when_more_is_true_than_was_tested():
+    assert evaluate_edges(FOUND, TRUTH, n_pairs=3).controls() == {}
+
+
 def test_hamming_counts_a_reversal_once():
     assert structural_hamming(set(), set()) == 0
     assert structural_hamming({(1, 2)}, {(2, 1)}) == 1

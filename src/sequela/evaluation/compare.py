@@ -60,9 +60,9 @@ class Evaluation:
             >>> evaluate_edges(truth, truth, n_pairs=4).controls()["every pair"].precision
             0.25
         """
-        if not self.n_pairs:
-            return {}
         n_true, n_found = self.pooled.n_true, self.pooled.n_predicted
+        if not self.n_pairs or self.n_pairs < max(n_true, n_found):  # labels of more cases than were tested
+            return {}
         by_chance = round(n_true * n_found / self.n_pairs)
         return {
             "random graph of this size": Scores.from_counts(
@@ -104,7 +104,7 @@ def evaluate_edges(
         All scores.
 
     Raises:
-        LogFormatError: A column is missing, or an edge stands twice in a table.
+        LogFormatError: A column is missing, an edge stands twice in a table, or the tables share no case.
 
     Source:
         SHD: Tsamardinos, Brown and Aliferis (2006). Bootstrap over cases: Efron and Tibshirani (1993), chapter 6.
@@ -125,6 +125,11 @@ def evaluate_edges(
     found, truth = (
         table.with_columns(pl.col("case").cast(pl.String), pl.col(_KEY[1:]).cast(pl.Int64)) for table in (found, truth)
     )
+    if found.height and truth.height and not truth.join(found, on="case", how="semi").height:
+        raise LogFormatError(
+            f"the two tables have no case in common ({found['case'][0]!r} among the found, {truth['case'][0]!r} among "
+            "the true ones): they must be of the same log"
+        )
     both = truth.join(found, on=_KEY, how="semi")
     counts = (
         truth.group_by("case")
