@@ -27,7 +27,7 @@ from sequela.worlds.softmax import SoftmaxWorld
 SETTINGS = {
     "nonlinear-100-r1": (100, 1.0, 40_000, 40, 101),
     "nonlinear-100-r0.2": (100, 0.2, 40_000, 40, 101),
-    "nonlinear-1000-r1": (1000, 1.0, 60_000, 20, 200),
+    "nonlinear-1000-r1": (1000, 1.0, 200_000, 20, 200),
 }
 DELTA = 0.05
 

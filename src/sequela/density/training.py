@@ -30,6 +30,7 @@ from sequela.progress import Reporter
 
 _STATE = "state.json"
 _VALIDATION_TARGETS = 50_000
+_NOT_DECAYED = ("table",)
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,11 @@ def train(
 
     accelerator = Accelerator(cpu=device == "cpu")
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+        _groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98), fused=True
     )
     model, optimizer = accelerator.prepare(model, optimizer)
     bare: torch.nn.Module = accelerator.unwrap_model(model)
-    mean = AveragedModel(bare, avg_fn=_running_mean(config.average))
+    mean = AveragedModel(bare, multi_avg_fn=_running_mean(config.average))
     result = TrainingResult(_copy(bare))
     misses = 0
     if state_folder is not None and state_folder.exists():
@@ -157,12 +158,21 @@ def train(
     return result
 
 
-def _running_mean(keep: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+def _groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: biases, gains and tables of direct effects are not pulled towards 0."""
+    kept = [p for name, p in model.named_parameters() if p.ndim < 2 or name.startswith(_NOT_DECAYED)]
+    ids = {id(p) for p in kept}
+    rest = [p for p in model.parameters() if id(p) not in ids]
+    return [{"params": rest, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+
+
+def _running_mean(keep: float) -> Callable[[Any, Any, Tensor | int], None]:
     """Return the update of an exponential mean that follows quickly at first and then keeps ``keep`` a step."""
 
-    def update(mean: Tensor, new: Tensor, n_averaged: Tensor | int) -> Tensor:
+    @torch.no_grad()
+    def update(means: list[Tensor], news: list[Tensor], n_averaged: Tensor | int) -> None:
         n = int(n_averaged)
-        return mean.lerp(new, 1 - min(keep, (1 + n) / (10 + n)))
+        torch._foreach_lerp_(means, news, 1 - min(keep, (1 + n) / (10 + n)))
 
     return update
 
