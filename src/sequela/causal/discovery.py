@@ -293,16 +293,15 @@ def _estimates(density: Density, cases: Sequence[Case], settings: Settings, hori
             "the design 'masked' needs a density trained with hidden events (fit with hide > 0); "
             "use 'leave-one-out' for this one"
         )
-    scores = density.score_many([case.ids for case in cases])
     bands = [_Band(len(case.ids), horizon, settings) for case in cases]
     proposal = default_proposal(settings.design, settings.proposal)
     waiting: list[tuple[int, Any, Branches]] = []
     n_cells = 0
 
     def flush() -> None:
-        answers = density.score_branches_many([branches for _, _, branches in waiting])
-        for (index, design, _), answer in zip(waiting, answers, strict=True):
-            bands[index].put(design.problem, design.cells(scores[index], answer))
+        found = density.score_both([branches for _, _, branches in waiting])
+        for (index, design, _), scores, answer in zip(waiting, *found, strict=True):
+            bands[index].put(design.problem, design.cells(scores, answer))
         waiting.clear()
 
     # Causes of one call: bounded by particle cells, and by whole conditionals where the proposal needs them.

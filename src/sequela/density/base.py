@@ -76,6 +76,10 @@ class Density(ABC):
             depend on the others.
         """
 
+    def score_both(self, branches: Sequence[Branches]) -> tuple[list[Floats], list[Floats]]:
+        """Return `score_many` of the sequences and `score_branches_many`, in one go where that is cheaper."""
+        return self.score_many([one.ids for one in branches]), self.score_branches_many(branches)
+
     @abstractmethod
     def conditional(self, ids: Ids, positions: NDArray[np.int64]) -> Floats:
         """Return whole conditional distributions.
