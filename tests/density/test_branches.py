@@ -132,7 +132,7 @@ def test_chunk_size_does_not_matter(name, monkeypatch):
     else:
         for limit in ("_n_tokens", "_n_held"):
             monkeypatch.setattr(density, limit, 16)
-        monkeypatch.setattr(density._head, "chunk_bytes", 16)
+        monkeypatch.setattr(density._head, "n_rows", 16)
     assert np.allclose(density.score_branches(*task), before, atol=1e-5, equal_nan=True)
     assert np.allclose(density.score(IDS), score, atol=1e-5)
 

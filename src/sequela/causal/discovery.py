@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from sequela.causal.budget import Allotment, allot, parse_bytes
 from sequela.causal.cmi import CMIEstimate
 from sequela.causal.designs import (
     DESIGNS,
@@ -31,8 +31,6 @@ from sequela.progress import Reporter, reporter
 
 DEFAULT_HORIZON = 8
 DEFAULT_PARTICLES = 32
-_CELLS_A_CALL = 2_000_000
-"""Particle cells held at once: about 100 MB with all their temporaries."""
 _MAX_UNKNOWN_SHARE = 0.5
 
 
@@ -51,7 +49,8 @@ class Settings:
     level: float = 0.95
     tau: float | None = None
     seed: int = 0
-    batch_size: int = 16
+    batch_size: int | None = None
+    memory_budget: str | float | None = None
 
     def __post_init__(self) -> None:
         check_choice("design", self.design, DESIGNS)
@@ -61,7 +60,10 @@ class Settings:
         check_range("particles", self.particles, low=2, whole=True)
         check_range("context", self.context, low=0, whole=True)
         check_range("seed", self.seed, whole=True)
-        check_range("batch_size", self.batch_size, low=1, whole=True)
+        if self.batch_size is not None:
+            check_range("batch_size", self.batch_size, low=1, whole=True)
+        if self.memory_budget is not None:
+            parse_bytes(self.memory_budget)
         if isinstance(self.horizon, str):
             check_choice("horizon", self.horizon, ["full"])
         elif self.horizon is not None:
@@ -91,13 +93,28 @@ class Settings:
             )
         return wanted
 
+    def particles_for(self, density: Density) -> int:
+        """Return how many branches a cause has."""
+        return 1 if self.design == "masked" else min(self.particles, density.vocabulary.n_types)
+
+    def allotment(self, density: Density, horizon: int, longest: int) -> Allotment:
+        """Return the sizes that the memory budget allows; makes the density keep to its part."""
+        return allot(
+            density,
+            budget=self.memory_budget,
+            particles=self.particles_for(density),
+            horizon=horizon,
+            longest=longest,
+            draws_by_weight=self.design != "masked" and default_proposal(self.design, self.proposal) != "uniform",
+        )
+
     def to_dict(self, density: Density) -> dict[str, Any]:
         """Return everything that decides the result as plain values."""
         values = asdict(self) | {
             "proposal": default_proposal(self.design, self.proposal),
             "threshold": self.rule(density).to_dict(),
         }
-        for decided in ("delta", "level", "tau", "batch_size"):
+        for decided in ("delta", "level", "tau", "batch_size", "memory_budget"):
             del values[decided]
         return values
 
@@ -148,7 +165,9 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
         level: One-sided confidence that an edge's effect exceeds ``delta``, as far as Monte Carlo error goes.
         tau: For ``"fixed"`` and ``"vocabulary"``.
         seed: Same seed, same graph.
-        batch_size: Cases scored together (`discover_log`); does not change the result.
+        batch_size: Most cases scored together (`discover_log`); changes neither the result nor, much, the speed.
+        memory_budget: What discovery may hold above the density and the log: bytes, or text like ``"2GB"``; a quarter
+            of the free memory, at most 2 GiB, by default. Does not change the result.
         **settings: The arguments above, all optional, by name.
 
     Returns:
@@ -157,6 +176,7 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
     Raises:
         ConfigError: A setting is not allowed, or there is more than one case.
         VocabularyError: Events are not of the density's vocabulary.
+        OutOfMemoryBudgetError: The memory budget is too small for the smallest step.
 
     Example:
         >>> from sequela.worlds.softmax import SoftmaxWorld
@@ -168,7 +188,7 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
     chosen = _settings(settings)
     one, n_unknown = _encode_case(density, case)
     horizon = chosen.horizon_for(density, len(one.ids))
-    return next(_graphs(density, [(one, n_unknown)], chosen, horizon))
+    return next(_graphs(density, [(one, n_unknown)], chosen, horizon, len(one.ids)))
 
 
 def estimate(density: Density, case: EventLog | Case | Sequence[str], **settings: Any) -> CMIEstimate:
@@ -178,7 +198,8 @@ def estimate(density: Density, case: EventLog | Case | Sequence[str], **settings
     """
     chosen = _settings(settings)
     one, _ = _encode_case(density, case)
-    return _estimates(density, [one], chosen, chosen.horizon_for(density, len(one.ids)))[0]
+    horizon = chosen.horizon_for(density, len(one.ids))
+    return _estimates(density, [one], chosen, horizon, chosen.allotment(density, horizon, len(one.ids)))[0]
 
 
 def discover_log(density: Density, log: EventLog, *, progress: bool | Reporter = True, **settings: Any) -> Discovery:
@@ -211,10 +232,19 @@ def discover_log(density: Density, log: EventLog, *, progress: bool | Reporter =
     return Discovery(pl.concat(frames), nodes, run_record(density, log, sequences, chosen, counts))
 
 
-def iter_graphs(density: Density, sequences: SequenceSet, settings: Settings) -> Iterator[InstanceGraph]:
-    """Yield the graph of every case, in order; memory is that of one batch."""
-    horizon = settings.horizon_for(density, int(sequences.lengths.max()) if sequences.n_cases else 1)
-    yield from _graphs(density, ((case, 0) for case in sequences), settings, horizon)
+def iter_graphs(
+    density: Density, sequences: SequenceSet, settings: Settings, *, start: int = 0
+) -> Iterator[InstanceGraph]:
+    """Yield the graph of every case from number ``start`` on, in order; memory is that of one batch."""
+    longest = longest_case(sequences)
+    horizon = settings.horizon_for(density, longest)
+    cases = ((sequences[index], 0) for index in range(start, sequences.n_cases))
+    yield from _graphs(density, cases, settings, horizon, longest)
+
+
+def longest_case(sequences: SequenceSet) -> int:
+    """Return the events of the longest case."""
+    return int(sequences.lengths.max()) if sequences.n_cases else 1
 
 
 def encode_log(density: Density, log: EventLog) -> SequenceSet:
@@ -271,22 +301,43 @@ def _refuse_foreign(n_unknown: int, n_events: int, source: str) -> None:
 
 def _graphs(
     density: Density,
-    cases: Iterator[tuple[Case, int]] | Sequence[tuple[Case, int]],
+    cases: Iterable[tuple[Case, int]],
     settings: Settings,
     horizon: int,
+    longest: int,
 ) -> Iterator[InstanceGraph]:
     rule = settings.rule(density)
     record = settings.to_dict(density) | {"horizon": horizon}
-    waiting = iter(cases)
-    while batch := list(islice(waiting, settings.batch_size)):
-        estimates = _estimates(density, [case for case, _ in batch], settings, horizon)
+    allotment = settings.allotment(density, horizon, longest)
+    for batch in _batches(iter(cases), settings, horizon, allotment):
+        estimates = _estimates(density, [case for case, _ in batch], settings, horizon, allotment)
         for (case, n_unknown), found in zip(batch, estimates, strict=True):
             yield InstanceGraph.from_estimate(
                 case, density.vocabulary, found, rule.edges(found), n_unknown=n_unknown, settings=record
             )
 
 
-def _estimates(density: Density, cases: Sequence[Case], settings: Settings, horizon: int) -> list[CMIEstimate]:
+def _batches(
+    cases: Iterator[tuple[Case, int]], settings: Settings, horizon: int, allotment: Allotment
+) -> Iterator[list[tuple[Case, int]]]:
+    """Group cases: about as many as fill one call, and no more than may be held."""
+    batch: list[tuple[Case, int]] = []
+    pairs = 0
+    for case in cases:
+        size = len(case[0].ids) * horizon
+        full = pairs + size > allotment.n_band_cells or pairs * settings.particles > allotment.n_cells
+        if batch and (full or len(batch) == settings.batch_size):
+            yield batch
+            batch, pairs = [], 0
+        batch.append(case)
+        pairs += size
+    if batch:
+        yield batch
+
+
+def _estimates(
+    density: Density, cases: Sequence[Case], settings: Settings, horizon: int, allotment: Allotment
+) -> list[CMIEstimate]:
     """Estimate a batch of cases; each result depends on its own case, the settings and the seed alone."""
     if settings.design == "masked" and not density.knows_hidden:
         raise ConfigError(
@@ -304,9 +355,7 @@ def _estimates(density: Density, cases: Sequence[Case], settings: Settings, hori
             bands[index].put(design.problem, design.cells(scores, answer))
         waiting.clear()
 
-    # Causes of one call: bounded by particle cells, and by whole conditionals where the proposal needs them.
-    per_cause = max(settings.particles * horizon, 1 if proposal == "uniform" else density.vocabulary.n_types)
-    size = max(1, _CELLS_A_CALL // per_cause)
+    size = max(1, allotment.n_cells // (settings.particles_for(density) * horizon))
     for index, case in enumerate(cases):
         key = case_hash(case.name, settings.seed)
         causes = np.arange(settings.context, len(case.ids) - 1)
@@ -317,7 +366,7 @@ def _estimates(density: Density, cases: Sequence[Case], settings: Settings, hori
             )  # fmt: skip
             design = make_design(settings.design, problem)
             branches = design.branches()
-            if waiting and n_cells + branches.tails.size > _CELLS_A_CALL:
+            if waiting and n_cells + branches.tails.size > allotment.n_cells:
                 flush()
                 n_cells = 0
             waiting.append((index, design, branches))

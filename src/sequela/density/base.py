@@ -54,6 +54,29 @@ class Density(ABC):
         """The longest tail `score_branches` can take; None when there is no limit."""
         return None
 
+    @property
+    def step_bytes(self) -> int:
+        """Bytes that scoring holds for each tail step of the branches of one call, beside `least_bytes`."""
+        return 64 * (self.memory or 1) + 32
+
+    @property
+    def step_flops(self) -> float | None:
+        """Floating-point operations of one model step (an event more or less of a past), or None when unknown."""
+        return None
+
+    def least_bytes(self, longest: int, horizon: int) -> int:
+        """Return the least that scoring can hold whatever the number of branches, with the smallest batches.
+
+        Args:
+            longest: Events of the longest sequence.
+            horizon: Longest tail.
+        """
+        return 0
+
+    def reserve(self, limit: int, longest: int, horizon: int) -> int:
+        """Choose batches that hold at most ``limit`` bytes (at least `least_bytes`); return what they hold."""
+        return self.least_bytes(longest, horizon)
+
     @abstractmethod
     def score_many(self, sequences: Sequence[Ids]) -> list[Floats]:
         """Score observed sequences.

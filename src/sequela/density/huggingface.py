@@ -29,8 +29,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from sequela.density.base import Branches, Density, Floats, Ids, check_branches, check_sequence
-from sequela.density.logits import Head
-from sequela.density.tiles import Job, Tile, batches_of, blocks, jobs_of, padded, tiles_of
+from sequela.density.logits import MIN_ROWS, Head
+from sequela.density.tiles import TILE_TOKENS, Job, Tile, batches_of, blocks, jobs_of, padded, tiles_of
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
 
@@ -118,6 +118,58 @@ class HuggingFaceDensity(Density):
         """Half a context: a branch then spans at most two blocks."""
         return self.context // 2
 
+    @property
+    def step_bytes(self) -> int:
+        """See `Density.step_bytes`: what says where a branch's results go."""
+        return 24
+
+    @property
+    def step_flops(self) -> float:
+        """See `Density.step_flops`: two for each weight that is multiplied with (attention left out)."""
+        body = sum(w.numel() for w in self.model.parameters())
+        tables = {id(e.weight): e.weight.numel() for e in self.model.modules() if isinstance(e, torch.nn.Embedding)}
+        head = self.model.get_output_embeddings()
+        if head is not None and id(head.weight) not in tables:
+            body -= head.weight.numel()
+        width = int(self.model.config.get_text_config().hidden_size)
+        return 2.0 * float(body - sum(tables.values()) + width * self.vocabulary.n_types)
+
+    def least_bytes(self, longest: int, horizon: int) -> int:
+        """See `Density.least_bytes`: one prefix, one tile, and the logits of a few rows."""
+        return self._held_bytes(longest, horizon, *self._least(longest, horizon))
+
+    def reserve(self, limit: int, longest: int, horizon: int) -> int:
+        """See `Density.reserve`."""
+        kind = torch.device(self.device).type
+        sizes = [_TOKENS.get(kind, _TOKENS_ACCELERATOR), _TOKENS_HELD, self._head.best_rows]
+        least = self._least(longest, horizon)
+        while self._held_bytes(longest, horizon, *sizes) > limit and sizes != list(least):
+            sizes = [max(size // 2, low) for size, low in zip(sizes, least, strict=True)]
+        self._n_tokens, self._n_held, self._head.n_rows = sizes
+        return self._held_bytes(longest, horizon, *sizes)
+
+    def _least(self, longest: int, horizon: int) -> tuple[int, int, int]:
+        prefix = padded(min(longest, self.context) + 1)
+        return max(TILE_TOKENS, horizon) * 2, prefix, MIN_ROWS
+
+    def _held_bytes(self, longest: int, horizon: int, n_tokens: int, n_held: int, n_rows: int) -> int:
+        """Return what batches of ``n_tokens``, prefixes of ``n_held`` and ``n_rows`` of logits hold."""
+        config = self.model.config.get_text_config()
+        width, item = int(config.hidden_size), self.model.dtype.itemsize
+        inner = int(getattr(config, "intermediate_size", None) or 4 * width)
+        heads = int(config.num_attention_heads)
+        head_width = int(getattr(config, "head_dim", None) or width // heads)
+        keys = 2 * head_width * int(getattr(config, "num_key_value_heads", None) or heads)  # and values
+        prefix = padded(min(longest, self.context) + 1)
+        tile = max(TILE_TOKENS, horizon)
+        n_tokens, n_held = max(n_tokens, tile), max(n_held, prefix)
+        a_token = item * (12 * width + 4 * inner) + 10 * (prefix + tile)  # activations and mask
+        copies = n_tokens / tile * 3 * keys * (prefix + tile) * item
+        logits = n_rows * (4 if self._head.weight is not None else 8) * self._head.n_logits
+        held = n_held * (keys * item * int(config.num_hidden_layers) + 4 * width)
+        whole = n_tokens * self._head.n_logits * item if self._head.weight is None else 0
+        return int(n_tokens * a_token + copies + logits + held + whole)
+
     def score_many(self, sequences: Sequence[Ids]) -> list[Floats]:
         """See `Density.score_many`."""
         nothing = np.zeros(0, np.int64), np.zeros((0, 1), np.int32)
@@ -157,14 +209,14 @@ class HuggingFaceDensity(Density):
         for jobs in self._flights(jobs_of(branches, self.context, observed=observed)):
             layers: list[Layers] = []
             for batch in self._prefix_batches(jobs):
-                hidden, found = self._run_prefixes(batch, [branches[job.index].ids for job in batch])
+                hidden, found = self._run_prefixes(batch, [branches[job.case].ids for job in batch])
                 layers += found
                 if observed:
                     self._score_observed(batch, hidden, branches, scores)
             tiles = [
                 tile
                 for number, job in enumerate(jobs)
-                for tile in tiles_of(number, job, branches[job.index].starts, branches[job.index].tails.shape[1])
+                for tile in tiles_of(number, job, branches[job.case].starts, branches[job.case].tails.shape[1])
             ]
             for same in batches_of(tiles, self._n_tokens):
                 self._score_tiles(same, jobs, layers, branches, results)
@@ -206,12 +258,12 @@ class HuggingFaceDensity(Density):
     def _score_observed(
         self, jobs: list[Job], hidden: list[Tensor], branches: Sequence[Branches], scores: list[Floats]
     ) -> None:
-        targets = [branches[job.index].ids[job.block.low : job.block.high] for job in jobs]
+        targets = [branches[job.case].ids[job.block.low : job.block.high] for job in jobs]
         rows = [own[job.block.low - job.block.begin :] for job, own in zip(jobs, hidden, strict=True)]
         values = self._head.target_log_prob(torch.cat(rows), np.concatenate(targets))
         ends = np.cumsum([len(part) for part in targets])
         for job, part in zip(jobs, np.split(values, ends[:-1]), strict=True):
-            scores[job.index][job.block.low : job.block.high] = part
+            scores[job.case][job.block.low : job.block.high] = part
 
     def _score_tiles(
         self,
@@ -229,7 +281,7 @@ class HuggingFaceDensity(Density):
         targets, places = [], []
         for i, (number, rows, steps, _) in enumerate(tiles):
             job = jobs[number]
-            one = branches[job.index]
+            one = branches[job.case]
             start = one.starts[rows]
             tail[i, : len(rows)] = self._token_of_id[one.tails[rows, :n_steps]]
             n_visible[i, : len(rows)] = 1 + start - job.block.begin
@@ -238,11 +290,11 @@ class HuggingFaceDensity(Density):
             has_target[i, : len(rows)] = good
             targets.append(one.ids[target[good]])
             row, step = np.nonzero(good)
-            places.append((job.index, rows[row], step))
+            places.append((job.case, rows[row], step))
         visible = torch.from_numpy(n_visible)[:, :, None]
         steps_ = torch.arange(n_steps)
         sees_prefix = (torch.arange(n_prefix) < visible).repeat_interleave(n_steps, dim=1)  # [M, rows * steps, prefix]
-        own_tail = torch.block_diag(*[(steps_ <= steps_[:, None]).float()] * n_rows).bool()
+        own_tail = torch.kron(torch.eye(n_rows), (steps_ <= steps_[:, None]).float()).bool()
         sees = torch.cat([sees_prefix, own_tail.expand(len(tiles), -1, -1)], dim=2)
         if len({tile.job for tile in tiles}) == 1:
             given = [tuple(part[None, :, :n_prefix].expand(len(tiles), -1, -1, -1) for part in layer)
@@ -253,7 +305,10 @@ class HuggingFaceDensity(Density):
                 for depth in range(len(layers[0]))
             ]
         hidden = self._forward(
-            tail.reshape(len(tiles), -1), (visible + steps_).flatten(1), sees, _PrefixCache(given)  # type: ignore[arg-type]
+            tail.reshape(len(tiles), -1),
+            (visible + steps_).flatten(1),
+            sees,
+            _PrefixCache(given),  # type: ignore[arg-type]
         )
         rows_ = torch.from_numpy(np.flatnonzero(has_target)).to(self.device)
         values = self._head.target_log_prob(hidden.flatten(0, 1)[rows_], np.concatenate(targets))
@@ -287,8 +342,9 @@ class HuggingFaceDensity(Density):
                     whole = np.concatenate([ids[:start], tails[row, : step + 1]])
                     if len(whole) > self.context or start + step + 1 >= len(ids):
                         continue
-                    tokens = torch.from_numpy(np.concatenate([[self.begin_token], self._token_of_id[whole]]))[None].to(self.device)
-                    logits = self.model(input_ids=tokens, use_cache=False).logits[0, -1, torch.from_numpy(self.tokens)].float()
+                    tokens = torch.from_numpy(np.concatenate([[self.begin_token], self._token_of_id[whole]]))
+                    logits = self.model(input_ids=tokens[None].to(self.device), use_cache=False).logits[0, -1]
+                    logits = logits[torch.from_numpy(self.tokens).to(self.device)].float()
                     expected = float(logits.log_softmax(-1)[int(ids[start + step + 1])])
                     if not abs(found[row, step] - expected) < _SELF_CHECK_TOLERANCE * max(1.0, abs(expected)):
                         raise ConfigError(

@@ -45,14 +45,14 @@ class Job(NamedTuple):
     """One block of one sequence, and the branches that have a target in it.
 
     Attributes:
-        index: Which sequence.
+        case: Which sequence.
         block: Which part of it.
         rows: Its branches by start (int64, ``[n]``).
         steps: Tail steps of each up to its last target in the block (int64, ``[n]``, at least 1).
         n_prefix: Tokens of the prefix that is needed, the begin token included.
     """
 
-    index: int
+    case: int
     block: Block
     rows: NDArray[np.int64]
     steps: NDArray[np.int64]

@@ -129,6 +129,17 @@ class WindowDensity(FiniteMemoryDensity):
         # Logits of one chunk stay below a fixed size, which depends on the vocabulary only.
         self._rows = max(16, min(rows, _LOGIT_BYTES // (4 * vocabulary.n_types) // 16 * 16))
 
+    @property
+    def step_flops(self) -> float:
+        """See `Density.step_flops`: two for each weight but those of the tables that are looked up."""
+        looked_up = ("embedding.weight", "table.weight")
+        return 2.0 * sum(w.numel() for name, w in self.network.named_parameters() if name not in looked_up)
+
+    def least_bytes(self, longest: int, horizon: int) -> int:
+        """See `Density.least_bytes`: one chunk of windows; its size is fixed, so that results are."""
+        config = self.network.config
+        return self._rows * 4 * (4 * config.n_types + config.memory * (config.embedding + 4) + 12 * config.width)
+
     def config_dict(self) -> dict[str, Any]:
         """Return what `from_config` needs, as plain JSON."""
         return asdict(self.network.config)
