@@ -10,6 +10,7 @@ import torch
 from sequela.causal import run
 from sequela.causal.budget import Allotment
 from sequela.causal.discovery import Settings, discover, discover_log, encode_log, estimate, iter_graphs
+from sequela.causal.parts import Counts
 from sequela.causal.run import discover_to, load_discovery
 from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
 from sequela.errors import ConfigError, LogFormatError, VocabularyError
@@ -196,7 +197,7 @@ def test_interrupted_or_refused_runs_leave_nothing(tmp_path, monkeypatch):
     def broken(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run.Counts, "add", broken)
+    monkeypatch.setattr(Counts, "add", broken)
     with pytest.raises(KeyboardInterrupt):
         discover_to(WORLD, LOG, out, progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -205,7 +206,7 @@ def test_interrupted_or_refused_runs_leave_nothing(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="--overwrite"):
         discover_to(WORLD, LOG, out, progress=False)
     before = (out / "edges.parquet").read_bytes()
-    monkeypatch.setattr(run.Counts, "add", broken)
+    monkeypatch.setattr(Counts, "add", broken)
     with pytest.raises(KeyboardInterrupt):
         discover_to(WORLD, LOG, out, overwrite=True, progress=False)
     assert (out / "edges.parquet").read_bytes() == before

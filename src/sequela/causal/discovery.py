@@ -188,7 +188,7 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
     chosen = _settings(settings)
     one, n_unknown = _encode_case(density, case)
     horizon = chosen.horizon_for(density, len(one.ids))
-    return next(_graphs(density, [(one, n_unknown)], chosen, horizon, len(one.ids)))
+    return next(_graphs(density, [(one, n_unknown)], chosen, horizon, len(one.ids)))[0]
 
 
 def estimate(density: Density, case: EventLog | Case | Sequence[str], **settings: Any) -> CMIEstimate:
@@ -216,7 +216,8 @@ def discover_log(density: Density, log: EventLog, *, progress: bool | Reporter =
     Returns:
         All edges, and their summary.
     """
-    from sequela.causal.run import Counts, run_record
+    from sequela.causal.parts import Counts
+    from sequela.causal.run import run_record
 
     chosen = _settings(settings)
     sequences = encode_log(density, log)
@@ -232,14 +233,25 @@ def discover_log(density: Density, log: EventLog, *, progress: bool | Reporter =
     return Discovery(pl.concat(frames), nodes, run_record(density, log, sequences, chosen, counts))
 
 
-def iter_graphs(
-    density: Density, sequences: SequenceSet, settings: Settings, *, start: int = 0
-) -> Iterator[InstanceGraph]:
-    """Yield the graph of every case from number ``start`` on, in order; memory is that of one batch."""
-    longest = longest_case(sequences)
+def iter_graphs(density: Density, sequences: SequenceSet, settings: Settings) -> Iterator[InstanceGraph]:
+    """Yield the graph of every case, in order; memory is that of one batch."""
+    for batch in iter_batches(density, sequences, settings, longest_case(sequences)):
+        yield from batch
+
+
+def iter_batches(
+    density: Density, sequences: SequenceSet, settings: Settings, longest: int
+) -> Iterator[list[InstanceGraph]]:
+    """Yield the graphs of all cases, in order, as many at a time as are scored together.
+
+    Args:
+        density: A trained density, or a world.
+        sequences: Cases.
+        settings: How to discover.
+        longest: Events of the longest case, of these or of the whole log of which they are a part.
+    """
     horizon = settings.horizon_for(density, longest)
-    cases = ((sequences[index], 0) for index in range(start, sequences.n_cases))
-    yield from _graphs(density, cases, settings, horizon, longest)
+    yield from _graphs(density, ((case, 0) for case in sequences), settings, horizon, longest)
 
 
 def longest_case(sequences: SequenceSet) -> int:
@@ -305,16 +317,18 @@ def _graphs(
     settings: Settings,
     horizon: int,
     longest: int,
-) -> Iterator[InstanceGraph]:
+) -> Iterator[list[InstanceGraph]]:
     rule = settings.rule(density)
     record = settings.to_dict(density) | {"horizon": horizon}
     allotment = settings.allotment(density, horizon, longest)
     for batch in _batches(iter(cases), settings, horizon, allotment):
         estimates = _estimates(density, [case for case, _ in batch], settings, horizon, allotment)
-        for (case, n_unknown), found in zip(batch, estimates, strict=True):
-            yield InstanceGraph.from_estimate(
+        yield [
+            InstanceGraph.from_estimate(
                 case, density.vocabulary, found, rule.edges(found), n_unknown=n_unknown, settings=record
             )
+            for (case, n_unknown), found in zip(batch, estimates, strict=True)
+        ]
 
 
 def _batches(

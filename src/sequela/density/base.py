@@ -55,6 +55,11 @@ class Density(ABC):
         return None
 
     @property
+    def fingerprint(self) -> str | None:
+        """A hash that is equal only for densities that score alike; None for one that has none (a world)."""
+        return None
+
+    @property
     def step_bytes(self) -> int:
         """Bytes that scoring holds for each tail step of the branches of one call, beside `least_bytes`."""
         return 64 * (self.memory or 1) + 32

@@ -9,9 +9,9 @@ Sequences longer than the context are cut into blocks of half a context: an even
 events since the start of block ``b - 1``. That is a proper density of its own (each event has one fixed past), and
 branches that cross a block border are run in both blocks, so ``score`` and ``score_branches`` always agree.
 
-Batches are only ever made of parts whose shape depends on their own sequence, and matrix products have `logits.MIN_ROWS`
-rows at least, so that a sequence gets the same bits in whatever company (as long as the matrix library sums each row alike
-in products of different heights, which MKL does and `tests/density/test_branches.py` checks; to within 1e-5 always).
+Batches are only made of parts whose shape depends on their own sequence, and matrix products have `logits.MIN_ROWS`
+rows at least, so that a sequence gets the same bits in whatever company, as long as the matrix library sums a row alike
+in products of different heights (MKL does; `tests/density/test_branches.py` checks it), and within 1e-5 always.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from sequela.density.base import Branches, Density, Floats, Ids, check_branches, check_sequence
+from sequela.density.devices import fingerprint_of
 from sequela.density.logits import MIN_ROWS, Head
 from sequela.density.tiles import TILE_TOKENS, Job, Tile, batches_of, blocks, jobs_of, padded, tiles_of
 from sequela.errors import ConfigError
@@ -117,6 +118,12 @@ class HuggingFaceDensity(Density):
     def max_tail(self) -> int:
         """Half a context: a branch then spans at most two blocks."""
         return self.context // 2
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Density.fingerprint`."""
+        settings = f"{self.tokens.tolist()} {self.begin_token} {self.hidden_token} {self.context}"
+        return fingerprint_of(self.model.state_dict(), self.vocabulary.fingerprint, settings)
 
     @property
     def step_bytes(self) -> int:
@@ -317,7 +324,7 @@ class HuggingFaceDensity(Density):
             results[index][row, step] = part
 
     def _forward(self, tokens: NDArray[np.int64], positions: Tensor, sees: Tensor, cache: Any) -> Tensor:
-        """Run tokens ``[B, n]`` after the cached ones; ``sees`` is bool ``[B, n, cached + n]``. Hidden: ``[B, n, d]``."""
+        """Run tokens ``[B, n]`` after cached ones; ``sees`` is bool ``[B, n, cached + n]``; hidden is ``[B, n, d]``."""
         lowest = torch.finfo(self.model.dtype).min
         mask = torch.zeros(sees.shape, dtype=self.model.dtype).masked_fill_(~sees, lowest)
         return self._head.body(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sequela.density.base import Floats, Ids
+from sequela.density.devices import fingerprint_of
 from sequela.density.logits import target_log_prob
 from sequela.density.windows import FiniteMemoryDensity
 from sequela.events.vocabulary import Vocabulary
@@ -128,6 +129,11 @@ class WindowDensity(FiniteMemoryDensity):
         rows = _ROWS.get(torch.device(device).type, _ROWS_ACCELERATOR)
         # Logits of one chunk stay below a fixed size, which depends on the vocabulary only.
         self._rows = max(16, min(rows, _LOGIT_BYTES // (4 * vocabulary.n_types) // 16 * 16))
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Density.fingerprint`."""
+        return fingerprint_of(self.state(), self.vocabulary.fingerprint, str(self.network.config))
 
     @property
     def step_flops(self) -> float:
