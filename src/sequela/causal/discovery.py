@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from sequela.causal.adaptive import TwoStages, check_adaptive
 from sequela.causal.budget import Allotment, allot, parse_bytes
 from sequela.causal.cmi import CMIEstimate
 from sequela.causal.designs import (
@@ -18,11 +21,13 @@ from sequela.causal.designs import (
     STATISTICS,
     Cells,
     Problem,
+    SingleCause,
+    Staircase,
     default_proposal,
     make_design,
 )
 from sequela.causal.graphs import INSTANCE_SCHEMA, InstanceGraph, SummaryGraph, summarise
-from sequela.causal.thresholds import Threshold, make_threshold
+from sequela.causal.thresholds import EffectSize, Fixed, Threshold, make_threshold
 from sequela.density.base import Branches, Density
 from sequela.errors import ConfigError, VocabularyError, check_choice, check_range
 from sequela.events.log import EventLog
@@ -51,6 +56,7 @@ class Settings:
     seed: int = 0
     batch_size: int | None = None
     memory_budget: str | float | None = None
+    adaptive: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("design", self.design, DESIGNS)
@@ -69,7 +75,10 @@ class Settings:
         elif self.horizon is not None:
             check_range("horizon", self.horizon, low=1, whole=True)
         default_proposal(self.design, self.proposal)
-        make_threshold(self.threshold, n_types=2, delta=self.delta, level=self.level, tau=self.tau)
+        rule = make_threshold(self.threshold, n_types=2, delta=self.delta, level=self.level, tau=self.tau)
+        check_range("adaptive", self.adaptive, low=0, high=0.5)
+        if self.adaptive:
+            check_adaptive(self.design, default_proposal(self.design, self.proposal), self.statistic, rule)
 
     def rule(self, density: Density) -> Threshold:
         """Return the threshold for a density."""
@@ -165,6 +174,8 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
         level: One-sided confidence that an edge's effect exceeds ``delta``, as far as Monte Carlo error goes.
         tau: For ``"fixed"`` and ``"vocabulary"``.
         seed: Same seed, same graph.
+        adaptive: Above 0, causes get a quarter of the particles first, and the rest only where that does not decide
+            all their effects; at most about this share of pairs is then decided otherwise than by all particles.
         batch_size: Most cases scored together (`discover_log`); changes neither the result nor, much, the speed.
         memory_budget: What discovery may hold above the density and the log: bytes, or text like ``"2GB"``; a quarter
             of the free memory, at most 2 GiB, by default. Does not change the result.
@@ -360,13 +371,21 @@ def _estimates(
         )
     bands = [_Band(len(case.ids), horizon, settings) for case in cases]
     proposal = default_proposal(settings.design, settings.proposal)
+    rule = settings.rule(density)
     waiting: list[tuple[int, Any, Branches]] = []
     n_cells = 0
 
     def flush() -> None:
-        found = density.score_both([branches for _, _, branches in waiting])
-        for (index, design, _), scores, answer in zip(waiting, *found, strict=True):
-            bands[index].put(design.problem, design.cells(scores, answer))
+        scores, answers = density.score_both([branches for _, _, branches in waiting])
+        if settings.adaptive:
+            more = [two.decide(*both) for (_, two, _), *both in zip(waiting, scores, answers, strict=True)]
+            second = iter(density.score_branches_many([one for some in more for one in some]))
+            for (index, two, _), own, some in zip(waiting, scores, more, strict=True):
+                cells, n_particles = two.cells(own, list(islice(second, len(some))))
+                bands[index].put(two.design.problem, cells, n_particles)
+        else:
+            for (index, design, _), own, answer in zip(waiting, scores, answers, strict=True):
+                bands[index].put(design.problem, design.cells(own, answer), settings.particles)
         waiting.clear()
 
     size = max(1, allotment.n_cells // (settings.particles_for(density) * horizon))
@@ -378,7 +397,11 @@ def _estimates(
                 density, case.ids, causes[low : low + size], horizon, settings.context, proposal,
                 settings.particles, key, settings.statistic,
             )  # fmt: skip
-            design = make_design(settings.design, problem)
+            design: SingleCause | Staircase | TwoStages = make_design(settings.design, problem)
+            if settings.adaptive:
+                assert isinstance(design, SingleCause)
+                assert isinstance(rule, EffectSize | Fixed)
+                design = TwoStages(design, rule, settings.adaptive)
             branches = design.branches()
             if waiting and n_cells + branches.tails.size > allotment.n_cells:
                 flush()
@@ -400,15 +423,16 @@ class _Band:
         self.cmi, self.std_error, self.log_p, self.log_q, self.q_std_error = (empty() for _ in range(5))
         self.mean_of_kl = None if settings.statistic == "kl_of_mean" else empty()
         self.has_q_error = settings.design != "staircase" and settings.statistic != "mean_of_kl"
-        self.n_particles = settings.particles
+        self.n_particles = np.full((length, horizon), settings.particles)
         self.n_clamped = 0
 
-    def put(self, problem: Problem, cells: Cells) -> None:
+    def put(self, problem: Problem, cells: Cells, n_particles: int | NDArray[np.int64]) -> None:
         rows = slice(int(problem.causes[0]), int(problem.causes[-1]) + 1)
         for name in ("cmi", "std_error", "log_p", "log_q", "q_std_error", "mean_of_kl"):
             value = getattr(cells, name)
             if value is not None:
                 getattr(self, name)[rows] = value
+        self.n_particles[rows] = n_particles
         self.n_clamped += cells.n_clamped
 
     def estimate(self) -> CMIEstimate:
