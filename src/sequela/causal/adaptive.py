@@ -1,7 +1,7 @@
 """Few particles for all causes, all of them only for causes that are not decided yet.
 
-The few are a random part of the full budget's own draws, so a pair that gets the rest has exactly the result of the
-full budget. One that does not has an interval, at a level that follows from the stated error rate, on one side of the
+The few are a random part of the full budget's own draws, so a pair that gets the rest has the result of the
+full budget (to rounding). One that does not has an interval, at a level that follows from the stated error rate, on one side of the
 threshold. The rest is only run as far as the last effect that is not decided.
 """
 

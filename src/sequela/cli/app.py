@@ -156,6 +156,9 @@ def discover(
     seed: Seed = 0,
     batch_size: Annotated[int | None, typer.Option(help="Most cases scored together.")] = None,
     memory_budget: MemoryBudget = None,
+    adaptive: Annotated[
+        float, typer.Option(help="Above 0: a quarter of the particles first, the rest where needed; share of errors.")
+    ] = 0.0,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what it would cost, as `sequela plan` does.")] = False,
     engine: Annotated[str, typer.Option(help="local, or ray (a Ray cluster; extra 'ray').")] = "local",
     workers: Annotated[int | None, typer.Option(help="Ray actors; by default one a processor.")] = None,
@@ -194,6 +197,7 @@ def discover(
         "seed": seed,
         "batch_size": batch_size,
         "memory_budget": memory_budget,
+        "adaptive": adaptive,
     }
     if out is None or plan:
         _print_plan(density, table, as_json, settings)

@@ -21,6 +21,13 @@ def choose_device() -> str:
     return "cpu"
 
 
+def is_first_process() -> bool:
+    """Whether this process is the one that writes, when several train together (`accelerate launch`, `torchrun`)."""
+    from torch import distributed
+
+    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+
+
 def fingerprint_of(weights: Mapping[str, Tensor], *settings: str) -> str:
     """Return a hash of weights and settings: equal only for densities that score alike."""
     import torch
