@@ -1,8 +1,8 @@
 """Few particles for all causes, all of them only for causes that are not decided yet.
 
-The few are a random part of the full budget's own draws, so a pair that gets the rest has the result of the
-full budget (to rounding). One that does not has an interval, at a level that follows from the stated error rate, on one side of the
-threshold. The rest is only run as far as the last effect that is not decided.
+The few are a random part of the full budget's own draws, so a pair that gets the rest has the result of the full
+budget (to rounding). One that does not has an interval, at a level that follows from the stated error rate, on one side
+of the threshold. The rest is only run as far as the last effect that is not decided.
 """
 
 from __future__ import annotations

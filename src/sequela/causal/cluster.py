@@ -29,11 +29,11 @@ _RANGES_A_WORKER = 8
 class Worker:
     """An actor: a density, and what to do with ranges of cases."""
 
-    def __init__(self, folder: str, settings: Settings, longest: int) -> None:
+    def __init__(self, folder: str, settings: Settings, longest: int, precision: str) -> None:
         import torch
 
         torch.set_num_threads(1)  # one actor a processor
-        self.density = load_density(Path(folder) / "density")
+        self.density = load_density(Path(folder) / "density", precision=precision)
         self.parts = Parts(Path(folder))
         self.settings = settings
         self.longest = longest
@@ -91,7 +91,7 @@ def discover_on_ray(
         _ranges(sequences, parts, n_workers).write_parquet(given)
         found = ray.data.read_parquet(str(given), override_num_blocks=n_workers * _RANGES_A_WORKER).map_batches(
             Worker,
-            fn_constructor_args=(str(parts.folder.resolve()), settings, longest),
+            fn_constructor_args=(str(parts.folder.resolve()), settings, longest, density.precision),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=n_workers),
             num_cpus=1,

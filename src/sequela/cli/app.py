@@ -163,6 +163,9 @@ def discover(
     engine: Annotated[str, typer.Option(help="local, or ray (a Ray cluster; extra 'ray').")] = "local",
     workers: Annotated[int | None, typer.Option(help="Ray actors; by default one a processor.")] = None,
     device: Device = None,
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16, or auto: bfloat16 where it is fast and close.")
+    ] = "float32",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -179,7 +182,7 @@ def discover(
     from sequela.causal.run import discover_to
     from sequela.density.checkpoint import load_density
 
-    density = load_density(model, device=device)
+    density = load_density(model, device=device, precision=precision)
     table = _read_like(density, log, case, event, time, time_format)
     if only:
         table = table.cases(only)

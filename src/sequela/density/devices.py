@@ -21,6 +21,16 @@ def choose_device() -> str:
     return "cpu"
 
 
+def has_fast_bfloat16(device: str) -> bool:
+    """Whether a device multiplies bfloat16 matrices natively: a CPU with AMX, a GPU of compute capability 8 or more."""
+    import torch
+
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return kind == "cpu" and bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+
+
 def is_first_process() -> bool:
     """Whether this process is the one that writes, when several train together (`accelerate launch`, `torchrun`)."""
     from torch import distributed

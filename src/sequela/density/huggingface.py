@@ -122,7 +122,7 @@ class HuggingFaceDensity(Density):
     @property
     def fingerprint(self) -> str:
         """See `Density.fingerprint`."""
-        settings = f"{self.tokens.tolist()} {self.begin_token} {self.hidden_token} {self.context}"
+        settings = f"{self.tokens.tolist()} {self.begin_token} {self.hidden_token} {self.context} {self._head.dtype}"
         return fingerprint_of(self.model.state_dict(), self.vocabulary.fingerprint, settings)
 
     @property
@@ -162,7 +162,7 @@ class HuggingFaceDensity(Density):
     def _held_bytes(self, longest: int, horizon: int, n_tokens: int, n_held: int, n_rows: int) -> int:
         """Return what batches of ``n_tokens``, prefixes of ``n_held`` and ``n_rows`` of logits hold."""
         config = self.model.config.get_text_config()
-        width, item = int(config.hidden_size), self.model.dtype.itemsize
+        width, item = int(config.hidden_size), self._head.dtype.itemsize
         inner = int(getattr(config, "intermediate_size", None) or 4 * width)
         heads = int(config.num_attention_heads)
         head_width = int(getattr(config, "head_dim", None) or width // heads)
@@ -176,6 +176,10 @@ class HuggingFaceDensity(Density):
         held = n_held * (keys * item * int(config.num_hidden_layers) + 4 * width)
         whole = n_tokens * self._head.n_logits * item if self._head.weight is None else 0
         return int(n_tokens * a_token + copies + logits + held + whole)
+
+    @torch.inference_mode()
+    def _use_bfloat16(self, on: bool) -> None:
+        self._head = Head.of(self.model, self.tokens, self.device, bfloat16=on)
 
     def score_many(self, sequences: Sequence[Ids]) -> list[Floats]:
         """See `Density.score_many`."""
@@ -325,8 +329,8 @@ class HuggingFaceDensity(Density):
 
     def _forward(self, tokens: NDArray[np.int64], positions: Tensor, sees: Tensor, cache: Any) -> Tensor:
         """Run tokens ``[B, n]`` after cached ones; ``sees`` is bool ``[B, n, cached + n]``; hidden is ``[B, n, d]``."""
-        lowest = torch.finfo(self.model.dtype).min
-        mask = torch.zeros(sees.shape, dtype=self.model.dtype).masked_fill_(~sees, lowest)
+        lowest = torch.finfo(self._head.dtype).min
+        mask = torch.zeros(sees.shape, dtype=self._head.dtype).masked_fill_(~sees, lowest)
         return self._head.body(
             input_ids=torch.from_numpy(tokens).to(self.device),
             position_ids=positions.to(self.device),

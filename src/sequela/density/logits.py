@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,7 @@ class Head:
         n_types: Event types.
         n_rows: Rows whose logits are held at once.
         best_rows: The number of rows that is fastest.
+        dtype: What the body computes in.
         n_logits: Logits a row: of the event types, or of all tokens where `run` gives them.
     """
 
@@ -65,27 +67,33 @@ class Head:
     n_rows: int
     best_rows: int
     n_logits: int
+    dtype: torch.dtype = torch.float32
 
     @classmethod
-    def of(cls, model: Any, tokens: NDArray[np.int64], device: str) -> Head:
+    def of(cls, model: Any, tokens: NDArray[np.int64], device: str, *, bfloat16: bool = False) -> Head:
         """Split a causal language model; one whose end is not a plain linear layer is kept whole."""
         columns = torch.from_numpy(tokens).to(device)
         logit_bytes = _LOGIT_BYTES.get(torch.device(device).type, _LOGIT_BYTES_ACCELERATOR)
         size = max(_GOOD_ROWS, logit_bytes // (4 * len(tokens)))
         n_all = int(model.config.get_text_config().vocab_size)
-        whole = cls(model, "logits", None, None, columns, len(tokens), size, size, n_all)
+        whole = cls(model, "logits", None, None, columns, len(tokens), size, size, n_all, model.dtype)
         last, body = model.get_output_embeddings(), model.base_model
         if not isinstance(last, torch.nn.Linear) or body is model:
             return whole
         in_order = bool((tokens == np.arange(len(tokens))).all())
         select: Callable[[Tensor], Tensor] = lambda x: (x[: len(tokens)] if in_order else x[columns]).float()  # noqa: E731
         bias = None if last.bias is None else select(last.bias)
-        split = cls(body, "last_hidden_state", select(last.weight), bias, columns, len(tokens), size, size, len(tokens))
+        weight = select(last.weight)
+        split = cls(body, "last_hidden_state", weight, bias, columns, len(tokens), size, size, len(tokens), model.dtype)
         probe = columns[:8][None]
         expected = model(input_ids=probe, use_cache=False).logits[0][:, columns].float()
         found = split._logits(split.body(input_ids=probe, use_cache=False)[0])
         scale = float(expected.abs().max()) + 1.0
-        return split if bool(((found - expected).abs() < _SAME * scale).all()) else whole
+        chosen = split if bool(((found - expected).abs() < _SAME * scale).all()) else whole
+        if bfloat16:
+            chosen.run = copy.deepcopy(model if chosen is whole else body).to(torch.bfloat16)
+            chosen.dtype = torch.bfloat16
+        return chosen
 
     def body(self, **inputs: Any) -> Tensor:
         """Run the body on one batch; returns ``[B, n, d]``."""

@@ -108,7 +108,8 @@ def tiles_of(number: int, job: Job, starts: NDArray[np.int64], n_steps: int) -> 
     for low in range(0, len(job.rows), n_rows):
         rows, steps = job.rows[low : low + n_rows], job.steps[low : low + n_rows]
         n_visible = 1 + int(starts[rows[-1]]) - job.block.begin
-        most = int(steps.max())
+        half = -(-n_steps // 2)
+        most = half if steps.max() <= half else n_steps  # two shapes only: each further one is a batch of its own
         yield Tile(number, rows, steps, (max(n_rows, -(-MIN_ROWS // most)), most, padded(n_visible)))
 
 

@@ -11,6 +11,7 @@ pre-norm residual blocks with SwiGLU units (Shazeer 2020) for the body; Cheng et
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -98,7 +99,11 @@ class WindowNetwork(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Return logits, ``[B, n_types]``, for windows ``[B, memory]``."""
-        logits: Tensor = self.head(self.hidden(windows))
+        return self.logits(self.hidden(windows), windows)
+
+    def logits(self, hidden: Tensor, windows: Tensor) -> Tensor:
+        """Return logits for windows whose last hidden layer is known."""
+        logits: Tensor = self.head(hidden)
         if self.config.wide:
             scale = self.lag_scale.expand_as(windows).contiguous()
             logits = logits + F.embedding_bag(windows, self.table.weight, mode="sum", per_sample_weights=scale)
@@ -122,6 +127,7 @@ class WindowDensity(FiniteMemoryDensity):
         device: str = "cpu",
     ) -> None:
         self.network = network.to(device).eval().requires_grad_(False)
+        self._body = self.network
         self.vocabulary = vocabulary
         self.memory = network.config.memory
         self.knows_hidden = knows_hidden
@@ -133,7 +139,8 @@ class WindowDensity(FiniteMemoryDensity):
     @property
     def fingerprint(self) -> str:
         """See `Density.fingerprint`."""
-        return fingerprint_of(self.state(), self.vocabulary.fingerprint, str(self.network.config))
+        settings = f"{self.network.config} {self._body.head.weight.dtype}"
+        return fingerprint_of(self.state(), self.vocabulary.fingerprint, settings)
 
     @property
     def step_flops(self) -> float:
@@ -177,5 +184,9 @@ class WindowDensity(FiniteMemoryDensity):
         rows = len(windows)
         padded = np.full((self._rows, self.memory), self.vocabulary.begin_id, dtype=np.int64)
         padded[:rows] = windows
-        logits: Tensor = self.network(torch.from_numpy(padded).to(self.device)).float()
-        return logits[:rows]
+        given = torch.from_numpy(padded).to(self.device)
+        hidden = self._body.hidden(given).float()
+        return self.network.logits(hidden, given).float()[:rows]
+
+    def _use_bfloat16(self, on: bool) -> None:
+        self._body = copy.deepcopy(self.network).to(torch.bfloat16) if on else self.network
