@@ -83,14 +83,12 @@ class Side:
         if self.process.stdout.readline().strip() != "ready":
             raise SystemExit(f"could not start: {' '.join(command)}")
 
-    def ask(self, keep: bool) -> None:
+    def ask(self) -> None:
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        if keep:
-            self.answers.append(answer)
+        self.answers.append(json.loads(self.process.stdout.readline()))
 
     def close(self) -> None:
         assert self.process.stdin
@@ -111,22 +109,26 @@ def compare(name: str, peer: str, repeats: int) -> dict[str, Any]:
         limit = [str(PEER_LIMIT_GB)] if name == "memory" else []
         theirs = Side([peer, script, str(folder), str(ids), str(n_types), str(n_types), str(particles), *limit])
         for repeat in range(repeats + 1):  # the first warms up
-            ours.ask(repeat > 0)
+            ours.ask()
             if name != "memory" or repeat == 0:
-                theirs.ask(repeat > 0 or name == "memory")
+                theirs.ask()
         ours.close()
         theirs.close()
 
-    def median(side: Side, field: str) -> float | None:
-        found = [answer[field] for answer in side.answers if field in answer]
+    def median(side: Side) -> float | None:
+        found = [answer["seconds"] for answer in side.answers[1:] if "seconds" in answer]
         return statistics.median(found) if found else None
+
+    def peak_mb(side: Side) -> float | None:
+        # Of all calls: later ones reuse what the first one got.
+        found = [answer["peak_bytes"] / 1e6 for answer in side.answers if "peak_bytes" in answer]
+        return max(found) if found else None
 
     row = {
         "setting": name, **{key: setting[key] for key in ("n_types", "length", "particles", "layers", "width")},
         "horizon": HORIZON, "threads": 1, "repeats": repeats,
-        "ours_seconds": median(ours, "seconds"), "theirs_seconds": median(theirs, "seconds"),
-        "ours_peak_mb": (median(ours, "peak_bytes") or 0) / 1e6,
-        "theirs_peak_mb": None if not (peak := median(theirs, "peak_bytes")) else peak / 1e6,
+        "ours_seconds": median(ours), "theirs_seconds": median(theirs),
+        "ours_peak_mb": peak_mb(ours), "theirs_peak_mb": peak_mb(theirs),
         "target": setting["target"],
         "refused": next((a["refused"] for a in theirs.answers if "refused" in a), ""),
     }  # fmt: skip

@@ -28,7 +28,7 @@ from sequela.events.vocabulary import Vocabulary
 
 _ROWS = {"cpu": 1024}
 _ROWS_ACCELERATOR = 16_384
-_LOGIT_BYTES = 64 * 2**20
+_LOGIT_BYTES = 16 * 2**20
 _DECAY = 0.3
 
 
