@@ -27,6 +27,10 @@ class CheckpointError(SequelaError):
     """A saved density is missing, damaged, from another version or for another vocabulary."""
 
 
+class OutOfMemoryBudgetError(SequelaError):
+    """A job would need more memory than it may use; raised before it starts."""
+
+
 class MissingExtraError(SequelaError, ImportError):
     """An optional dependency is not installed."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -10,6 +11,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from sequela.errors import ConfigError
 
@@ -21,7 +24,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     if final.is_dir():
         raise ConfigError(f"'{final}' is a directory; give the name of a file to write")
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.partial")
+    _sweep(final)
+    temporary = _beside(final, "partial")
     try:
         yield temporary
         os.replace(temporary, final)
@@ -42,14 +46,15 @@ def whole_folder(path: str | os.PathLike[str], *, marker: str, overwrite: bool =
         ConfigError: ``path`` exists and may not be replaced.
     """
     final = Path(path)
+    _sweep(final)
     check_writable_folder(final, marker=marker, overwrite=overwrite)
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.partial")
+    temporary = _beside(final, "partial")
     temporary.mkdir()
     try:
         yield temporary
         if final.exists():
-            old = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}.old")
+            old = _beside(final, "old")
             os.replace(final, old)
             os.replace(temporary, final)
             shutil.rmtree(old)
@@ -57,6 +62,25 @@ def whole_folder(path: str | os.PathLike[str], *, marker: str, overwrite: bool =
             os.replace(temporary, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _beside(final: Path, kind: str) -> Path:
+    """Return a hidden name beside ``final`` that says which process it belongs to."""
+    return final.with_name(f".{final.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.{kind}")
+
+
+def _sweep(final: Path) -> None:
+    """Tidy up after processes that were killed while they wrote ``final``: put back what they moved, drop the rest."""
+    for path in final.parent.glob(f".{glob.escape(final.name)}.*-*.*"):
+        owner, _, _ = path.name[len(final.name) + 2 :].partition("-")
+        if path.suffix not in (".partial", ".old") or not owner.isdecimal() or psutil.pid_exists(int(owner)):
+            continue
+        if path.suffix == ".old" and not final.exists():
+            os.replace(path, final)
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def check_writable_folder(path: str | os.PathLike[str], *, marker: str, overwrite: bool = False) -> None:

@@ -7,8 +7,10 @@ import polars as pl
 import pytest
 import torch
 
-from sequela.causal import discovery, run
+from sequela.causal import run
+from sequela.causal.budget import Allotment
 from sequela.causal.discovery import Settings, discover, discover_log, encode_log, estimate, iter_graphs
+from sequela.causal.parts import Counts
 from sequela.causal.run import discover_to, load_discovery
 from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
 from sequela.errors import ConfigError, LogFormatError, VocabularyError
@@ -82,7 +84,8 @@ def test_chunks_do_not_matter(design, proposal, monkeypatch):
     density = DENSITIES["window"]
     case = max((LOG.case(name) for name in LOG.case_names), key=len)
     whole = estimate(density, case, design=design, proposal=proposal, particles=4)
-    monkeypatch.setattr(discovery, "_CELLS_A_CALL", 40)
+    few = Allotment(0, 0, 40, 40)
+    monkeypatch.setattr(Settings, "allotment", lambda *_: few)
     parts = estimate(density, case, design=design, proposal=proposal, particles=4)
     assert np.allclose(whole.cmi, parts.cmi, atol=1e-6, equal_nan=True)
     assert np.allclose(whole.std_error, parts.std_error, atol=1e-6, equal_nan=True)
@@ -194,7 +197,7 @@ def test_interrupted_or_refused_runs_leave_nothing(tmp_path, monkeypatch):
     def broken(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run.Counts, "add", broken)
+    monkeypatch.setattr(Counts, "add", broken)
     with pytest.raises(KeyboardInterrupt):
         discover_to(WORLD, LOG, out, progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -203,7 +206,7 @@ def test_interrupted_or_refused_runs_leave_nothing(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="--overwrite"):
         discover_to(WORLD, LOG, out, progress=False)
     before = (out / "edges.parquet").read_bytes()
-    monkeypatch.setattr(run.Counts, "add", broken)
+    monkeypatch.setattr(Counts, "add", broken)
     with pytest.raises(KeyboardInterrupt):
         discover_to(WORLD, LOG, out, overwrite=True, progress=False)
     assert (out / "edges.parquet").read_bytes() == before

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from sequela.density import huggingface
 from sequela.density.base import Branches
-from sequela.density.huggingface import HuggingFaceDensity, blocks, wrap_huggingface
+from sequela.density.huggingface import HuggingFaceDensity, wrap_huggingface
 from sequela.density.logits import target_log_prob
+from sequela.density.tiles import blocks
 from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
@@ -126,7 +127,12 @@ def test_company_does_not_change_a_bit(name):
 def test_chunk_size_does_not_matter(name, monkeypatch):
     density, task = DENSITIES[name], branches()
     before, score = density.score_branches(*task), density.score(IDS)
-    monkeypatch.setattr(density, "_rows" if name == "window" else "_chunk", 16)
+    if name == "window":
+        monkeypatch.setattr(density, "_rows", 16)
+    else:
+        for limit in ("_n_tokens", "_n_held"):
+            monkeypatch.setattr(density, limit, 16)
+        monkeypatch.setattr(density._head, "n_rows", 16)
     assert np.allclose(density.score_branches(*task), before, atol=1e-5, equal_nan=True)
     assert np.allclose(density.score(IDS), score, atol=1e-5)
 
@@ -153,15 +159,11 @@ def test_tails_longer_than_half_the_context_are_refused():
         DENSITIES["llama, short context"].score_branches(IDS, np.array([0]), np.zeros((1, 7), np.int32))
 
 
-def test_a_model_that_ignores_the_mask_is_refused():
+def test_a_model_that_ignores_the_mask_is_refused(monkeypatch):
     model = DENSITIES["llama"].model
-    forward = type(model).forward
-
-    class Deaf(type(model)):
-        def forward(self, attention_mask=None, **kwargs):
-            return forward(self, **kwargs)
-
-    deaf = Deaf(model.config)
+    deaf = type(model)(model.config).eval()
+    forward = deaf.model.forward
+    monkeypatch.setattr(deaf.model, "forward", lambda attention_mask=None, **kwargs: forward(**kwargs))
     with pytest.raises(ConfigError, match="does not honour"):
         HuggingFaceDensity(deaf, VOCABULARY, tokens=np.arange(V), begin_token=V + 1, context=40)
 

@@ -33,7 +33,7 @@ class CMIEstimate:
         q_std_error: Standard error of ``q`` where it is all that is estimated; None for the staircase and for
             ``mean_of_kl``.
         mean_of_kl: The other statistic, when asked for.
-        n_particles: Particles each sampled mean rests on.
+        n_particles: Particles each sampled mean rests on, or their number for each pair (int64, ``[L, m]``).
         n_clamped: Log-probabilities that had to be clamped.
     """
 
@@ -44,7 +44,7 @@ class CMIEstimate:
     log_q: Floats
     q_std_error: Floats | None
     mean_of_kl: Floats | None = None
-    n_particles: int = 2
+    n_particles: int | NDArray[np.int64] = 2
     n_clamped: int = 0
 
     @property
@@ -67,7 +67,9 @@ class CMIEstimate:
         0.9 at level 0.95). Enumerate (``particles`` at least the number of types) where that matters.
         """
         check_range("level", level, low=0, high=1, above=True)
-        t = student_t(0.5 + min(level, 1 - 1e-12) / 2, self.n_particles - 1)
+        sizes, which = np.unique(self.n_particles, return_inverse=True)
+        quantiles = np.array([student_t(0.5 + min(level, 1 - 1e-12) / 2, int(n) - 1) for n in sizes])
+        t = quantiles[which].reshape(np.shape(self.n_particles))  # one number, or [L, m]
         if self.q_std_error is None:
             return np.maximum(0.0, self.cmi - t * self.std_error), self.cmi + t * self.std_error
         log_not_q = log1mexp(self.log_q)

@@ -71,10 +71,12 @@ class Cells:
 class SingleCause:
     """Designs that change the cause alone: atomic, leave-one-out and masked."""
 
-    def __init__(self, design: str, problem: Problem) -> None:
+    def __init__(self, design: str, problem: Problem, *, draws: Draws | None = None) -> None:
         self.problem = problem
         self.weighs_mediators = design == "leave-one-out"
-        if design == "masked":
+        if draws is not None:
+            self.draws = draws
+        elif design == "masked":
             shape = (len(problem.causes), 1)
             hidden = np.full(shape, problem.density.vocabulary.hidden_id, np.int32)
             self.draws = Draws(hidden, np.ones(shape), np.zeros(shape), np.zeros(shape[0]))
@@ -83,17 +85,11 @@ class SingleCause:
 
     def branches(self) -> Branches:
         """Branch at each cause: the replacement, then the observed events (``P * N`` branches of ``m`` steps)."""
-        ids, causes = self.problem.ids, self.problem.causes
-        n_particles = self.draws.types.shape[1]
-        place = causes[:, None] + np.arange(self.problem.horizon)
-        observed = ids[np.minimum(place, len(ids) - 1)]  # [P, m]
-        tails = np.repeat(observed, n_particles, axis=0)
-        tails[:, 0] = self.draws.types.ravel()
-        return Branches(ids, np.repeat(causes, n_particles), tails)
+        return single_branches(self.problem, self.problem.causes, self.draws.types)
 
-    def cells(self, scores: Floats, branch_scores: Floats) -> Cells:
+    def cells(self, scores: Floats, branch_scores: Floats, draws: Draws | None = None) -> Cells:
         """Turn log-probabilities (``[L]`` observed, ``[P * N, m]`` branches) into estimates."""
-        types, weight, variance, observed_weight = self.draws
+        types, weight, variance, observed_weight = draws or self.draws
         log_p = observed_band(scores, self.problem)  # [P, m]
         log_f = branch_scores.reshape(*types.shape, self.problem.horizon)  # [P, N, m]
         log_p, n_clamped_p = clamp(log_p)
@@ -135,6 +131,15 @@ class SingleCause:
         centred = residual - (share[..., None] * residual).sum(axis=1, keepdims=True)
         error: Floats = np.sqrt((variance[..., None] * centred**2).sum(axis=1))
         return error
+
+
+def single_branches(problem: Problem, causes: NDArray[np.int64], types: Ids) -> Branches:
+    """Return branches that put each type of ``[n, N]`` in the place of its cause (``[n]``) and keep the rest."""
+    place = causes[:, None] + np.arange(problem.horizon)
+    observed = problem.ids[np.minimum(place, len(problem.ids) - 1)]  # [n, m]
+    tails = np.repeat(observed, types.shape[1], axis=0)
+    tails[:, 0] = types.ravel()
+    return Branches(problem.ids, np.repeat(causes, types.shape[1]), tails)
 
 
 class Staircase:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from sequela.causal.adaptive import TwoStages, check_adaptive
+from sequela.causal.budget import Allotment, allot, parse_bytes
 from sequela.causal.cmi import CMIEstimate
 from sequela.causal.designs import (
     DESIGNS,
@@ -18,11 +21,13 @@ from sequela.causal.designs import (
     STATISTICS,
     Cells,
     Problem,
+    SingleCause,
+    Staircase,
     default_proposal,
     make_design,
 )
 from sequela.causal.graphs import INSTANCE_SCHEMA, InstanceGraph, SummaryGraph, summarise
-from sequela.causal.thresholds import Threshold, make_threshold
+from sequela.causal.thresholds import EffectSize, Fixed, Threshold, make_threshold
 from sequela.density.base import Branches, Density
 from sequela.errors import ConfigError, VocabularyError, check_choice, check_range
 from sequela.events.log import EventLog
@@ -31,8 +36,6 @@ from sequela.progress import Reporter, reporter
 
 DEFAULT_HORIZON = 8
 DEFAULT_PARTICLES = 32
-_CELLS_A_CALL = 2_000_000
-"""Particle cells held at once: about 100 MB with all their temporaries."""
 _MAX_UNKNOWN_SHARE = 0.5
 
 
@@ -51,7 +54,9 @@ class Settings:
     level: float = 0.95
     tau: float | None = None
     seed: int = 0
-    batch_size: int = 16
+    batch_size: int | None = None
+    memory_budget: str | float | None = None
+    adaptive: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("design", self.design, DESIGNS)
@@ -61,13 +66,19 @@ class Settings:
         check_range("particles", self.particles, low=2, whole=True)
         check_range("context", self.context, low=0, whole=True)
         check_range("seed", self.seed, whole=True)
-        check_range("batch_size", self.batch_size, low=1, whole=True)
+        if self.batch_size is not None:
+            check_range("batch_size", self.batch_size, low=1, whole=True)
+        if self.memory_budget is not None:
+            parse_bytes(self.memory_budget)
         if isinstance(self.horizon, str):
             check_choice("horizon", self.horizon, ["full"])
         elif self.horizon is not None:
             check_range("horizon", self.horizon, low=1, whole=True)
         default_proposal(self.design, self.proposal)
-        make_threshold(self.threshold, n_types=2, delta=self.delta, level=self.level, tau=self.tau)
+        rule = make_threshold(self.threshold, n_types=2, delta=self.delta, level=self.level, tau=self.tau)
+        check_range("adaptive", self.adaptive, low=0, high=0.5)
+        if self.adaptive:
+            check_adaptive(self.design, default_proposal(self.design, self.proposal), self.statistic, rule)
 
     def rule(self, density: Density) -> Threshold:
         """Return the threshold for a density."""
@@ -91,13 +102,28 @@ class Settings:
             )
         return wanted
 
+    def particles_for(self, density: Density) -> int:
+        """Return how many branches a cause has."""
+        return 1 if self.design == "masked" else min(self.particles, density.vocabulary.n_types)
+
+    def allotment(self, density: Density, horizon: int, longest: int) -> Allotment:
+        """Return the sizes that the memory budget allows; makes the density keep to its part."""
+        return allot(
+            density,
+            budget=self.memory_budget,
+            particles=self.particles_for(density),
+            horizon=horizon,
+            longest=longest,
+            draws_by_weight=self.design != "masked" and default_proposal(self.design, self.proposal) != "uniform",
+        )
+
     def to_dict(self, density: Density) -> dict[str, Any]:
         """Return everything that decides the result as plain values."""
         values = asdict(self) | {
             "proposal": default_proposal(self.design, self.proposal),
             "threshold": self.rule(density).to_dict(),
         }
-        for decided in ("delta", "level", "tau", "batch_size"):
+        for decided in ("delta", "level", "tau", "batch_size", "memory_budget"):
             del values[decided]
         return values
 
@@ -148,7 +174,11 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
         level: One-sided confidence that an edge's effect exceeds ``delta``, as far as Monte Carlo error goes.
         tau: For ``"fixed"`` and ``"vocabulary"``.
         seed: Same seed, same graph.
-        batch_size: Cases scored together (`discover_log`); does not change the result.
+        adaptive: Above 0, causes get a quarter of the particles first, and the rest only where that does not decide
+            all their effects; at most about this share of pairs is then decided otherwise than by all particles.
+        batch_size: Most cases scored together (`discover_log`); changes neither the result nor, much, the speed.
+        memory_budget: What discovery may hold above the density and the log: bytes, or text like ``"2GB"``; a quarter
+            of the free memory, at most 2 GiB, by default. Does not change the result.
         **settings: The arguments above, all optional, by name.
 
     Returns:
@@ -157,6 +187,7 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
     Raises:
         ConfigError: A setting is not allowed, or there is more than one case.
         VocabularyError: Events are not of the density's vocabulary.
+        OutOfMemoryBudgetError: The memory budget is too small for the smallest step.
 
     Example:
         >>> from sequela.worlds.softmax import SoftmaxWorld
@@ -168,7 +199,7 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
     chosen = _settings(settings)
     one, n_unknown = _encode_case(density, case)
     horizon = chosen.horizon_for(density, len(one.ids))
-    return next(_graphs(density, [(one, n_unknown)], chosen, horizon))
+    return next(_graphs(density, [(one, n_unknown)], chosen, horizon, len(one.ids)))[0]
 
 
 def estimate(density: Density, case: EventLog | Case | Sequence[str], **settings: Any) -> CMIEstimate:
@@ -178,7 +209,8 @@ def estimate(density: Density, case: EventLog | Case | Sequence[str], **settings
     """
     chosen = _settings(settings)
     one, _ = _encode_case(density, case)
-    return _estimates(density, [one], chosen, chosen.horizon_for(density, len(one.ids)))[0]
+    horizon = chosen.horizon_for(density, len(one.ids))
+    return _estimates(density, [one], chosen, horizon, chosen.allotment(density, horizon, len(one.ids)))[0]
 
 
 def discover_log(density: Density, log: EventLog, *, progress: bool | Reporter = True, **settings: Any) -> Discovery:
@@ -195,7 +227,8 @@ def discover_log(density: Density, log: EventLog, *, progress: bool | Reporter =
     Returns:
         All edges, and their summary.
     """
-    from sequela.causal.run import Counts, run_record
+    from sequela.causal.parts import Counts
+    from sequela.causal.run import run_record
 
     chosen = _settings(settings)
     sequences = encode_log(density, log)
@@ -213,8 +246,28 @@ def discover_log(density: Density, log: EventLog, *, progress: bool | Reporter =
 
 def iter_graphs(density: Density, sequences: SequenceSet, settings: Settings) -> Iterator[InstanceGraph]:
     """Yield the graph of every case, in order; memory is that of one batch."""
-    horizon = settings.horizon_for(density, int(sequences.lengths.max()) if sequences.n_cases else 1)
-    yield from _graphs(density, ((case, 0) for case in sequences), settings, horizon)
+    for batch in iter_batches(density, sequences, settings, longest_case(sequences)):
+        yield from batch
+
+
+def iter_batches(
+    density: Density, sequences: SequenceSet, settings: Settings, longest: int
+) -> Iterator[list[InstanceGraph]]:
+    """Yield the graphs of all cases, in order, as many at a time as are scored together.
+
+    Args:
+        density: A trained density, or a world.
+        sequences: Cases.
+        settings: How to discover.
+        longest: Events of the longest case, of these or of the whole log of which they are a part.
+    """
+    horizon = settings.horizon_for(density, longest)
+    yield from _graphs(density, ((case, 0) for case in sequences), settings, horizon, longest)
+
+
+def longest_case(sequences: SequenceSet) -> int:
+    """Return the events of the longest case."""
+    return int(sequences.lengths.max()) if sequences.n_cases else 1
 
 
 def encode_log(density: Density, log: EventLog) -> SequenceSet:
@@ -271,43 +324,71 @@ def _refuse_foreign(n_unknown: int, n_events: int, source: str) -> None:
 
 def _graphs(
     density: Density,
-    cases: Iterator[tuple[Case, int]] | Sequence[tuple[Case, int]],
+    cases: Iterable[tuple[Case, int]],
     settings: Settings,
     horizon: int,
-) -> Iterator[InstanceGraph]:
+    longest: int,
+) -> Iterator[list[InstanceGraph]]:
     rule = settings.rule(density)
     record = settings.to_dict(density) | {"horizon": horizon}
-    waiting = iter(cases)
-    while batch := list(islice(waiting, settings.batch_size)):
-        estimates = _estimates(density, [case for case, _ in batch], settings, horizon)
-        for (case, n_unknown), found in zip(batch, estimates, strict=True):
-            yield InstanceGraph.from_estimate(
+    allotment = settings.allotment(density, horizon, longest)
+    for batch in _batches(iter(cases), settings, horizon, allotment):
+        estimates = _estimates(density, [case for case, _ in batch], settings, horizon, allotment)
+        yield [
+            InstanceGraph.from_estimate(
                 case, density.vocabulary, found, rule.edges(found), n_unknown=n_unknown, settings=record
             )
+            for (case, n_unknown), found in zip(batch, estimates, strict=True)
+        ]
 
 
-def _estimates(density: Density, cases: Sequence[Case], settings: Settings, horizon: int) -> list[CMIEstimate]:
+def _batches(
+    cases: Iterator[tuple[Case, int]], settings: Settings, horizon: int, allotment: Allotment
+) -> Iterator[list[tuple[Case, int]]]:
+    """Group cases: about as many as fill one call, and no more than may be held."""
+    batch: list[tuple[Case, int]] = []
+    pairs = 0
+    for case in cases:
+        size = len(case[0].ids) * horizon
+        full = pairs + size > allotment.n_band_cells or pairs * settings.particles > allotment.n_cells
+        if batch and (full or len(batch) == settings.batch_size):
+            yield batch
+            batch, pairs = [], 0
+        batch.append(case)
+        pairs += size
+    if batch:
+        yield batch
+
+
+def _estimates(
+    density: Density, cases: Sequence[Case], settings: Settings, horizon: int, allotment: Allotment
+) -> list[CMIEstimate]:
     """Estimate a batch of cases; each result depends on its own case, the settings and the seed alone."""
     if settings.design == "masked" and not density.knows_hidden:
         raise ConfigError(
             "the design 'masked' needs a density trained with hidden events (fit with hide > 0); "
             "use 'leave-one-out' for this one"
         )
-    scores = density.score_many([case.ids for case in cases])
     bands = [_Band(len(case.ids), horizon, settings) for case in cases]
     proposal = default_proposal(settings.design, settings.proposal)
+    rule = settings.rule(density)
     waiting: list[tuple[int, Any, Branches]] = []
     n_cells = 0
 
     def flush() -> None:
-        answers = density.score_branches_many([branches for _, _, branches in waiting])
-        for (index, design, _), answer in zip(waiting, answers, strict=True):
-            bands[index].put(design.problem, design.cells(scores[index], answer))
+        scores, answers = density.score_both([branches for _, _, branches in waiting])
+        if settings.adaptive:
+            more = [two.decide(*both) for (_, two, _), *both in zip(waiting, scores, answers, strict=True)]
+            second = iter(density.score_branches_many([one for some in more for one in some]))
+            for (index, two, _), own, some in zip(waiting, scores, more, strict=True):
+                cells, n_particles = two.cells(own, list(islice(second, len(some))))
+                bands[index].put(two.design.problem, cells, n_particles)
+        else:
+            for (index, design, _), own, answer in zip(waiting, scores, answers, strict=True):
+                bands[index].put(design.problem, design.cells(own, answer), settings.particles)
         waiting.clear()
 
-    # Causes of one call: bounded by particle cells, and by whole conditionals where the proposal needs them.
-    per_cause = max(settings.particles * horizon, 1 if proposal == "uniform" else density.vocabulary.n_types)
-    size = max(1, _CELLS_A_CALL // per_cause)
+    size = max(1, allotment.n_cells // (settings.particles_for(density) * horizon))
     for index, case in enumerate(cases):
         key = case_hash(case.name, settings.seed)
         causes = np.arange(settings.context, len(case.ids) - 1)
@@ -316,9 +397,13 @@ def _estimates(density: Density, cases: Sequence[Case], settings: Settings, hori
                 density, case.ids, causes[low : low + size], horizon, settings.context, proposal,
                 settings.particles, key, settings.statistic,
             )  # fmt: skip
-            design = make_design(settings.design, problem)
+            design: SingleCause | Staircase | TwoStages = make_design(settings.design, problem)
+            if settings.adaptive:
+                assert isinstance(design, SingleCause)
+                assert isinstance(rule, EffectSize | Fixed)
+                design = TwoStages(design, rule, settings.adaptive)
             branches = design.branches()
-            if waiting and n_cells + branches.tails.size > _CELLS_A_CALL:
+            if waiting and n_cells + branches.tails.size > allotment.n_cells:
                 flush()
                 n_cells = 0
             waiting.append((index, design, branches))
@@ -338,15 +423,16 @@ class _Band:
         self.cmi, self.std_error, self.log_p, self.log_q, self.q_std_error = (empty() for _ in range(5))
         self.mean_of_kl = None if settings.statistic == "kl_of_mean" else empty()
         self.has_q_error = settings.design != "staircase" and settings.statistic != "mean_of_kl"
-        self.n_particles = settings.particles
+        self.n_particles = np.full((length, horizon), settings.particles)
         self.n_clamped = 0
 
-    def put(self, problem: Problem, cells: Cells) -> None:
+    def put(self, problem: Problem, cells: Cells, n_particles: int | NDArray[np.int64]) -> None:
         rows = slice(int(problem.causes[0]), int(problem.causes[-1]) + 1)
         for name in ("cmi", "std_error", "log_p", "log_q", "q_std_error", "mean_of_kl"):
             value = getattr(cells, name)
             if value is not None:
                 getattr(self, name)[rows] = value
+        self.n_particles[rows] = n_particles
         self.n_clamped += cells.n_clamped
 
     def estimate(self) -> CMIEstimate:

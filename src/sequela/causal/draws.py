@@ -133,3 +133,23 @@ def draw_weighted(
     variance = threshold * np.maximum(0.0, threshold - own) * scale**2 * (own > 0)
     variance *= n_particles / max(1, n_particles - 1)
     return Draws(types.astype(np.int32), weight * scale, variance, observed_weight)
+
+
+def first_few(draws: Draws, n_few: int, positions: NDArray[np.int64], key: int) -> tuple[NDArray[np.int64], Draws]:
+    """Take some of the draws of `draw_uniform` such that they are an even sample of their own.
+
+    Returns:
+        Which of the columns (int64, ``[P, n_few]``), and these draws with their own weights and variances. A random
+        part of a sample without replacement is a sample without replacement.
+    """
+    n_columns = draws.types.shape[1]
+    column = np.arange(n_columns, dtype=np.uint64)[None, :]
+    order = np.argsort(random_bits(key ^ 0xF1E5, positions.astype(np.uint64)[:, None], column), axis=1)
+    chosen = np.sort(order[:, :n_few], axis=1)
+    mass = draws.weight.sum(axis=1, keepdims=True)  # of all types but the observed
+    # The full sample's factor is mass² (1 - N / others) / (N (N - 1)): solve for 1 / others.
+    share = 1 - draws.variance[:, :1] * n_columns * max(1, n_columns - 1) / mass**2  # N / others
+    factor = mass**2 * (1 - share * n_few / n_columns) / (n_few * max(1, n_few - 1))
+    shape = chosen.shape
+    weight, variance = np.broadcast_to(mass / n_few, shape), np.broadcast_to(factor, shape)
+    return chosen, Draws(np.take_along_axis(draws.types, chosen, 1), weight, variance, draws.observed_weight)

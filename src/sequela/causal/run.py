@@ -11,6 +11,8 @@ run.json          every argument, seed, versions, and what was clamped, folded a
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,47 +20,22 @@ from typing import Any
 import polars as pl
 
 from sequela import __version__
-from sequela.causal.discovery import Settings, empty_edges, encode_log, iter_graphs, log_nodes
-from sequela.causal.graphs import InstanceGraph, SummaryGraph, finish_pairs, pair_sums
+from sequela.causal.discovery import Settings, empty_edges, encode_log, iter_batches, log_nodes, longest_case
+from sequela.causal.graphs import SummaryGraph, finish_pairs, pair_sums
+from sequela.causal.parts import Counts, Parts, job_fingerprint
 from sequela.density.base import Density
-from sequela.errors import LogFormatError
+from sequela.errors import LogFormatError, check_choice
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.files import check_writable_folder, read_json, whole_folder, write_json
-from sequela.progress import Reporter, reporter
+from sequela.progress import Reporter, Update, reporter
 
 MARKER = "run.json"
 FORMAT = 1
 _ROWS_A_GROUP = 50_000
-
-
-@dataclass
-class Counts:
-    """What happened on the way.
-
-    Attributes:
-        n_unknown_events: Events of types the density did not know, treated as ``<rare>``.
-        n_cases: Cases seen.
-        n_cases_skipped: Cases with fewer than two events: nothing to test.
-        n_pairs_tested: Pairs of positions tested.
-        n_edges: Edges found.
-        n_clamped: Log-probabilities clamped to stay finite.
-    """
-
-    n_unknown_events: int = 0
-    n_cases: int = 0
-    n_cases_skipped: int = 0
-    n_pairs_tested: int = 0
-    n_edges: int = 0
-    n_clamped: int = 0
-
-    def add(self, graph: InstanceGraph) -> None:
-        """Count one graph."""
-        self.n_cases += 1
-        self.n_cases_skipped += len(graph.events) < 2
-        self.n_pairs_tested += graph.n_tested
-        self.n_edges += len(graph)
-        self.n_clamped += graph.n_clamped
+_SECONDS_A_PART = 10.0
+"""What a killed run loses at most."""
+ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -89,9 +66,13 @@ def discover_to(
     overwrite: bool = False,
     progress: bool | Reporter = True,
     self_loops: bool = False,
+    engine: str = "local",
+    workers: int | None = None,
     **settings: Any,
 ) -> SavedDiscovery:
     """Discover every case of a log and stream the edges to a folder, in bounded memory.
+
+    A run that was interrupted, even killed, goes on when the same call is made again.
 
     Args:
         density: A trained density, or a world.
@@ -100,47 +81,47 @@ def discover_to(
         overwrite: Replace an earlier result there.
         progress: Show a bar.
         self_loops: Keep ``u -> u`` in the summary.
+        engine: ``"local"`` (this process) or ``"ray"`` (a Ray cluster; needs the extra ``ray``). Same result.
+        workers: Ray actors, each with a density of its own; by default one for each processor of the cluster.
         settings: As for `sequela.discover`.
 
     Raises:
         ConfigError: A setting is not allowed, or the folder may not be written.
         VocabularyError: The log is not of the density's vocabulary.
+        OutOfMemoryBudgetError: The memory budget is too small for the smallest step.
+        MissingExtraError: Ray is asked for and not installed.
     """
-    import pyarrow.parquet as pq
-
     check_writable_folder(out, marker=MARKER, overwrite=overwrite)
+    check_choice("engine", engine, ENGINES)
     chosen = Settings(**settings)
     sequences = encode_log(density, log)
-    counts = Counts(sequences.n_unknown)
-    empty = empty_edges(chosen)
-    schema = empty.to_arrow().schema
-    sums = pair_sums(empty)
+    longest = longest_case(sequences)
+    horizon = chosen.horizon_for(density, longest)
+    chosen.allotment(density, horizon, longest)  # refuse what cannot fit before anything is written
     started = time.monotonic()
     tell = reporter(progress)
+    arguments = chosen.to_dict(density) | {"horizon": horizon}
+    parts = Parts.open(Path(out), job_fingerprint(density, sequences, arguments))
+    n_before = sum(part.high - part.low for part in parts.done())
+    if n_before:
+        tell.say(f"taking up the interrupted discovery: {n_before:,} of {sequences.n_cases:,} cases are done")
+    try:
+        with tell.bar("discovering", sequences.n_cases) as update:
+            if engine == "ray":
+                from sequela.causal.cluster import discover_on_ray
+
+                discover_on_ray(density, sequences, chosen, longest, parts, n_workers=workers, update=update)
+            else:
+                _discover_here(density, sequences, chosen, longest, parts, update)
+    except BaseException:
+        if density.fingerprint is None or not parts.done():
+            parts.close()
+        raise
+    counts = Counts(sequences.n_unknown)
+    for part in parts.done():
+        counts.include(part.counts)
     with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
-        waiting: list[pl.DataFrame] = []
-        with (
-            pq.ParquetWriter(folder / "edges.parquet", schema, compression="zstd") as writer,
-            tell.bar("discovering", sequences.n_cases) as update,
-        ):
-
-            def write() -> pl.DataFrame:
-                rows = pl.concat([empty, *waiting])
-                waiting.clear()
-                writer.write_table(rows.to_arrow().cast(schema))
-                added = pl.concat([sums, pair_sums(rows)])
-                return added.group_by("cause", "effect", maintain_order=True).agg(pl.all().sum())
-
-            n_waiting = 0
-            for done, graph in enumerate(iter_graphs(density, sequences, chosen), start=1):
-                counts.add(graph)
-                if len(graph):
-                    waiting.append(graph.edges.select(pl.lit(graph.case).alias("case"), pl.all()))
-                    n_waiting += len(graph)
-                if n_waiting >= _ROWS_A_GROUP:
-                    sums, n_waiting = write(), 0
-                update(done, f"{counts.n_edges:,} edges")
-            sums = write()
+        sums = _merge(parts, empty_edges(chosen), folder / "edges.parquet")
         summary = SummaryGraph(finish_pairs(sums, self_loops=self_loops), log_nodes(density, sequences))
         summary.edges.write_parquet(folder / "summary.parquet")
         summary.nodes.write_parquet(folder / "nodes.parquet")
@@ -148,7 +129,75 @@ def discover_to(
         run["arguments"]["self_loops"] = self_loops
         run["seconds"] = round(time.monotonic() - started, 3)
         write_json(folder / MARKER, run)
+    parts.close()
     return SavedDiscovery(Path(out), summary, run)
+
+
+def _discover_here(
+    density: Density, sequences: SequenceSet, settings: Settings, longest: int, parts: Parts, update: Update
+) -> None:
+    """Score all that is not done; a second thread writes parts while the next cases are scored."""
+    n_done = sequences.n_cases - sum(high - low for low, high in parts.gaps(sequences.n_cases))
+    n_edges = 0
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        waiting: list[Future[None]] = []
+        for low, high in list(parts.gaps(sequences.n_cases)):
+            cases = sequences.take(range(low, high)) if high - low < sequences.n_cases else sequences
+            for first, frames, counts in part_of_batches(density, cases, settings, longest):
+                waiting.append(writer.submit(_keep, parts, low + first, frames, counts, empty_edges(settings)))
+                while len(waiting) > 2:
+                    waiting.pop(0).result()
+                n_done += counts.n_cases
+                n_edges += counts.n_edges
+                update(n_done, f"{n_edges:,} edges")
+        for future in waiting:
+            future.result()
+
+
+def _keep(parts: Parts, low: int, frames: list[pl.DataFrame], counts: Counts, empty: pl.DataFrame) -> None:
+    parts.add(low, low + counts.n_cases, pl.concat([empty, *frames]), counts)
+
+
+def part_of_batches(
+    density: Density, sequences: SequenceSet, settings: Settings, longest: int
+) -> Iterator[tuple[int, list[pl.DataFrame], Counts]]:
+    """Yield the first case, the edges and the counts of every few seconds of work."""
+    first, frames, counts, since = 0, [], Counts(), time.monotonic()
+    for batch in iter_batches(density, sequences, settings, longest):
+        for graph in batch:
+            counts.add(graph)
+            if len(graph):
+                frames.append(graph.edges.select(pl.lit(graph.case).alias("case"), pl.all()))
+        if counts.n_edges >= _ROWS_A_GROUP or time.monotonic() - since >= _SECONDS_A_PART:
+            yield first, frames, counts
+            first, frames, counts, since = first + counts.n_cases, [], Counts(), time.monotonic()
+    if counts.n_cases:
+        yield first, frames, counts
+
+
+def _merge(parts: Parts, empty: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Join the parts' edges into one file, in groups that do not depend on the parts; return `pair_sums` of all."""
+    import pyarrow.parquet as pq
+
+    schema = empty.to_arrow().schema
+    sums = pair_sums(empty)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+
+        def write(rows: pl.DataFrame) -> pl.DataFrame:
+            writer.write_table(rows.rechunk().to_arrow().cast(schema))
+            added = pl.concat([sums, pair_sums(rows)])
+            return added.group_by("cause", "effect", maintain_order=True).agg(pl.all().sum())
+
+        waiting = empty
+        for part in parts.done():
+            waiting = pl.concat([waiting, pl.read_parquet(part.edges, memory_map=False)])
+            while waiting.height >= _ROWS_A_GROUP:
+                rest = waiting["case"][_ROWS_A_GROUP - 1 :]
+                cut = _ROWS_A_GROUP - 1 + int((rest == rest[0]).sum())  # a case is in one group
+                sums, waiting = write(waiting[:cut]), waiting[cut:]
+        if waiting.height or not parts.done():
+            sums = write(waiting)
+    return sums
 
 
 def load_discovery(path: str | Path) -> SavedDiscovery:

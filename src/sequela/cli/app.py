@@ -57,6 +57,9 @@ Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no choices on standard error.")]
+MemoryBudget = Annotated[
+    str | None, typer.Option(help="Most memory above model and log, as 2GB; by default a quarter of what is free.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; chosen automatically.")]
 
 
@@ -131,7 +134,7 @@ def fit(
 def discover(
     model: Annotated[Path, typer.Argument(help="Folder that `sequela fit` wrote.", show_default=False)],
     log: Log,
-    out: Annotated[Path, typer.Option(help="Folder for edges.parquet, summary.parquet and run.json.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for edges.parquet, summary.parquet and run.json.")] = None,
     case: CaseColumn = None,
     event: EventColumn = None,
     time: TimeColumn = None,
@@ -151,25 +154,57 @@ def discover(
     tau: Annotated[float | None, typer.Option(help="For the thresholds fixed and vocabulary.")] = None,
     self_loops: Annotated[bool, typer.Option("--self-loops", help="Keep u -> u in the summary.")] = False,
     seed: Seed = 0,
-    batch_size: Annotated[int, typer.Option(help="Cases scored together; changes speed only.")] = 16,
+    batch_size: Annotated[int | None, typer.Option(help="Most cases scored together.")] = None,
+    memory_budget: MemoryBudget = None,
+    adaptive: Annotated[
+        float, typer.Option(help="Above 0: a quarter of the particles first, the rest where needed; share of errors.")
+    ] = 0.0,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what it would cost, as `sequela plan` does.")] = False,
+    engine: Annotated[str, typer.Option(help="local, or ray (a Ray cluster; extra 'ray').")] = "local",
+    workers: Annotated[int | None, typer.Option(help="Ray actors; by default one a processor.")] = None,
     device: Device = None,
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16, or auto: bfloat16 where it is fast and close.")
+    ] = "float32",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Find which events caused which, in every case of a log.
 
-    The columns are those given to `fit` unless named again.
+    The columns are those given to `fit` unless named again. An interrupted run goes on when the same command is given
+    again.
 
     Example: `sequela discover model alarms.csv --out results`
     """
+    if out is None and not plan:
+        raise typer.BadParameter("give a folder for the results", param_hint="--out")
     from sequela.causal.run import discover_to
     from sequela.density.checkpoint import load_density
 
-    density = load_density(model, device=device)
+    density = load_density(model, device=device, precision=precision)
     table = _read_like(density, log, case, event, time, time_format)
     if only:
         table = table.cases(only)
+    settings = {
+        "design": design,
+        "proposal": proposal,
+        "particles": particles,
+        "statistic": statistic,
+        "horizon": _horizon(horizon),
+        "context": context,
+        "threshold": threshold,
+        "delta": delta,
+        "level": level,
+        "tau": tau,
+        "seed": seed,
+        "batch_size": batch_size,
+        "memory_budget": memory_budget,
+        "adaptive": adaptive,
+    }
+    if out is None or plan:
+        _print_plan(density, table, as_json, settings)
+        return
     result = discover_to(
         density,
         table,
@@ -177,18 +212,9 @@ def discover(
         overwrite=overwrite,
         progress=not quiet,
         self_loops=self_loops,
-        design=design,
-        proposal=proposal,
-        particles=particles,
-        statistic=statistic,
-        horizon=int(horizon) if horizon is not None and horizon.isdecimal() else horizon,
-        context=context,
-        threshold=threshold,
-        delta=delta,
-        level=level,
-        tau=tau,
-        seed=seed,
-        batch_size=batch_size,
+        engine=engine,
+        workers=workers,
+        **settings,
     )
     if as_json:
         typer.echo(json.dumps({"out": str(out), "n_links": len(result.summary), **result.run}))
@@ -201,6 +227,56 @@ def discover(
         f"{counts['n_edges']:,} edges among {counts['n_pairs_tested']:,} pairs of positions in {counts['n_cases']:,} "
         f"cases, {len(result.summary):,} links between event types, in {result.run['seconds']:.0f} s; saved to '{out}'"
     )
+
+
+@app.command()
+@named_errors
+def plan(
+    model: Annotated[Path, typer.Argument(help="Folder that `sequela fit` wrote.", show_default=False)],
+    log: Log,
+    case: CaseColumn = None,
+    event: EventColumn = None,
+    time: TimeColumn = None,
+    time_format: TimeFormat = None,
+    design: Annotated[str, typer.Option(help="atomic, leave-one-out, masked or staircase.")] = "atomic",
+    proposal: Annotated[str | None, typer.Option(help="What replaces a cause: uniform, unigram or model.")] = None,
+    particles: Annotated[int, typer.Option(help="Replacements a cause.")] = 32,
+    horizon: Annotated[str | None, typer.Option(help="Largest lag in events, or 'full'.")] = None,
+    context: Annotated[int, typer.Option(help="Leading events that are never causes.")] = 0,
+    memory_budget: MemoryBudget = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what `discover` would cost: branches, model steps, operations, memory, time.
+
+    The time comes from two seconds of scoring cases of the log on this machine.
+
+    Example: `sequela plan model alarms.csv --design leave-one-out`
+    """
+    from sequela.density.checkpoint import load_density
+
+    density = load_density(model, device=device)
+    table = _read_like(density, log, case, event, time, time_format)
+    settings = {
+        "design": design,
+        "proposal": proposal,
+        "particles": particles,
+        "horizon": _horizon(horizon),
+        "context": context,
+        "memory_budget": memory_budget,
+    }
+    _print_plan(density, table, as_json, settings)
+
+
+def _print_plan(density: Any, table: Any, as_json: bool, settings: dict[str, Any]) -> None:
+    from sequela.causal.plan import plan_discovery
+
+    found = plan_discovery(density, table, **settings)
+    typer.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
+
+
+def _horizon(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
 
 
 @app.command()

@@ -10,11 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sequela.errors import ConfigError
+from sequela.density.devices import has_fast_bfloat16
+from sequela.errors import ConfigError, check_choice
 from sequela.events.vocabulary import Vocabulary
 
 Ids = NDArray[np.int32]
 Floats = NDArray[np.float64]
+
+
+PRECISIONS = ("float32", "bfloat16", "auto")
+PRECISION_TOLERANCE = 0.05
+"""Nats by which "auto" lets bfloat16 move a log-probability of a random sequence."""
 
 
 class Branches(NamedTuple):
@@ -36,6 +42,8 @@ class Density(ABC):
 
     Attributes:
         backbone: What kind of model it is.
+        device: Where it runs.
+        precision: What the hidden layers are computed in; see `use_precision`.
         vocabulary: Its event types. Ids ``0 … n_types - 1`` are predicted; inputs may also hold `hidden_id`.
         memory: How many past events it looks at; None when it looks at all of them.
         knows_hidden: Whether it was trained with hidden events, so that `hidden_id` in the past means
@@ -44,6 +52,8 @@ class Density(ABC):
     """
 
     backbone: str = "exact"
+    device: str = "cpu"
+    precision: str = "float32"
     vocabulary: Vocabulary
     memory: int | None = None
     knows_hidden: bool = False
@@ -53,6 +63,34 @@ class Density(ABC):
     def max_tail(self) -> int | None:
         """The longest tail `score_branches` can take; None when there is no limit."""
         return None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """A hash that is equal only for densities that score alike; None for one that has none (a world)."""
+        return None
+
+    @property
+    def step_bytes(self) -> int:
+        """Bytes that scoring holds for each tail step of the branches of one call, beside `least_bytes`."""
+        return 64 * (self.memory or 1) + 32
+
+    @property
+    def step_flops(self) -> float | None:
+        """Floating-point operations of one model step (an event more or less of a past), or None when unknown."""
+        return None
+
+    def least_bytes(self, longest: int, horizon: int) -> int:
+        """Return the least that scoring can hold whatever the number of branches, with the smallest batches.
+
+        Args:
+            longest: Events of the longest sequence.
+            horizon: Longest tail.
+        """
+        return 0
+
+    def reserve(self, limit: int, longest: int, horizon: int) -> int:
+        """Choose batches that hold at most ``limit`` bytes (at least `least_bytes`); return what they hold."""
+        return self.least_bytes(longest, horizon)
 
     @abstractmethod
     def score_many(self, sequences: Sequence[Ids]) -> list[Floats]:
@@ -75,6 +113,38 @@ class Density(ABC):
             after each tail step; NaN where the sequence has no such event. The result of one sequence does not
             depend on the others.
         """
+
+    def use_precision(self, precision: str) -> str:
+        """Choose the numbers that the hidden layers are computed in; log-probabilities are always formed in float32.
+
+        Args:
+            precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the device has it in hardware and
+                no log-probability of a random sequence moves by more than `PRECISION_TOLERANCE`.
+
+        Returns:
+            What was chosen.
+
+        Raises:
+            ConfigError: The density is exact and has nothing to choose.
+        """
+        check_choice("precision", precision, PRECISIONS)
+        if precision == "auto":
+            precision = self.use_precision("float32")
+            if has_fast_bfloat16(self.device):
+                ids = np.random.default_rng(0).integers(0, self.vocabulary.n_types, 64).astype(np.int32)
+                before = self.score(ids)
+                self._use_bfloat16(True)
+                precision = "bfloat16" if np.abs(self.score(ids) - before).max() <= PRECISION_TOLERANCE else "float32"
+        self._use_bfloat16(precision == "bfloat16")
+        self.precision = precision
+        return precision
+
+    def _use_bfloat16(self, on: bool) -> None:
+        raise ConfigError(f"precision cannot be chosen for a {type(self).__name__}: it is exact")
+
+    def score_both(self, branches: Sequence[Branches]) -> tuple[list[Floats], list[Floats]]:
+        """Return `score_many` of the sequences and `score_branches_many`, in one go where that is cheaper."""
+        return self.score_many([one.ids for one in branches]), self.score_branches_many(branches)
 
     @abstractmethod
     def conditional(self, ids: Ids, positions: NDArray[np.int64]) -> Floats:

@@ -75,12 +75,13 @@ def save_density(density: Density, path: str | Path, *, overwrite: bool = False)
         write_json(folder / MARKER, meta)
 
 
-def load_density(path: str | Path, *, device: str | None = None) -> Density:
+def load_density(path: str | Path, *, device: str | None = None, precision: str = "float32") -> Density:
     """Load a saved density, frozen and ready to score.
 
     Args:
         path: Folder that `fit` or `save_density` wrote.
         device: ``"cpu"``, ``"cuda"``, …; chosen automatically when not given.
+        precision: ``"float32"``, ``"bfloat16"`` or ``"auto"``; see `Density.use_precision`.
 
     Raises:
         CheckpointError: The folder is missing, damaged, of another format, or its parts do not belong together.
@@ -108,6 +109,7 @@ def load_density(path: str | Path, *, device: str | None = None) -> Density:
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, ConfigError) as error:
         raise CheckpointError(f"'{folder}' is damaged: {str(error).splitlines()[0]}") from error
     density.info = meta["info"]
+    density.use_precision(precision)
     return density
 
 

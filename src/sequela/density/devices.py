@@ -1,6 +1,13 @@
-"""Where a model runs."""
+"""Where a model runs, and which one it is."""
 
 from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def choose_device() -> str:
@@ -12,3 +19,32 @@ def choose_device() -> str:
     if torch.backends.mps.is_available():
         return "mps"
     return "cpu"
+
+
+def has_fast_bfloat16(device: str) -> bool:
+    """Whether a device multiplies bfloat16 matrices natively: a CPU with AMX, a GPU of compute capability 8 or more."""
+    import torch
+
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return kind == "cpu" and bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes, when several train together (`accelerate launch`, `torchrun`)."""
+    from torch import distributed
+
+    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+
+
+def fingerprint_of(weights: Mapping[str, Tensor], *settings: str) -> str:
+    """Return a hash of weights and settings: equal only for densities that score alike."""
+    import torch
+
+    digest = hashlib.blake2b("\0".join(settings).encode(), digest_size=16)
+    for name in sorted(weights):
+        value = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().data if value.numel() else b"")
+    return digest.hexdigest()

@@ -14,7 +14,7 @@ import torch
 from sequela import __version__
 from sequela.density import checkpoint
 from sequela.density.base import Density
-from sequela.density.devices import choose_device
+from sequela.density.devices import choose_device, is_first_process
 from sequela.density.diagnostics import diagnose
 from sequela.density.huggingface import HuggingFaceDensity
 from sequela.density.tasks import DecoderTask, Task, WindowTask
@@ -166,7 +166,7 @@ def fit(
     density.info = _info(log, sequences, (train_set, validation_set, test_set), arguments, config, result) | {
         "report": report.to_dict()
     }
-    if out is not None:
+    if out is not None and is_first_process():
         checkpoint.save_density(density, out, overwrite=overwrite)
         forget_state(state_folder)
         tell.say(f"saved to '{out}'")

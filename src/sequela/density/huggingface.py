@@ -1,11 +1,17 @@
 """Any Hugging Face causal decoder as a density, with branches that share the observed prefix.
 
-The observed events run once, with a key/value cache. Branches then run as one row of tail tokens whose 4-D attention
-mask lets each token see its own prefix and its own tail only, at its own positions.
+The observed events of a sequence run once and leave their keys and values. Branches then run in tiles (`tiles`): a row
+of tail tokens behind a copy of the prefix, whose 4-D attention mask lets each token see its own prefix and its own tail
+only, at its own positions. Tiles of all causes, particles and sequences share batches. Of the logits only the
+log-probability of the target is kept.
 
 Sequences longer than the context are cut into blocks of half a context: an event in block ``b`` is predicted from the
 events since the start of block ``b - 1``. That is a proper density of its own (each event has one fixed past), and
 branches that cross a block border are run in both blocks, so ``score`` and ``score_branches`` always agree.
+
+Batches are only made of parts whose shape depends on their own sequence, and matrix products have `logits.MIN_ROWS`
+rows at least, so that a sequence gets the same bits in whatever company, as long as the matrix library sums a row alike
+in products of different heights (MKL does; `tests/density/test_branches.py` checks it), and within 1e-5 always.
 """
 
 from __future__ import annotations
@@ -14,42 +20,45 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import DynamicCache
 
-from sequela.density.base import Branches, Density, Floats, Ids, check_branches, check_sequence, n_targets
-from sequela.density.logits import target_log_prob
+from sequela.density.base import Branches, Density, Floats, Ids, check_branches, check_sequence
+from sequela.density.devices import fingerprint_of
+from sequela.density.logits import MIN_ROWS, Head
+from sequela.density.tiles import TILE_TOKENS, Job, Tile, batches_of, blocks, jobs_of, padded, tiles_of
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
 
-_TOKENS_A_CHUNK = 384
-_LOGIT_BYTES = 64 * 2**20
+_TOKENS = {"cpu": 768}
+_TOKENS_ACCELERATOR = 32_768
+"""Tokens a call: what keeps the intermediate arrays in cache, or an accelerator busy."""
+_TOKENS_HELD = 16_384
+"""Prefix tokens whose keys and values are held at once."""
 _SELF_CHECK_TOLERANCE = 1e-3
 
-
-class _Block(NamedTuple):
-    """Events ``low … high - 1`` are predicted from the events since ``begin``."""
-
-    begin: int
-    low: int
-    high: int
+Layers = list[tuple[Tensor, Tensor]]
+"""Keys and values of each layer."""
 
 
-def blocks(length: int, context: int) -> Iterator[_Block]:
-    """Cut a sequence so that every event has one fixed past of at most ``context`` events.
+class _PrefixCache(DynamicCache):  # type: ignore[misc]
+    """Keys and values that are already there; new ones are put behind them and forgotten."""
 
-    Example:
-        >>> [tuple(block) for block in blocks(10, 4)]
-        [(0, 0, 4), (2, 4, 6), (4, 6, 8), (6, 8, 10)]
-    """
-    half = context // 2
-    yield _Block(0, 0, min(length, 2 * half))
-    for low in range(2 * half, length, half):
-        yield _Block(low - half, low, min(length, low + half))
+    def __init__(self, layers: Layers) -> None:
+        super().__init__()
+        self._given = layers
+
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
+        keys, values = self._given[layer_idx]
+        return torch.cat([keys, key_states], dim=2), torch.cat([values, value_states], dim=2)
+
+    def get_seq_length(self, *_: Any, **__: Any) -> int:
+        return int(self._given[0][0].shape[2])
 
 
 class HuggingFaceDensity(Density):
@@ -98,11 +107,11 @@ class HuggingFaceDensity(Density):
             raise ConfigError(f"context must be at least 2 events; got {context}")
         self.tokens = tokens
         hidden = begin_token if hidden_token is None else hidden_token
-        self._token_of_id = np.concatenate([tokens, [begin_token, begin_token, hidden]])  # pad, begin, hidden
-        self._columns = torch.from_numpy(tokens).to(device)
-        self._in_order = bool((tokens == np.arange(len(tokens))).all())
-        n_logits = int(model.config.get_text_config().vocab_size)
-        self._chunk = max(16, min(_TOKENS_A_CHUNK, _LOGIT_BYTES // (4 * n_logits)))
+        self._token_of_id = np.concatenate([tokens, [begin_token, begin_token, hidden]]).astype(np.int64)
+        self._n_held = _TOKENS_HELD
+        self._n_tokens = _TOKENS.get(torch.device(device).type, _TOKENS_ACCELERATOR)
+        with torch.inference_mode():
+            self._head = Head.of(self.model, tokens, device)
         self._self_check()
 
     @property
@@ -110,13 +119,80 @@ class HuggingFaceDensity(Density):
         """Half a context: a branch then spans at most two blocks."""
         return self.context // 2
 
+    @property
+    def fingerprint(self) -> str:
+        """See `Density.fingerprint`."""
+        settings = f"{self.tokens.tolist()} {self.begin_token} {self.hidden_token} {self.context} {self._head.dtype}"
+        return fingerprint_of(self.model.state_dict(), self.vocabulary.fingerprint, settings)
+
+    @property
+    def step_bytes(self) -> int:
+        """See `Density.step_bytes`: what says where a branch's results go."""
+        return 24
+
+    @property
+    def step_flops(self) -> float:
+        """See `Density.step_flops`: two for each weight that is multiplied with (attention left out)."""
+        body = sum(w.numel() for w in self.model.parameters())
+        tables = {id(e.weight): e.weight.numel() for e in self.model.modules() if isinstance(e, torch.nn.Embedding)}
+        head = self.model.get_output_embeddings()
+        if head is not None and id(head.weight) not in tables:
+            body -= head.weight.numel()
+        width = int(self.model.config.get_text_config().hidden_size)
+        return 2.0 * float(body - sum(tables.values()) + width * self.vocabulary.n_types)
+
+    def least_bytes(self, longest: int, horizon: int) -> int:
+        """See `Density.least_bytes`: one prefix, one tile, and the logits of a few rows."""
+        return self._held_bytes(longest, horizon, *self._least(longest, horizon))
+
+    def reserve(self, limit: int, longest: int, horizon: int) -> int:
+        """See `Density.reserve`."""
+        kind = torch.device(self.device).type
+        sizes = [_TOKENS.get(kind, _TOKENS_ACCELERATOR), _TOKENS_HELD, self._head.best_rows]
+        least = self._least(longest, horizon)
+        while self._held_bytes(longest, horizon, *sizes) > limit and sizes != list(least):
+            sizes = [max(size // 2, low) for size, low in zip(sizes, least, strict=True)]
+        self._n_tokens, self._n_held, self._head.n_rows = sizes
+        return self._held_bytes(longest, horizon, *sizes)
+
+    def _least(self, longest: int, horizon: int) -> tuple[int, int, int]:
+        prefix = padded(min(longest, self.context) + 1)
+        return max(TILE_TOKENS, horizon) * 2, prefix, MIN_ROWS
+
+    def _held_bytes(self, longest: int, horizon: int, n_tokens: int, n_held: int, n_rows: int) -> int:
+        """Return what batches of ``n_tokens``, prefixes of ``n_held`` and ``n_rows`` of logits hold."""
+        config = self.model.config.get_text_config()
+        width, item = int(config.hidden_size), self._head.dtype.itemsize
+        inner = int(getattr(config, "intermediate_size", None) or 4 * width)
+        heads = int(config.num_attention_heads)
+        head_width = int(getattr(config, "head_dim", None) or width // heads)
+        keys = 2 * head_width * int(getattr(config, "num_key_value_heads", None) or heads)  # and values
+        prefix = padded(min(longest, self.context) + 1)
+        tile = max(TILE_TOKENS, horizon)
+        n_tokens, n_held = max(n_tokens, tile), max(n_held, prefix)
+        a_token = item * (12 * width + 4 * inner) + 10 * (prefix + tile)  # activations and mask
+        copies = n_tokens / tile * 3 * keys * (prefix + tile) * item
+        logits = n_rows * (4 if self._head.weight is not None else 8) * self._head.n_logits
+        held = n_held * (keys * item * int(config.num_hidden_layers) + 4 * width)
+        whole = n_tokens * self._head.n_logits * item if self._head.weight is None else 0
+        return int(n_tokens * a_token + copies + logits + held + whole)
+
+    @torch.inference_mode()
+    def _use_bfloat16(self, on: bool) -> None:
+        self._head = Head.of(self.model, self.tokens, self.device, bfloat16=on)
+
     def score_many(self, sequences: Sequence[Ids]) -> list[Floats]:
-        """See `Density.score_many`. One sequence at a time: equal bits whatever comes with it."""
-        return [self._score(ids) for ids in sequences]
+        """See `Density.score_many`."""
+        nothing = np.zeros(0, np.int64), np.zeros((0, 1), np.int32)
+        return self._run([Branches(ids, *nothing) for ids in sequences], observed=True)[0]
 
     def score_branches_many(self, branches: Sequence[Branches]) -> list[Floats]:
-        """See `Density.score_branches_many`. One sequence at a time: equal bits whatever comes with it."""
-        return [self._score_branches(one) for one in branches]
+        """See `Density.score_branches_many`."""
+        return self._run(branches, observed=False)[1]
+
+    def score_both(self, branches: Sequence[Branches]) -> tuple[list[Floats], list[Floats]]:
+        """See `Density.score_both`; the prefix runs once for both."""
+        return self._run(branches, observed=True)
 
     @torch.inference_mode()
     def conditional(self, ids: Ids, positions: NDArray[np.int64]) -> Floats:
@@ -125,117 +201,143 @@ class HuggingFaceDensity(Density):
         result = np.empty((len(positions), self.vocabulary.n_types))
         for block in blocks(len(ids) + 1, self.context):
             wanted = np.flatnonzero((positions >= block.low) & (positions < block.high))
-            if not len(wanted):
-                continue
-            last = int(positions[wanted].max())
-            for low, logits in self._run_prefix(self._begin_and(ids[block.begin : last]), self._new_cache()):
-                rows = wanted[(positions[wanted] - block.begin >= low)]
-                rows = rows[positions[rows] - block.begin < low + len(logits)]
-                chosen = logits[torch.from_numpy(positions[rows] - block.begin - low).to(self.device)]
-                result[rows] = chosen.double().log_softmax(-1).cpu().numpy()
+            if len(wanted):
+                last = int(positions[wanted].max())
+                job = Job(0, block, wanted, wanted, 1 + last - block.begin)
+                hidden, _ = self._run_prefixes([job], [ids])
+                rows = torch.from_numpy(positions[wanted] - block.begin).to(self.device)
+                result[wanted] = self._head.log_probs(hidden[0][rows])
         return result
 
     @torch.inference_mode()
-    def _score(self, ids: Ids) -> Floats:
-        check_sequence(ids, self.vocabulary)
-        result = np.empty(len(ids))
-        for block in blocks(len(ids), self.context):
-            seen = ids[block.begin : block.high]
-            targets = torch.from_numpy(seen.astype(np.int64)).to(self.device)
-            values = [
-                target_log_prob(logits, targets[low : low + len(logits)])
-                for low, logits in self._run_prefix(self._begin_and(seen[:-1]), self._new_cache())
-                if len(seen)
+    def _run(self, branches: Sequence[Branches], *, observed: bool) -> tuple[list[Floats], list[Floats]]:
+        """Return the scores of the observed events (empty unless asked for) and of the branches."""
+        for one in branches:
+            check_sequence(one.ids, self.vocabulary)
+            check_branches(one, self.vocabulary, self.max_tail)
+        scores = [np.full(len(one.ids) if observed else 0, np.nan) for one in branches]
+        results = [np.full(one.tails.shape, np.nan) for one in branches]
+        for jobs in self._flights(jobs_of(branches, self.context, observed=observed)):
+            layers: list[Layers] = []
+            for batch in self._prefix_batches(jobs):
+                hidden, found = self._run_prefixes(batch, [branches[job.case].ids for job in batch])
+                layers += found
+                if observed:
+                    self._score_observed(batch, hidden, branches, scores)
+            tiles = [
+                tile
+                for number, job in enumerate(jobs)
+                for tile in tiles_of(number, job, branches[job.case].starts, branches[job.case].tails.shape[1])
             ]
-            if values:
-                result[block.low : block.high] = torch.cat(values)[block.low - block.begin :].double().cpu().numpy()
-        return result
+            for same in batches_of(tiles, self._n_tokens):
+                self._score_tiles(same, jobs, layers, branches, results)
+        return scores, results
 
-    @torch.inference_mode()
-    def _score_branches(self, branches: Branches) -> Floats:
-        check_branches(branches, self.vocabulary, self.max_tail)
-        result = np.full(branches.tails.shape, np.nan)
-        counts = n_targets(branches)
-        for block in blocks(len(branches.ids), self.context):
-            # Steps of each branch up to the last target inside this block; none when it has no target here.
-            steps = np.minimum(counts, block.high - 1 - branches.starts)
-            steps = np.where(branches.starts + steps >= block.low, np.maximum(steps, 0), 0)
-            used = np.flatnonzero(steps)
-            if len(used):
-                self._score_block(branches, block, used, steps, result)
-        return result
+    def _flights(self, jobs: list[Job]) -> Iterator[list[Job]]:
+        """Cut jobs into groups whose keys and values may be held at once, of like lengths together."""
+        yield from _groups(sorted(jobs, key=lambda job: padded(job.n_prefix)), self._n_held)
 
-    def _score_block(
-        self,
-        branches: Branches,
-        block: _Block,
-        used: NDArray[np.int64],
-        steps: NDArray[np.int64],
-        result: Floats,
+    def _prefix_batches(self, jobs: list[Job]) -> Iterator[list[Job]]:
+        yield from _groups(jobs, self._n_tokens, same=True)
+
+    def _run_prefixes(self, jobs: list[Job], ids: list[Ids]) -> tuple[list[Tensor], list[Layers]]:
+        """Run the prefixes of some jobs of equal padded length.
+
+        Returns:
+            For each the last hidden layer (``[n_prefix, d]``; row ``i`` predicts event ``block.begin + i``), and the
+            keys and values of each layer (``[heads, padded, d_head]``).
+        """
+        length = padded(max(job.n_prefix for job in jobs))
+        tokens = np.full((len(jobs), length), self.begin_token, dtype=np.int64)
+        for row, (job, own) in enumerate(zip(jobs, ids, strict=True)):
+            tokens[row, 1 : job.n_prefix] = self._token_of_id[own[job.block.begin :][: job.n_prefix - 1]]
+        cache = DynamicCache()
+        parts = []
+        size = max(16, self._n_tokens // len(jobs))
+        for low in range(0, length, size):
+            high = min(length, low + size)
+            place = torch.arange(low, high)
+            sees = (torch.arange(high) <= place[:, None])[None].expand(len(jobs), -1, -1)
+            parts.append(self._forward(tokens[:, low:high], place.expand(len(jobs), -1), sees, cache))
+        hidden = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        layers = [(layer.keys, layer.values) for layer in cache.layers]
+        return (
+            [hidden[row, : job.n_prefix] for row, job in enumerate(jobs)],
+            [[(keys[row], values[row]) for keys, values in layers] for row in range(len(jobs))],
+        )
+
+    def _score_observed(
+        self, jobs: list[Job], hidden: list[Tensor], branches: Sequence[Branches], scores: list[Floats]
     ) -> None:
-        cache = self._new_cache()
-        prefix = self._begin_and(branches.ids[block.begin : int(branches.starts[used].max())])
-        for _ in self._run_prefix(prefix, cache, need_logits=False):
-            pass
-        for chosen in _chunks(used, steps, self._chunk):
-            branch = np.repeat(chosen, steps[chosen])
-            step = np.concatenate([np.arange(n) for n in steps[chosen]])
-            n_visible = 1 + branches.starts[branch] - block.begin
-            sees_prefix = np.arange(len(prefix)) < n_visible[:, None]
-            sees_tail = (branch[:, None] == branch) & (step <= step[:, None])
-            logits = self._forward(
-                self._token_of_id[branches.tails[branch, step]],
-                n_visible + step,
-                cache,
-                np.concatenate([sees_prefix, sees_tail], axis=1),
-            )
-            cache.crop(-len(branch))
-            target = branches.starts[branch] + step + 1
-            targets = torch.from_numpy(branches.ids[target].astype(np.int64)).to(self.device)
-            values = target_log_prob(logits, targets).double().cpu().numpy()
-            here = (target >= block.low) & (target < block.high)
-            result[branch[here], step[here]] = values[here]
+        targets = [branches[job.case].ids[job.block.low : job.block.high] for job in jobs]
+        rows = [own[job.block.low - job.block.begin :] for job, own in zip(jobs, hidden, strict=True)]
+        values = self._head.target_log_prob(torch.cat(rows), np.concatenate(targets))
+        ends = np.cumsum([len(part) for part in targets])
+        for job, part in zip(jobs, np.split(values, ends[:-1]), strict=True):
+            scores[job.case][job.block.low : job.block.high] = part
 
-    def _begin_and(self, ids: Ids) -> NDArray[np.int64]:
-        return np.concatenate([[self.begin_token], self._token_of_id[ids]]).astype(np.int64)
-
-    def _new_cache(self) -> Any:
-        from transformers import DynamicCache
-
-        return DynamicCache()
-
-    def _run_prefix(
-        self, tokens: NDArray[np.int64], cache: Any, *, need_logits: bool = True
-    ) -> Iterator[tuple[int, Tensor]]:
-        """Feed a prefix in chunks of bounded memory; yield where each chunk starts and its logits, ``[n, n_types]``."""
-        for low in range(0, len(tokens), self._chunk):
-            part = tokens[low : low + self._chunk]
-            sees = np.arange(low + len(part)) <= (low + np.arange(len(part)))[:, None]
-            yield low, self._forward(part, low + np.arange(len(part)), cache, sees, need_logits=need_logits)
-
-    def _forward(
+    def _score_tiles(
         self,
-        tokens: NDArray[np.int64],
-        positions: NDArray[np.int64],
-        cache: Any,
-        sees: NDArray[np.bool_],
-        *,
-        need_logits: bool = True,
-    ) -> Tensor:
-        """Run ``n`` tokens after the cached ones; ``sees`` is bool ``[n, cached + n]``; logits are ``[n, n_types]``."""
-        mask = torch.zeros(sees.shape, dtype=self.model.dtype)
-        mask.masked_fill_(~torch.from_numpy(sees), torch.finfo(self.model.dtype).min)
-        output = self.model(
-            input_ids=torch.from_numpy(tokens)[None].to(self.device),
-            position_ids=torch.from_numpy(positions.astype(np.int64))[None].to(self.device),
-            attention_mask=mask[None, None].to(self.device),
+        tiles: list[Tile],
+        jobs: list[Job],
+        layers: list[Layers],
+        branches: Sequence[Branches],
+        results: list[Floats],
+    ) -> None:
+        """Run tiles of one shape as one batch."""
+        n_rows, n_steps, n_prefix = tiles[0].shape
+        tail = np.full((len(tiles), n_rows, n_steps), self.begin_token, dtype=np.int64)
+        n_visible = np.ones((len(tiles), n_rows), dtype=np.int64)
+        has_target = np.zeros((len(tiles), n_rows, n_steps), dtype=bool)
+        targets, places = [], []
+        for i, (number, rows, steps, _) in enumerate(tiles):
+            job = jobs[number]
+            one = branches[job.case]
+            start = one.starts[rows]
+            tail[i, : len(rows)] = self._token_of_id[one.tails[rows, :n_steps]]
+            n_visible[i, : len(rows)] = 1 + start - job.block.begin
+            target = start[:, None] + 1 + np.arange(n_steps)
+            good = (np.arange(n_steps) < steps[:, None]) & (target >= job.block.low)
+            has_target[i, : len(rows)] = good
+            targets.append(one.ids[target[good]])
+            row, step = np.nonzero(good)
+            places.append((job.case, rows[row], step))
+        visible = torch.from_numpy(n_visible)[:, :, None]
+        steps_ = torch.arange(n_steps)
+        sees_prefix = (torch.arange(n_prefix) < visible).repeat_interleave(n_steps, dim=1)  # [M, rows * steps, prefix]
+        own_tail = torch.kron(torch.eye(n_rows), (steps_ <= steps_[:, None]).float()).bool()
+        sees = torch.cat([sees_prefix, own_tail.expand(len(tiles), -1, -1)], dim=2)
+        if len({tile.job for tile in tiles}) == 1:
+            given = [tuple(part[None, :, :n_prefix].expand(len(tiles), -1, -1, -1) for part in layer)
+                     for layer in layers[tiles[0].job]]  # fmt: skip
+        else:
+            given = [
+                tuple(torch.stack([layers[tile.job][depth][kind][:, :n_prefix] for tile in tiles]) for kind in (0, 1))
+                for depth in range(len(layers[0]))
+            ]
+        hidden = self._forward(
+            tail.reshape(len(tiles), -1),
+            (visible + steps_).flatten(1),
+            sees,
+            _PrefixCache(given),  # type: ignore[arg-type]
+        )
+        rows_ = torch.from_numpy(np.flatnonzero(has_target)).to(self.device)
+        values = self._head.target_log_prob(hidden.flatten(0, 1)[rows_], np.concatenate(targets))
+        ends = np.cumsum([len(part) for part in targets])
+        for (index, row, step), part in zip(places, np.split(values, ends[:-1]), strict=True):
+            results[index][row, step] = part
+
+    def _forward(self, tokens: NDArray[np.int64], positions: Tensor, sees: Tensor, cache: Any) -> Tensor:
+        """Run tokens ``[B, n]`` after cached ones; ``sees`` is bool ``[B, n, cached + n]``; hidden is ``[B, n, d]``."""
+        lowest = torch.finfo(self._head.dtype).min
+        mask = torch.zeros(sees.shape, dtype=self._head.dtype).masked_fill_(~sees, lowest)
+        return self._head.body(
+            input_ids=torch.from_numpy(tokens).to(self.device),
+            position_ids=positions.to(self.device),
+            attention_mask=mask[:, None].to(self.device),
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=0 if need_logits else 1,
         )
-        logits: Tensor = output.logits[0]
-        # A copy, in float32: the caller may write into it.
-        return logits[:, : len(self.tokens)].float().clone() if self._in_order else logits[:, self._columns].float()
 
     def _self_check(self) -> None:
         """Compare one shared-prefix run with plain forwards: a model that ignores the mask must not pass silently."""
@@ -243,7 +345,7 @@ class HuggingFaceDensity(Density):
         tails = ((ids[:3] + 1) % self.vocabulary.n_types)[None].repeat(2, 0).astype(np.int32)
         starts = np.array([1, 2])
         with torch.inference_mode():
-            found = self._score_branches(Branches(ids, starts, tails)) if self.max_tail >= 3 else None
+            found = self._run([Branches(ids, starts, tails)], observed=True)[1][0] if self.max_tail >= 3 else None
             if found is None:
                 return
             for row, start in enumerate(starts):
@@ -251,8 +353,9 @@ class HuggingFaceDensity(Density):
                     whole = np.concatenate([ids[:start], tails[row, : step + 1]])
                     if len(whole) > self.context or start + step + 1 >= len(ids):
                         continue
-                    tokens = torch.from_numpy(self._begin_and(whole))[None].to(self.device)
-                    logits = self.model(input_ids=tokens, use_cache=False).logits[0, -1, self._columns].float()
+                    tokens = torch.from_numpy(np.concatenate([[self.begin_token], self._token_of_id[whole]]))
+                    logits = self.model(input_ids=tokens[None].to(self.device), use_cache=False).logits[0, -1]
+                    logits = logits[torch.from_numpy(self.tokens).to(self.device)].float()
                     expected = float(logits.log_softmax(-1)[int(ids[start + step + 1])])
                     if not abs(found[row, step] - expected) < _SELF_CHECK_TOLERANCE * max(1.0, abs(expected)):
                         raise ConfigError(
@@ -262,11 +365,19 @@ class HuggingFaceDensity(Density):
                         )
 
 
-def _chunks(used: NDArray[np.int64], steps: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    """Cut branches into groups of about ``size`` tail tokens; a pure function of one sequence's branches."""
-    ends = np.cumsum(steps[used])
-    group = (ends - 1) // size
-    yield from np.split(used, np.flatnonzero(np.diff(group)) + 1)
+def _groups(jobs: list[Job], n_tokens: int, *, same: bool = False) -> Iterator[list[Job]]:
+    """Cut jobs into groups of at most ``n_tokens`` padded tokens (one job at least), of one length with ``same``."""
+    group: list[Job] = []
+    total = 0
+    for job in jobs:
+        size = padded(job.n_prefix)
+        if group and (total + size > n_tokens or (same and size != padded(group[0].n_prefix))):
+            yield group
+            group, total = [], 0
+        group.append(job)
+        total += size
+    if group:
+        yield group
 
 
 def wrap_huggingface(

@@ -11,6 +11,7 @@ pre-norm residual blocks with SwiGLU units (Shazeer 2020) for the body; Cheng et
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,13 +21,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sequela.density.base import Floats, Ids
+from sequela.density.devices import fingerprint_of
 from sequela.density.logits import target_log_prob
 from sequela.density.windows import FiniteMemoryDensity
 from sequela.events.vocabulary import Vocabulary
 
 _ROWS = {"cpu": 1024}
 _ROWS_ACCELERATOR = 16_384
-_LOGIT_BYTES = 64 * 2**20
+_LOGIT_BYTES = 16 * 2**20
 _DECAY = 0.3
 
 
@@ -97,7 +99,11 @@ class WindowNetwork(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Return logits, ``[B, n_types]``, for windows ``[B, memory]``."""
-        logits: Tensor = self.head(self.hidden(windows))
+        return self.logits(self.hidden(windows), windows)
+
+    def logits(self, hidden: Tensor, windows: Tensor) -> Tensor:
+        """Return logits for windows whose last hidden layer is known."""
+        logits: Tensor = self.head(hidden)
         if self.config.wide:
             scale = self.lag_scale.expand_as(windows).contiguous()
             logits = logits + F.embedding_bag(windows, self.table.weight, mode="sum", per_sample_weights=scale)
@@ -121,6 +127,7 @@ class WindowDensity(FiniteMemoryDensity):
         device: str = "cpu",
     ) -> None:
         self.network = network.to(device).eval().requires_grad_(False)
+        self._body = self.network
         self.vocabulary = vocabulary
         self.memory = network.config.memory
         self.knows_hidden = knows_hidden
@@ -128,6 +135,23 @@ class WindowDensity(FiniteMemoryDensity):
         rows = _ROWS.get(torch.device(device).type, _ROWS_ACCELERATOR)
         # Logits of one chunk stay below a fixed size, which depends on the vocabulary only.
         self._rows = max(16, min(rows, _LOGIT_BYTES // (4 * vocabulary.n_types) // 16 * 16))
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Density.fingerprint`."""
+        settings = f"{self.network.config} {self._body.head.weight.dtype}"
+        return fingerprint_of(self.state(), self.vocabulary.fingerprint, settings)
+
+    @property
+    def step_flops(self) -> float:
+        """See `Density.step_flops`: two for each weight but those of the tables that are looked up."""
+        looked_up = ("embedding.weight", "table.weight")
+        return 2.0 * sum(w.numel() for name, w in self.network.named_parameters() if name not in looked_up)
+
+    def least_bytes(self, longest: int, horizon: int) -> int:
+        """See `Density.least_bytes`: one chunk of windows; its size is fixed, so that results are."""
+        config = self.network.config
+        return self._rows * 4 * (4 * config.n_types + config.memory * (config.embedding + 4) + 12 * config.width)
 
     def config_dict(self) -> dict[str, Any]:
         """Return what `from_config` needs, as plain JSON."""
@@ -160,5 +184,9 @@ class WindowDensity(FiniteMemoryDensity):
         rows = len(windows)
         padded = np.full((self._rows, self.memory), self.vocabulary.begin_id, dtype=np.int64)
         padded[:rows] = windows
-        logits: Tensor = self.network(torch.from_numpy(padded).to(self.device)).float()
-        return logits[:rows]
+        given = torch.from_numpy(padded).to(self.device)
+        hidden = self._body.hidden(given).float()
+        return self.network.logits(hidden, given).float()[:rows]
+
+    def _use_bfloat16(self, on: bool) -> None:
+        self._body = copy.deepcopy(self.network).to(torch.bfloat16) if on else self.network

@@ -1,0 +1,159 @@
+"""Discovery side by side with seq2cause on the same Llama weights: time and peak memory.
+
+    python benchmarks/engine.py --peer PEER_PYTHON [--repeats 5] [--only NAME]
+
+PEER_PYTHON is the Python of an environment with seq2cause (see `benchmarks/peers/README.md`). Both sides run in
+processes of their own, one thread each, in turns: ours, theirs, ours, … so that both meet the same noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "base": {"n_types": 1000, "length": 64, "particles": 8, "layers": 2, "width": 128, "target": 25},
+    "long": {"n_types": 1000, "length": 256, "particles": 2, "layers": 2, "width": 128, "target": 40},
+    "vocabulary": {"n_types": 29_100, "length": 64, "particles": 2, "layers": 2, "width": 128, "target": 20},
+    "deep": {"n_types": 1000, "length": 64, "particles": 32, "layers": 6, "width": 256, "target": 20},
+    "memory": {"n_types": 29_100, "length": 64, "particles": 32, "layers": 2, "width": 128, "target": 300e6},
+}
+HORIZON = 6
+PEER_LIMIT_GB = 12.0
+RESULTS = Path(__file__).parent / "results" / "engine.csv"
+
+
+def make_model(folder: Path, setting: dict[str, Any]) -> None:
+    """Write an untrained Llama: speed does not depend on what the weights say."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=setting["n_types"] + 1,
+        hidden_size=setting["width"],
+        intermediate_size=2 * setting["width"],
+        num_hidden_layers=setting["layers"],
+        num_attention_heads=setting["width"] // 32,
+        max_position_embeddings=600,
+        bos_token_id=setting["n_types"],
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def worker(folder: str, ids: str, n_types: int, particles: int) -> None:
+    """Be our side; the protocol is that of `peers/time_seq2cause.py`."""
+    import torch
+
+    from sequela import estimate, wrap_huggingface
+    from sequela.events.sequences import Case
+
+    sys.path.insert(0, str(Path(__file__).parent))
+    from memory import peak_above
+
+    torch.set_num_threads(1)
+    density = wrap_huggingface(folder, {f"e{i}": i for i in range(n_types)}, device="cpu")
+    case = Case("case", np.load(ids).astype(np.int32), None)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        _, seconds, peak = peak_above(lambda: estimate(density, case, particles=particles, horizon=HORIZON))
+        print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
+
+
+class Side:
+    """One of the two processes."""
+
+    def __init__(self, command: list[str]) -> None:
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.answers: list[dict[str, Any]] = []
+        assert self.process.stdout
+        if self.process.stdout.readline().strip() != "ready":
+            raise SystemExit(f"could not start: {' '.join(command)}")
+
+    def ask(self) -> None:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        self.answers.append(json.loads(self.process.stdout.readline()))
+
+    def close(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def compare(name: str, peer: str, repeats: int) -> dict[str, Any]:
+    """Time both sides of one setting."""
+    setting = SETTINGS[name]
+    n_types, particles = setting["n_types"], setting["particles"]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, ids = Path(temporary) / "model", Path(temporary) / "ids.npy"
+        make_model(folder, setting)
+        np.save(ids, np.random.default_rng(0).integers(0, n_types, setting["length"]))
+        ours = Side([sys.executable, __file__, "--worker", str(folder), str(ids), str(n_types), str(particles)])
+        script = str(Path(__file__).parent / "peers" / "time_seq2cause.py")
+        limit = [str(PEER_LIMIT_GB)] if name == "memory" else []
+        theirs = Side([peer, script, str(folder), str(ids), str(n_types), str(n_types), str(particles), *limit])
+        for repeat in range(repeats + 1):  # the first warms up
+            ours.ask()
+            if name != "memory" or repeat == 0:
+                theirs.ask()
+        ours.close()
+        theirs.close()
+
+    def median(side: Side) -> float | None:
+        found = [answer["seconds"] for answer in side.answers[1:] if "seconds" in answer]
+        return statistics.median(found) if found else None
+
+    def peak_mb(side: Side) -> float | None:
+        # Of all calls: later ones reuse what the first one got.
+        found = [answer["peak_bytes"] / 1e6 for answer in side.answers if "peak_bytes" in answer]
+        return max(found) if found else None
+
+    row = {
+        "setting": name, **{key: setting[key] for key in ("n_types", "length", "particles", "layers", "width")},
+        "horizon": HORIZON, "threads": 1, "repeats": repeats,
+        "ours_seconds": median(ours), "theirs_seconds": median(theirs),
+        "ours_peak_mb": peak_mb(ours), "theirs_peak_mb": peak_mb(theirs),
+        "target": setting["target"],
+        "refused": next((a["refused"] for a in theirs.answers if "refused" in a), ""),
+    }  # fmt: skip
+    row["times_faster"] = row["theirs_seconds"] / row["ours_seconds"] if row["theirs_seconds"] else None
+    return row
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--worker"]:
+        folder, ids, n_types, particles = sys.argv[2:]
+        worker(folder, ids, int(n_types), int(particles))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", required=True)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", choices=list(SETTINGS), nargs="*", default=list(SETTINGS))
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    rows = []
+    for name in arguments.only:
+        rows.append(compare(name, arguments.peer, arguments.repeats))
+        print(json.dumps(rows[-1]), flush=True)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(rows, infer_schema_length=None).write_csv(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

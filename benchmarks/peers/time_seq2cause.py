@@ -1,0 +1,53 @@
+"""Answer each line of standard input by one timed `compute_cmi_matrix`; see `benchmarks/engine.py`, which starts this.
+
+    python time_seq2cause.py MODEL_FOLDER IDS.npy BEGIN_TOKEN N_TYPES N_PARTICLES [LIMIT_GB]
+
+Every answer is one line of JSON: seconds, and peak memory above what was held before the call.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from seq2cause.adapters import HFModelAdapter
+from seq2cause.diagnostics import compute_cmi_matrix
+from transformers import LlamaForCausalLM
+
+
+def status_bytes(field: str) -> int:
+    """Return VmRSS or VmHWM (its highest value so far)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def main() -> None:
+    folder, ids, begin, n_types, n_particles, *limit = sys.argv[1:]
+    torch.set_num_threads(1)
+    if limit:
+        resource.setrlimit(resource.RLIMIT_AS, (int(float(limit[0]) * 1e9),) * 2)
+    adapter = HFModelAdapter(LlamaForCausalLM.from_pretrained(folder).eval(), vocab_size=int(n_types))
+    case = torch.tensor([int(begin), *np.load(ids).tolist()])
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        Path("/proc/self/clear_refs").write_text("5")  # start VmHWM anew
+        before, started = status_bytes("VmRSS"), time.perf_counter()
+        try:
+            compute_cmi_matrix(
+                adapter, case, context_len=1, n_particles=int(n_particles), strategy="atomic", max_pairs=None
+            )
+            answer = {"seconds": time.perf_counter() - started, "peak_bytes": status_bytes("VmHWM") - before}
+        except (RuntimeError, MemoryError, ValueError) as error:
+            answer = {"refused": str(error).splitlines()[0][:200]}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
