@@ -49,6 +49,7 @@ def run(setting: str, seed: int, args: argparse.Namespace) -> dict[str, object]:
         learning_rate=args.rate,
         max_steps=args.steps,
         batch_size=args.batch,
+        precision=args.precision,
         progress=False,
     )
     fit_seconds = time.monotonic() - started
@@ -87,6 +88,7 @@ def run(setting: str, seed: int, args: argparse.Namespace) -> dict[str, object]:
         "best_step": density.info["training"]["best_step"],
         "max_steps": density.info["training"]["max_steps"],
         "hide": args.hide,
+        "training_precision": args.precision,
         "threads": os.environ.get("OMP_NUM_THREADS", ""),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
@@ -103,13 +105,14 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=None)
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--batch", type=int, default=None)
+    parser.add_argument("--precision", default="float32")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/learned.csv"))
     args = parser.parse_args()
     for setting in args.settings:
         for seed in args.seeds:
             row = pl.DataFrame([run(setting, seed, args)])
             if args.out.exists():
-                row = pl.concat([pl.read_csv(args.out), row], how="vertical_relaxed")
+                row = pl.concat([pl.read_csv(args.out), row], how="diagonal_relaxed")
             args.out.parent.mkdir(parents=True, exist_ok=True)
             row.write_csv(args.out)
             with pl.Config(tbl_cols=-1, tbl_width_chars=200):

@@ -12,18 +12,23 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "CMIEstimate": "sequela.causal.cmi",
+    "CrossFit": "sequela.density.crossfit",
     "Discovery": "sequela.causal.discovery",
     "EventLog": "sequela.events.log",
     "InstanceGraph": "sequela.causal.graphs",
+    "PopulationGraph": "sequela.causal.population",
     "SequelaError": "sequela.errors",
     "SequenceSet": "sequela.events.sequences",
     "SummaryGraph": "sequela.causal.graphs",
     "Vocabulary": "sequela.events.vocabulary",
+    "cross_fit": "sequela.density.crossfit",
     "discover": "sequela.causal.discovery",
     "discover_log": "sequela.causal.discovery",
+    "discover_population": "sequela.causal.population",
     "estimate": "sequela.causal.discovery",
     "fit": "sequela.density.fit",
     "load_density": "sequela.density.checkpoint",
+    "load_population": "sequela.causal.population",
     "read_log": "sequela.events.log",
     "wrap_huggingface": "sequela.density.huggingface",
 }
@@ -34,7 +39,9 @@ if TYPE_CHECKING:
     from sequela.causal.cmi import CMIEstimate
     from sequela.causal.discovery import Discovery, discover, discover_log, estimate
     from sequela.causal.graphs import InstanceGraph, SummaryGraph
+    from sequela.causal.population import PopulationGraph, discover_population, load_population
     from sequela.density.checkpoint import load_density
+    from sequela.density.crossfit import CrossFit, cross_fit
     from sequela.density.fit import fit
     from sequela.density.huggingface import wrap_huggingface
     from sequela.errors import SequelaError

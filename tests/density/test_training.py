@@ -166,3 +166,14 @@ def test_hiding():
     share = (inputs[:, 1:] == 10).mean(axis=1)
     assert 0.5 < (share == 0).mean() < 0.65
     assert 0.1 < share.mean() < 0.15
+
+
+def test_bfloat16_training_ends_near_float32():
+    world = SoftmaxWorld.random(8, horizon=2, sparsity=0.7, seed=3)
+    log = read_log(world.to_log(world.sample(80, 20, seed=4)))
+    losses = {
+        precision: fit(log, max_steps=150, precision=precision, progress=False).info["training"]["validation_loss"]
+        for precision in ("float32", "bfloat16")
+    }
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], abs=0.03)
+    assert losses["bfloat16"] != losses["float32"]  # it did make a difference

@@ -265,6 +265,16 @@ def iter_batches(
     yield from _graphs(density, ((case, 0) for case in sequences), settings, horizon, longest)
 
 
+def iter_estimates(density: Density, sequences: SequenceSet, settings: Settings) -> Iterator[tuple[Case, CMIEstimate]]:
+    """Yield every case, in order, with its estimate; memory is that of one batch."""
+    longest = longest_case(sequences)
+    horizon = settings.horizon_for(density, longest)
+    allotment = settings.allotment(density, horizon, longest)
+    for batch in _batches(((case, 0) for case in sequences), settings, horizon, allotment):
+        cases = [case for case, _ in batch]
+        yield from zip(cases, _estimates(density, cases, settings, horizon, allotment), strict=True)
+
+
 def longest_case(sequences: SequenceSet) -> int:
     """Return the events of the longest case."""
     return int(sequences.lengths.max()) if sequences.n_cases else 1

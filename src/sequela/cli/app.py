@@ -95,6 +95,7 @@ def fit(
     min_count: Annotated[int, typer.Option(help="Types seen less often are folded into <rare>.")] = 2,
     hide: Annotated[float, typer.Option(help="Highest share of past events hidden in training.")] = 0.5,
     max_steps: Annotated[int | None, typer.Option(help="Most training steps.")] = None,
+    precision: Annotated[str, typer.Option(help="float32, bfloat16, or auto: bfloat16 where it is fast.")] = "float32",
     seed: Seed = 0,
     device: Device = None,
     overwrite: Overwrite = False,
@@ -122,6 +123,7 @@ def fit(
         width=width,
         hide=hide,
         max_steps=max_steps,
+        precision=precision,
         device=device,
         progress=not quiet,
     )
@@ -226,6 +228,69 @@ def discover(
     typer.echo(
         f"{counts['n_edges']:,} edges among {counts['n_pairs_tested']:,} pairs of positions in {counts['n_cases']:,} "
         f"cases, {len(result.summary):,} links between event types, in {result.run['seconds']:.0f} s; saved to '{out}'"
+    )
+
+
+@app.command()
+@named_errors
+def population(
+    model: Annotated[Path, typer.Argument(help="Folder that `sequela fit` wrote.", show_default=False)],
+    log: Log,
+    out: Annotated[Path, typer.Option(help="Folder for population.parquet, nodes.parquet and run.json.")],
+    case: CaseColumn = None,
+    event: EventColumn = None,
+    time: TimeColumn = None,
+    time_format: TimeFormat = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Train this many densities like the model, each without a part of the cases; uses all cases."
+        ),
+    ] = None,
+    cases: Annotated[str, typer.Option(help="held-out (kept out of training), or all: the log is new.")] = "held-out",
+    fdr: Annotated[float, typer.Option(help="Highest expected share of false links.")] = 0.05,
+    delta: Annotated[float, typer.Option(help="Least mean effect of a link, in nats.")] = 0.05,
+    design: Annotated[str, typer.Option(help="atomic, leave-one-out, masked or staircase.")] = "atomic",
+    particles: Annotated[int, typer.Option(help="Replacements a cause.")] = 32,
+    horizon: Annotated[str | None, typer.Option(help="Largest lag in events.")] = None,
+    seed: Seed = 0,
+    device: Device = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find which event types cause which over many cases, with evidence and without labels.
+
+    Only cases that the model has not been trained on count: those that `fit` kept apart (a tenth), or all with --folds.
+
+    Example: `sequela population model alarms.csv --folds 5 --out population`
+    """
+    from sequela.causal.population import discover_population
+    from sequela.causal.run import MARKER
+    from sequela.density.checkpoint import load_density
+    from sequela.density.crossfit import cross_fit
+    from sequela.files import check_writable_folder
+
+    check_writable_folder(out, marker=MARKER, overwrite=overwrite)
+    density: Any = load_density(model, device=device)
+    table = _read_like(density, log, case, event, time, time_format)
+    if folds is not None:
+        arguments = dict(density.info.get("arguments", {})) | {"seed": seed, "device": device}
+        density = cross_fit(table, folds=folds, progress=not quiet, **arguments)
+    found = discover_population(
+        density, table, cases=cases, fdr=fdr, delta=delta, design=design, particles=particles,
+        horizon=_horizon(horizon), seed=seed, progress=not quiet,
+    )  # fmt: skip
+    found.save(out, overwrite=overwrite)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "n_links": len(found), "n_pairs": found.pairs.height, **found.run}))
+        return
+    from sequela.cli.tables import print_population
+
+    print_population(found)
+    typer.echo(
+        f"{len(found):,} links among {found.pairs.height:,} pairs of event types, at a false discovery rate of "
+        f"{fdr:g}, from {found.run['counts']['n_cases']:,} cases, in {found.run['seconds']:.0f} s; saved to '{out}'"
     )
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sequela.causal.graphs import SummaryGraph
+    from sequela.causal.population import PopulationGraph
     from sequela.evaluation.compare import Evaluation
     from sequela.evaluation.metrics import Scores
 
@@ -43,6 +44,29 @@ def print_links(summary: SummaryGraph, *, title: str, truth: SummaryGraph | None
         if real is not None:
             cells.append("yes" if (row["cause"], row["effect"]) in real else "no")
         table.add_row(*cells)
+    Console(highlight=False).print(table)
+
+
+def print_population(found: PopulationGraph, *, limit: int = 15) -> None:
+    """Print the strongest links of a population with their evidence."""
+    table = Table(title=f"Strongest links ({min(limit, len(found))} of {len(found):,})", title_justify="left")
+    table.add_column("cause", overflow="fold")
+    table.add_column("effect", overflow="fold")
+    for name in ("cases", "lag", "nats", "95 % interval", "makes it", "q"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for row in found.edges.head(limit).iter_rows(named=True):
+        table.add_row(
+            escape(row["cause"]),
+            escape(row["effect"]),
+            f"{row['support_cases']:,}",
+            "–" if row["lag"] is None else f"{row['lag']:.1f}",
+            f"{row['cmi_nats']:.3f}",
+            f"{row['cmi_low_nats']:.3f} – {row['cmi_high_nats']:.3f}",
+            "likelier" if row["pointwise_nats"] >= 0 else "rarer",
+            f"{row['q_value']:.1g}",
+            row["mark"] or "",
+        )
     Console(highlight=False).print(table)
 
 

@@ -159,6 +159,10 @@ class Density(ABC):
             chunks when both are large.
         """
 
+    def conditional_many(self, sequences: Sequence[Ids], positions: Sequence[NDArray[np.int64]]) -> list[Floats]:
+        """Return `conditional` of several sequences, together where that is cheaper."""
+        return [self.conditional(ids, where) for ids, where in zip(sequences, positions, strict=True)]
+
     def score(self, ids: Ids) -> Floats:
         """Return ``log P(x_t | x_<t)`` in nats (float64, ``[L]``) of one sequence (int32, ``[L]``)."""
         return self.score_many([ids])[0]

@@ -210,6 +210,26 @@ class HuggingFaceDensity(Density):
         return result
 
     @torch.inference_mode()
+    def conditional_many(self, sequences: Sequence[Ids], positions: Sequence[NDArray[np.int64]]) -> list[Floats]:
+        """See `Density.conditional_many`; prefixes of like length run as one batch."""
+        results = [np.empty((len(where), self.vocabulary.n_types)) for where in positions]
+        jobs = []
+        for case, (ids, where) in enumerate(zip(sequences, positions, strict=True)):
+            for block in blocks(len(ids) + 1, self.context):
+                wanted = np.flatnonzero((where >= block.low) & (where < block.high))
+                if len(wanted):
+                    jobs.append(Job(case, block, wanted, wanted, 1 + int(where[wanted].max()) - block.begin))
+        for flight in self._flights(jobs):
+            for batch in self._prefix_batches(flight):
+                hidden, _ = self._run_prefixes(batch, [sequences[job.case] for job in batch])
+                for job, own in zip(batch, hidden, strict=True):
+                    where = positions[job.case]
+                    wanted = np.flatnonzero((where >= job.block.low) & (where < job.block.high))
+                    rows = torch.from_numpy(where[wanted] - job.block.begin).to(self.device)
+                    results[job.case][wanted] = self._head.log_probs(own[rows])
+        return results
+
+    @torch.inference_mode()
     def _run(self, branches: Sequence[Branches], *, observed: bool) -> tuple[list[Floats], list[Floats]]:
         """Return the scores of the observed events (empty unless asked for) and of the branches."""
         for one in branches:

@@ -47,6 +47,7 @@ class TrainingConfig:
         average: Share of itself that the running mean of the weights keeps at each step. The mean, not the last
             weights, is validated and kept: it predicts better, and as if the learning rate had already fallen.
         seed: Of the order of examples, dropout and hidden events.
+        precision: ``"float32"``, or ``"bfloat16"``: matrix products in bfloat16, weights and losses in float32.
     """
 
     max_steps: int
@@ -57,6 +58,7 @@ class TrainingConfig:
     patience: int = 10
     average: float = 0.995
     seed: int = 0
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "batch_size", "check_every", "patience"):
@@ -111,6 +113,8 @@ def train(
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=device == "cpu")
+    # Not Accelerate's own mixed precision: that is fixed for the life of the process.
+    mixed = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
     optimizer = torch.optim.AdamW(
         _groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98), fused=True
     )
@@ -134,7 +138,8 @@ def train(
             rng = np.random.default_rng([config.seed, step, rank])
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * _schedule(step, config.max_steps)
-            sums = task.loss(model, next(batches)[rank::n_ranks], rng, accelerator.device)
+            with mixed:
+                sums = task.loss(model, next(batches)[rank::n_ranks], rng, accelerator.device)
             accelerator.backward(sums[0] / sums[1].detach())
             accelerator.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()

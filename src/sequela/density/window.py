@@ -66,7 +66,8 @@ class _GatedBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:  # [B, width] -> [B, width]
-        gate, value = self.up(self.norm(x)).chunk(2, dim=-1)  # [B, 2 * width] each
+        # The residual stream may be half as wide as the weights (mixed precision) or, for bfloat16 weights, twice.
+        gate, value = self.up(self.norm(x.to(self.norm.weight.dtype))).chunk(2, dim=-1)  # [B, 2 * width] each
         update: Tensor = self.dropout(self.down(F.silu(gate) * value))
         return x + update
 
@@ -94,7 +95,7 @@ class WindowNetwork(nn.Module):
         x = self.mix(self.dropout(self.embedding(windows).flatten(1)))  # [B, memory * embedding] -> [B, width]
         for block in self.blocks:
             x = block(x)
-        hidden: Tensor = self.norm(x)
+        hidden: Tensor = self.norm(x.to(self.norm.weight.dtype))
         return hidden
 
     def forward(self, windows: Tensor) -> Tensor:

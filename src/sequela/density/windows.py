@@ -90,6 +90,17 @@ class FiniteMemoryDensity(Density):
             observed_windows(ids, np.asarray(positions), self.memory, self.vocabulary.begin_id)
         )
 
+    def conditional_many(self, sequences: Sequence[Ids], positions: Sequence[NDArray[np.int64]]) -> list[Floats]:
+        """See `Density.conditional_many`."""
+        windows = [
+            observed_windows(ids, np.asarray(where), self.memory, self.vocabulary.begin_id)
+            for ids, where in zip(sequences, positions, strict=True)
+        ]
+        if not windows:
+            return []
+        values = self.window_conditional(np.concatenate(windows))
+        return np.split(values, np.cumsum([len(part) for part in windows])[:-1])
+
     def _score(self, windows: list[Ids], targets: list[Ids]) -> list[Floats]:
         if not windows:
             return []

@@ -1,0 +1,254 @@
+"""Population graphs without labels: realised false discovery rate, power, and the real alarms.
+
+    python benchmarks/population.py errors --logs 50 --first-seed 20000
+    python benchmarks/population.py power --world nonlinear --types 30 --cases 300 3000
+    python benchmarks/population.py alarms --seeds 5
+
+A row a log; results are appended to benchmarks/results/population_*.csv. A pair is true when its exact CMI, averaged
+over the places where it occurs at one lag, reaches delta = 0.05 at some lag that it has 5 places at; false when it
+stays below 0.01 at all of them; "weak" in between, which counts neither way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+import sequela as sq
+from sequela.evaluation.metrics import auroc, score_edges
+from sequela.worlds.catalogue import make_world
+
+RESULTS = Path(__file__).parent / "results"
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "alarms-wireless"
+DELTA, FALSE = 0.05, 0.01
+TRAINING: dict[str, dict[str, Any]] = {
+    "default": {},
+    "short": {"max_steps": 60},
+    "overfit": {"patience": 1000, "dropout": 0.0, "max_steps": 1500},
+}
+
+
+def independent(n_types: int, n_cases: int, length: int, seed: int) -> list[np.ndarray]:
+    """Events that have nothing to do with each other."""
+    rng = np.random.default_rng(seed)
+    law = rng.dirichlet(np.ones(n_types))
+    return [rng.choice(n_types, length, p=law) for _ in range(n_cases)]
+
+
+def bursts(n_types: int, n_cases: int, length: int, seed: int) -> list[np.ndarray]:
+    """Each event comes in a run of its own; the next run has nothing to do with it."""
+    rng = np.random.default_rng(seed)
+    law = rng.dirichlet(np.ones(n_types))
+    found = []
+    for _ in range(n_cases):
+        kinds = rng.choice(n_types, length, p=law)
+        found.append(np.repeat(kinds, rng.geometric(0.5, length))[:length])
+    return found
+
+
+def daytime(n_types: int, n_cases: int, length: int, seed: int) -> list[np.ndarray]:
+    """Frequencies drift with a time of day that nobody records: a hidden common cause of everything."""
+    rng = np.random.default_rng(seed)
+    level, phase = rng.normal(size=n_types), rng.uniform(0, 2 * np.pi, n_types)
+    found = []
+    for _ in range(n_cases):
+        clock = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0.15, 0.1, length))
+        score = level + 1.5 * np.cos(clock[:, None] + phase) + rng.gumbel(size=(length, n_types))
+        found.append(score.argmax(1))
+    return found
+
+
+EDGE_FREE = {"independent": independent, "bursts": bursts, "daytime": daytime}
+
+
+def to_log(cases: list[np.ndarray]) -> sq.EventLog:
+    names = np.repeat([f"c{i:05}" for i in range(len(cases))], [len(ids) for ids in cases])
+    frame = pl.DataFrame({"case": names, "event": [f"e{v}" for ids in cases for v in ids]})
+    return sq.read_log(frame, case="case", event="event", time=False)
+
+
+def exact_means(world: Any, cases: Any) -> dict[tuple[str, str], float]:
+    """Exact CMI of each pair of types, averaged over the places where it occurs, at its strongest lag."""
+    n, horizon = world.vocabulary.n_types, world.memory
+    total, count = np.zeros((horizon, n, n)), np.zeros((horizon, n, n))
+    for case in cases:
+        truth = world.truth(case.ids)
+        cause, column = np.nonzero(np.isfinite(truth))
+        effect = case.ids[cause + column + 1]
+        np.add.at(total, (column, case.ids[cause], effect), truth[cause, column])
+        np.add.at(count, (column, case.ids[cause], effect), 1)
+    names = world.vocabulary.names
+    mean = np.where(count >= 5, total / np.maximum(count, 1), 0.0).max(axis=0)
+    seen = zip(*np.nonzero(count.sum(axis=0)), strict=True)
+    return {(names[u], names[v]): float(mean[u, v]) for u, v in seen if u != v}
+
+
+def errors(args: argparse.Namespace) -> None:
+    """Realised false discovery rate over many logs that were used for nothing else."""
+    for number in range(args.logs):
+        seed = args.first_seed + number
+        kind = args.kinds[number % len(args.kinds)]
+        training = args.trainings[(number // len(args.kinds)) % len(args.trainings)]
+        settings = TRAINING[training] | {"backbone": args.backbone}
+        means: dict[tuple[str, str], float] = {}
+        if kind in EDGE_FREE:
+            log = to_log(EDGE_FREE[kind](args.types, args.cases, 30, seed))
+        else:
+            world = make_world(kind, n_types=args.types, seed=seed, horizon=4)
+            sampled = world.sample(args.cases, 30, seed=seed + 1)
+            log = sq.read_log(world.to_log(sampled))
+            means = exact_means(world, sampled)
+        started = time.perf_counter()
+        found = sq.discover_population(
+            sq.cross_fit(log, folds=2, seed=seed, progress=False, **settings), log, fdr=0.2, progress=False
+        )
+        pairs = found.pairs
+        for fdr in (0.05, 0.2):
+            for rule, chosen in {
+                "evidence": pairs.filter(pl.col("q_value") <= fdr),
+                "edges": pairs.filter((pl.col("q_value") <= fdr) & (pl.col("cmi_nats") >= DELTA)),
+                "delta alone": pairs.filter(pl.col("cmi_nats") >= DELTA),
+            }.items():
+                strength = [means.get(pair, 0.0) for pair in chosen.select("cause", "effect").iter_rows()]
+                real = sum(value >= DELTA for value in means.values())
+                save(
+                    "errors",
+                    {
+                        "world": kind, "seed": seed, "backbone": args.backbone, "training": training, "rule": rule,
+                        "fdr": fdr, "n_found": chosen.height, "n_false": sum(value < FALSE for value in strength),
+                        "n_weak": sum(FALSE <= value < DELTA for value in strength), "n_true": real,
+                        "n_pairs": pairs.height, "seconds": time.perf_counter() - started,
+                    },
+                )  # fmt: skip
+
+
+def power(args: argparse.Namespace) -> None:
+    """F1 of the edges against types whose exact mean CMI exceeds delta, beside the best cut on labels."""
+    for n_cases in args.cases_list:
+        for seed in args.seeds_list:
+            world = make_world(args.world, n_types=args.types, seed=seed, **args.options)
+            sampled = world.sample(n_cases, 40, seed=seed + 1)
+            log = sq.read_log(world.to_log(sampled))
+            means = exact_means(world, [case for case, _ in zip(sampled, range(600), strict=False)])
+            started = time.perf_counter()
+            densities = sq.cross_fit(log, folds=2, seed=seed, progress=False)
+            fitted = time.perf_counter() - started
+            found = sq.discover_population(densities, log, progress=False)
+            total = time.perf_counter() - started - fitted
+            pairs = found.pairs
+            keys = list(pairs.select("cause", "effect").iter_rows())
+            real = np.array([means.get(key, 0.0) >= DELTA for key in keys])
+            lift, adjacent = count_baselines(log, keys)
+            row = {
+                "world": args.world, "types": args.types, "cases": n_cases, "seed": seed,
+                "options": str(args.options), "n_pairs": len(keys), "n_true": int(real.sum()),
+                "f1": score_edges(pairs["is_edge"].to_numpy(), real).f1,
+                "f1_delta_alone": score_edges(pairs["cmi_nats"].to_numpy() >= DELTA, real).f1,
+                "f1_best_on_labels": best_f1(pairs["cmi_nats"].to_numpy(), real),
+                "f1_best_lift": best_f1(lift, real), "f1_best_adjacent": best_f1(adjacent, real),
+                "fit_seconds": fitted, "seconds": total,
+            }  # fmt: skip
+            save("power", row)
+
+
+def count_baselines(log: sq.EventLog, keys: list[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
+    """Lift within 6 events, and pointwise information of neighbours, of each pair."""
+    names = sorted(set(log.frame["event"]))
+    place = {name: i for i, name in enumerate(names)}
+    ids = np.array([place[e] for e in log.frame["event"]])
+    case = log.frame["case"].to_numpy()
+    n = len(names)
+    near, next_to = np.zeros((n, n)), np.zeros((n, n))
+    for lag in range(1, 7):
+        same = case[:-lag] == case[lag:]
+        np.add.at(near, (ids[:-lag][same], ids[lag:][same]), 1)
+        if lag == 1:
+            next_to = near.copy()
+    share = np.bincount(ids, minlength=n) / len(ids)
+
+    def ratio(counts: np.ndarray) -> np.ndarray:
+        return (counts + 0.5) / (counts.sum() * np.outer(share, share) + 0.5)
+
+    index = np.array([(place[u], place[v]) for u, v in keys]).T
+    return ratio(near)[tuple(index)], ratio(next_to)[tuple(index)]
+
+
+def best_f1(score: np.ndarray, real: np.ndarray) -> float:
+    order = np.argsort(-score, kind="stable")
+    hits = np.cumsum(real[order])
+    return float((2 * hits / (np.arange(1, len(real) + 1) + max(real.sum(), 1))).max())
+
+
+def alarms(args: argparse.Namespace) -> None:
+    """The wireless alarms, no label used anywhere."""
+    log = sq.read_log(DATA / "Alarm.csv", case="device_id", event="alarm_id", time="start_timestamp")
+    truth = np.load(DATA / "DAG.npy", allow_pickle=False).astype(bool)
+    off = ~np.eye(len(truth), dtype=bool)
+    for seed in range(args.seeds):
+        densities = sq.cross_fit(log, folds=args.folds, seed=seed, progress=False)
+        found = sq.discover_population(densities, log, progress=False)
+        tables = {name: np.full(truth.shape, -1e9) for name in ("cmi_nats", "log10_e", "is_edge")}
+        for row in found.pairs.iter_rows(named=True):
+            if row["cause"].isdecimal() and row["effect"].isdecimal():
+                for name, table in tables.items():
+                    table[int(row["cause"]), int(row["effect"])] = row[name]
+        edge = tables["is_edge"] > 0
+        save(
+            "alarms",
+            {
+                "seed": seed,
+                "held_out_nats": np.mean([d.info["report"]["cross_entropy"] for d in densities.densities]),
+                "f1": score_edges(edge[off], truth[off]).f1, "n_links": int(edge[off].sum()),
+                "f1_evidence": score_edges((tables["log10_e"] > 3)[off], truth[off]).f1,
+                "f1_best_cmi": best_f1(tables["cmi_nats"][off], truth[off]),
+                "auroc_cmi": auroc(tables["cmi_nats"][off], truth[off]),
+                "auroc_e": auroc(tables["log10_e"][off], truth[off]),
+            },
+        )  # fmt: skip
+
+
+def save(name: str, row: dict[str, Any]) -> None:
+    path = RESULTS / f"population_{name}.csv"
+    table = pl.DataFrame([row])
+    if path.exists():
+        table = pl.concat([pl.read_csv(path), table], how="diagonal_relaxed")
+    table.write_csv(path)
+    print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()}, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("errors")
+    one.add_argument("--logs", type=int, default=60)
+    one.add_argument("--first-seed", type=int, default=20_000)
+    one.add_argument("--kinds", nargs="+", default=[*EDGE_FREE, "linear"])
+    one.add_argument("--trainings", nargs="+", default=list(TRAINING))
+    one.add_argument("--backbone", default="window")
+    one.add_argument("--types", type=int, default=12)
+    one.add_argument("--cases", type=int, default=300)
+    one.set_defaults(run=errors)
+    two = commands.add_parser("power")
+    two.add_argument("--world", default="linear")
+    two.add_argument("--types", type=int, default=30)
+    two.add_argument("--cases", dest="cases_list", nargs="+", type=int, default=[300, 3000])
+    two.add_argument("--seeds", dest="seeds_list", nargs="+", type=int, default=[30_000])
+    two.add_argument("--decay", type=float, default=None)
+    two.set_defaults(run=power)
+    three = commands.add_parser("alarms")
+    three.add_argument("--seeds", type=int, default=5)
+    three.add_argument("--folds", type=int, default=5)
+    three.set_defaults(run=alarms)
+    args = parser.parse_args()
+    if "decay" in args:
+        args.options = {} if args.decay is None else {"decay": args.decay}
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()

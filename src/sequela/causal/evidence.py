@@ -1,0 +1,271 @@
+"""Evidence for type pairs from many sequences, without labels (METHOD section 7).
+
+For a pair ``u -> v`` and an event at ``q`` that has ``u`` among the ``m`` events before it, two forecasts of "the next
+event is ``v``" bet against each other: ``p`` from the whole past, ``q`` from the past with *every* ``u`` of the last
+``m`` events hidden. The bet pays ``p / q`` when ``v`` comes and ``(1 - p) / (1 - q)`` when it does not. If ``u`` tells
+nothing about ``v`` beyond the rest and ``q`` is the true forecast, each bet has expectation 1 given what came before,
+so their product over the events of a case, and over cases, is an e-value. Hiding all occurrences at once leaves one bet
+an event: overlapping occurrences are not counted twice, and repeated events cannot explain each other away.
+
+Betting on the occurrences of ``v`` alone (summing ``log p - log q`` over them) is *not* an e-value: its factor has
+expectation ``1 + p - q``, which exceeds 1 for every pair whose forecast rises.
+
+The forecast with hidden events is a model's. Where it is biased for a type as a whole, every pair with that effect
+would gain. `calibration` removes this: over all hidden types together the hidden forecast of ``v`` must come true as
+often as it says, whatever causes what.
+
+Sources: e-values and their product, Vovk and Wang (2021); e-BH, Wang and Ramdas (2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sequela.causal.cmi import CMIEstimate
+from sequela.density.base import Density, Floats, Ids
+from sequela.errors import ConfigError
+from sequela.events.sequences import Case, SequenceSet
+from sequela.events.vocabulary import Vocabulary
+
+_CELLS = 2**22
+"""Probabilities held at once."""
+_FLOOR = 1e-9
+Codes = NDArray[np.int64]
+
+
+class LagSums:
+    """What is known of the strength of each type pair at each lag, as sums over cases; those of disjoint cases add up.
+
+    Args:
+        pairs: Sorted code ``cause * n_types + effect`` of each pair (int64, ``[P]``).
+        horizon: Largest lag ``m``.
+    """
+
+    columns = ("cases", "support", "cmi", "pointwise", "cmi_squared", "cmi_support", "support_squared", "ties")
+    """Cases that hold the pair at that lag; places (pairs of positions) that do; sums over places of CMI and pointwise
+    information; sums over cases of the squared CMI sum of a case, of its product with the case's places, and of their
+    square; places that share their time."""
+
+    def __init__(self, pairs: Codes, horizon: int) -> None:
+        self.pairs = pairs
+        self.horizon = horizon
+        self.sums = np.zeros((len(self.columns), len(pairs), horizon))
+
+    def add(self, case: Case, estimate: CMIEstimate, n_types: int) -> None:
+        """Add the tested pairs of positions of one case."""
+        cause, column = np.nonzero(np.isfinite(estimate.cmi))
+        effect = cause + column + 1
+        different = case.ids[cause] != case.ids[effect]
+        cause, column, effect = cause[different], column[different], effect[different]
+        place = np.searchsorted(self.pairs, pair_codes(case.ids[cause], case.ids[effect], n_types))
+        cells, inverse = np.unique(place * self.horizon + column, return_inverse=True)
+
+        def total(values: Floats | None = None) -> Floats:
+            return np.bincount(inverse, weights=values, minlength=len(cells)).astype(np.float64)
+
+        support, strength = total(), total(estimate.cmi[cause, column])
+        tied = np.zeros(len(cells))
+        if case.times is not None:
+            tied = total((case.times[cause] == case.times[effect]).astype(np.float64))
+        pointwise = total(estimate.pointwise[cause, column])
+        added = (np.ones(len(cells)), support, strength, pointwise, strength**2, strength * support, support**2, tied)
+        self.sums[:, cells // self.horizon, cells % self.horizon] += np.stack(added)
+
+    def to_frame(self, vocabulary: Vocabulary) -> pl.DataFrame:
+        """Return ``cause``, ``effect``, ``lag`` and the sums; frames of other vocabularies can be put below it."""
+        pair, column = np.nonzero(self.sums[1])
+        columns = {name: values[pair, column] for name, values in zip(self.columns, self.sums, strict=True)}
+        return pair_names(self.pairs[pair], vocabulary).with_columns(lag=pl.Series(column + 1), **columns)
+
+
+def pair_names(codes: Codes, vocabulary: Vocabulary) -> pl.DataFrame:
+    """Return ``cause`` and ``effect`` of some codes."""
+    names = pl.Series(list(vocabulary.names), dtype=pl.String)
+    cause, effect = np.divmod(codes, vocabulary.n_types)
+    return pl.DataFrame({"cause": names[cause], "effect": names[effect]})
+
+
+def pair_codes(causes: Ids, effects: Ids, n_types: int) -> Codes:
+    """Return one number a pair of types."""
+    codes: Codes = causes.astype(np.int64) * n_types + effects
+    return codes
+
+
+def co_occurring(sequences: SequenceSet, horizon: int, n_types: int) -> Codes:
+    """Return the sorted codes of all pairs of different types that occur within ``horizon`` events of each other."""
+    found = np.zeros(0, np.int64)
+    case = np.repeat(np.arange(sequences.n_cases), sequences.lengths)
+    ids = np.asarray(sequences.ids)
+    for lag in range(1, min(horizon, len(ids) - 1) + 1):
+        same = (case[:-lag] == case[lag:]) & (ids[:-lag] != ids[lag:])
+        found = np.union1d(found, pair_codes(ids[:-lag][same], ids[lag:][same], n_types))
+    return found
+
+
+def check_evidence(density: Density) -> None:
+    """Raise `ConfigError` for a density that cannot forecast from a past with hidden events."""
+    if not density.knows_hidden:
+        raise ConfigError(
+            "evidence compares forecasts with and without a type of past events, so it needs a density trained with "
+            "hidden events: fit with hide > 0 (the default is 0.5)"
+        )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Forecasts of one event each, with and without one type of its recent past.
+
+    Attributes:
+        causes: The hidden type (int32, ``[n]``).
+        targets: The event that came (int32, ``[n]``).
+        log_p: Log forecast from the whole past (float64, ``[n, n_types]``).
+        log_q: The same with the type hidden.
+    """
+
+    causes: Ids
+    targets: Ids
+    log_p: Floats
+    log_q: Floats
+
+
+def forecasts(density: Density, case: Case, horizon: int) -> Iterator[Rows]:
+    """Yield the forecasts of every event without each type among the ``horizon`` events before it.
+
+    An event ``q`` and a type ``u`` are served by the first ``u`` in reach of ``q``, at ``j``: one sequence a cause,
+    with all ``u`` from ``j`` to ``j + horizon`` hidden, is asked for all its ``q``. That is one branch a cause, as many
+    as the design ``"masked"`` has.
+    """
+    ids, n = case.ids, len(case.ids)
+    if n < 2:
+        return
+    full = density.conditional(ids, np.arange(n)) if n * density.vocabulary.n_types <= _CELLS else None
+    last: dict[int, int] = {}
+    hidden_ids: list[Ids] = []
+    asked: list[NDArray[np.int64]] = []
+    kinds: list[int] = []
+    size = 0
+    for cause in range(n - 1):
+        kind = int(ids[cause])
+        # The first in reach: an earlier one of the same type still serves the effects it reaches.
+        low = max(cause, last.get(kind, -horizon - 1) + horizon) + 1
+        high = min(n - 1, cause + horizon)
+        last[kind] = cause
+        if low <= high:
+            changed = ids[: high + 1].copy()
+            reach = changed[cause:]
+            reach[reach == kind] = density.vocabulary.hidden_id
+            hidden_ids.append(changed)
+            asked.append(np.arange(low, high + 1))
+            kinds.append(kind)
+            size += high - low + 1
+        if hidden_ids and (size * density.vocabulary.n_types >= _CELLS or cause == n - 2):
+            log_q = np.concatenate(density.conditional_many(hidden_ids, asked))
+            effects = np.concatenate(asked)
+            if full is None:
+                first = int(effects.min())
+                log_p = density.conditional(ids, np.arange(first, int(effects.max()) + 1))[effects - first]
+            else:
+                log_p = full[effects]
+            causes = np.repeat(np.array(kinds, np.int32), [len(one) for one in asked])
+            yield Rows(causes, ids[effects], log_p, log_q)
+            hidden_ids, asked, kinds, size = [], [], [], 0
+
+
+def calibration(density: Density, sequences: SequenceSet, horizon: int, *, n_events: int = 20_000) -> Floats:
+    """Return what to add to the logit of each type's hidden forecast (float64, ``[n_types]``).
+
+    With it the hidden forecasts of a type sum to how often it came, over all hidden types together. That holds for a
+    true forecast whatever causes what, so no effect is taken away by it. A type seen less than 10 times keeps 0.
+
+    Args:
+        density: A density that knows hidden events.
+        sequences: Held-out cases.
+        horizon: Largest lag.
+        n_events: Cases are taken, in order of their name's hash, until they have this many events.
+    """
+    n_types = density.vocabulary.n_types
+    came, expected, spread = np.zeros(n_types), np.zeros(n_types), np.zeros(n_types)
+    left = n_events
+    for case in sequences:
+        if left <= 0:
+            break
+        left -= len(case.ids)
+        for rows in forecasts(density, case, horizon):
+            q = np.exp(rows.log_q)
+            came += np.bincount(rows.targets, minlength=n_types)
+            expected += q.sum(axis=0)
+            spread += (q * (1 - q)).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        step = (came - expected) / spread  # one Newton step of the intercept of a logistic regression
+    return np.where((came >= 10) & np.isfinite(step), np.clip(step, -1, 1), 0.0)
+
+
+def add_bets(log_e: Floats, pairs: Codes, density: Density, case: Case, horizon: int, shift: Floats) -> None:
+    """Add one case's log bets to the log e-values of some pairs.
+
+    Args:
+        log_e: One a pair (float64, ``[P]``), changed in place.
+        pairs: Sorted codes of the pairs to bet on (int64, ``[P]``).
+        density: A density that knows hidden events.
+        case: Held-out case.
+        horizon: Largest lag.
+        shift: From `calibration`.
+    """
+    n_types = density.vocabulary.n_types
+    for rows in forecasts(density, case, horizon):
+        log_q = shifted(rows.log_q, shift)
+        row = np.arange(len(rows.targets))
+        gain = _log1m(rows.log_p) - _log1m(log_q)  # v did not come
+        gain[row, rows.targets] = rows.log_p[row, rows.targets] - log_q[row, rows.targets]
+        kinds = np.unique(rows.causes)
+        order = np.argsort(rows.causes, kind="stable")
+        by_kind = np.add.reduceat(gain[order], np.searchsorted(rows.causes[order], kinds), axis=0)  # [kinds, n_types]
+        for kind, total in zip(kinds.tolist(), by_kind, strict=True):
+            low, high = np.searchsorted(pairs, [kind * n_types, (kind + 1) * n_types])
+            log_e[low:high] += total[pairs[low:high] - kind * n_types]
+
+
+def shifted(log_q: Floats, shift: Floats) -> Floats:
+    """Return log-probabilities whose logits are moved by ``shift``.
+
+    Example:
+        >>> float(np.exp(shifted(np.log(np.array([[0.5]])), np.array([np.log(3)])))[0, 0].round(3))
+        0.75
+    """
+    log_q = np.clip(log_q, np.log(_FLOOR), np.log1p(-_FLOOR))
+    moved: Floats = -np.logaddexp(0.0, _log1m(log_q) - log_q - shift)
+    return moved
+
+
+def _log1m(log_p: Floats) -> Floats:
+    """Return ``log(1 - p)``."""
+    result: Floats = np.log1p(-np.exp(np.minimum(log_p, np.log1p(-_FLOOR))))
+    return result
+
+
+def e_bh(log_e: Floats) -> Floats:
+    """Return the q-value of each hypothesis: the lowest false discovery rate at which e-BH rejects it.
+
+    Args:
+        log_e: Log e-values of all hypotheses (float64, ``[m]``), under any dependence.
+
+    Returns:
+        float64, ``[m]``, at most 1. Source: Wang and Ramdas (2022): the ``k`` largest are rejected at ``alpha`` when
+        the ``k``-th is at least ``m / (alpha k)``.
+
+    Example:
+        >>> e_bh(np.log(np.array([100.0, 1.0, 30.0]))).round(3).tolist()
+        [0.03, 1.0, 0.05]
+    """
+    m = len(log_e)
+    order = np.argsort(-log_e, kind="stable")
+    with np.errstate(over="ignore"):
+        each = np.exp(np.log(m) - np.log(np.arange(1, m + 1)) - log_e[order]) if m else np.zeros(0)
+    q = np.empty(m)
+    q[order] = np.minimum(np.minimum.accumulate(each[::-1])[::-1], 1.0)
+    return q

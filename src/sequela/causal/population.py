@@ -1,0 +1,280 @@
+"""The verb ``discover_population``: which event types cause which, over many cases, with evidence and no labels.
+
+Two questions are answered for each pair of types, on cases the density never saw. How *strong* is it: the mean CMI over
+the places where it occurs, at its strongest lag (by the design of `discover`). Is it *real*: does knowing of the cause
+improve the forecast of the effect (`evidence`). An edge is a pair that is strong enough (``delta``) and real at the
+false discovery rate asked for (``fdr``).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from scipy.stats import norm
+
+from sequela.causal.discovery import Settings, encode_log, iter_estimates, log_nodes, longest_case
+from sequela.causal.evidence import LagSums, add_bets, calibration, check_evidence, co_occurring, e_bh, pair_names
+from sequela.causal.graphs import _Graph
+from sequela.causal.parts import Counts
+from sequela.causal.run import FORMAT, MARKER, run_record
+from sequela.density.base import Density
+from sequela.density.crossfit import CrossFit, held_out_cases
+from sequela.errors import LogFormatError, check_choice, check_range
+from sequela.events.log import EventLog
+from sequela.files import read_json, whole_folder, write_json
+from sequela.progress import Reporter, Update, reporter
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+CASES = ("held-out", "all")
+_PRIOR = 5.0
+"""Places at the mean of the other lags that the mean of a lag is drawn towards."""
+POPULATION_SCHEMA = pl.Schema(
+    {
+        "cause": pl.String,
+        "effect": pl.String,
+        "support_cases": pl.Int64,
+        "support": pl.Int64,
+        "lag": pl.Int64,
+        "cmi_nats": pl.Float64,
+        "cmi_low_nats": pl.Float64,
+        "cmi_high_nats": pl.Float64,
+        "pointwise_nats": pl.Float64,
+        "log10_e": pl.Float64,
+        "q_value": pl.Float64,
+        "is_edge": pl.Boolean,
+        "mark": pl.String,
+    }
+)
+"""Columns of a population table."""
+
+
+@dataclass(frozen=True, repr=False)
+class PopulationGraph(_Graph):
+    """Which event types cause which in a population of cases.
+
+    Attributes:
+        pairs: One row an ordered pair of types that occurs within the horizon, edges first, strongest first; columns
+            `POPULATION_SCHEMA`: cases (at one lag, the most) and places (pairs of positions, all lags) that hold it,
+            its strongest lag, there the mean CMI with its 95 % interval (over cases) and the mean pointwise
+            information (above 0: the cause makes the effect more likely), log10 of the e-value, q-value, whether it
+            is an edge, and why it is uncertain.
+        nodes: ``event`` and ``count`` over the cases that were used.
+        run: Arguments, seed, versions and counts, as plain values.
+    """
+
+    pairs: pl.DataFrame
+    nodes: pl.DataFrame
+    run: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def edges(self) -> pl.DataFrame:  # type: ignore[override]
+        """The pairs that are edges."""
+        return self.pairs.filter("is_edge")
+
+    def to_networkx(self) -> nx.DiGraph[Any]:
+        """Return a networkx graph: nodes are event types with ``count``, edges carry the columns."""
+        import networkx as nx
+
+        graph: nx.DiGraph[Any] = nx.DiGraph()
+        graph.add_nodes_from((row["event"], {"count": row["count"]}) for row in self.nodes.iter_rows(named=True))
+        for row in self.edges.iter_rows(named=True):
+            graph.add_edge(row.pop("cause"), row.pop("effect"), **row)
+        return graph
+
+    def save(self, out: str | Path, *, overwrite: bool = False) -> None:
+        """Write a folder: ``population.parquet`` (all pairs), ``nodes.parquet`` and ``run.json``."""
+        with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
+            self.pairs.write_parquet(folder / "population.parquet")
+            self.nodes.write_parquet(folder / "nodes.parquet")
+            write_json(folder / MARKER, dict(self.run))
+
+    def __repr__(self) -> str:
+        return f"PopulationGraph({self.nodes.height:,} event types, {len(self):,} edges of {self.pairs.height:,} pairs)"
+
+
+def load_population(path: str | Path) -> PopulationGraph:
+    """Open a folder that `PopulationGraph.save` wrote.
+
+    Raises:
+        LogFormatError: It is not such a folder, or is damaged.
+    """
+    folder = Path(path)
+    try:
+        run = read_json(folder / MARKER)
+        if run["format"] != FORMAT:
+            raise ValueError(f"format {run['format']}, this version reads {FORMAT}")
+        pairs = pl.read_parquet(folder / "population.parquet")
+        missing = set(POPULATION_SCHEMA) - set(pairs.columns)
+        if missing:
+            raise ValueError(f"columns are missing: {', '.join(sorted(missing))}")
+        return PopulationGraph(pairs, pl.read_parquet(folder / "nodes.parquet"), run)
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        raise LogFormatError(f"'{path}' is not a folder of population results: {error}") from error
+
+
+def discover_population(
+    density: Density | CrossFit,
+    log: EventLog,
+    *,
+    cases: str = "held-out",
+    fdr: float = 0.05,
+    progress: bool | Reporter = True,
+    **settings: Any,
+) -> PopulationGraph:
+    """Find which event types cause which over many cases, with evidence.
+
+    Args:
+        density: A density trained with hidden events (the default of `fit`), or `cross_fit` densities: each case is
+            then scored by the one that never saw it.
+        log: Event log.
+        cases: ``"held-out"``: only the cases that `fit` kept out of training, known by their name; ``"all"``: every
+            case, for a log that the density has not seen. Plays no part with `cross_fit`.
+        fdr: Highest expected share of false ones among the edges. Holds as far as the density's forecasts with hidden
+            events are right; see the docs page on evidence.
+        progress: Show a bar.
+        settings: As for `discover`. ``delta`` is the least mean CMI of an edge at its strongest lag; the
+            other thresholds play no part.
+
+    Returns:
+        All pairs with their evidence.
+
+    Raises:
+        ConfigError: A setting is not allowed, no case is held out, or the density knows no hidden events.
+        VocabularyError: The log is not of the density's vocabulary.
+    """
+    check_choice("cases", cases, CASES)
+    check_range("fdr", fdr, low=0, high=1, above=True)
+    chosen = Settings(**settings)
+    if isinstance(density, CrossFit):
+        parts = list(density.held_out(log))
+    else:
+        parts = [(density, log if cases == "all" else held_out_cases(density, log))]
+    for one, _ in parts:
+        check_evidence(one)
+    started = time.monotonic()
+    sums, bets, nodes, counts = [], [], [], Counts()
+    with reporter(progress).bar("weighing evidence", sum(part.n_cases for _, part in parts)) as update:
+        for one, part in parts:
+            strength, evidence = _weigh(one, part, chosen, counts, update)
+            sums.append(strength)
+            bets.append(evidence)
+            nodes.append(log_nodes(one, encode_log(one, part)))
+    first = parts[0][0]
+    record = run_record(first, log, encode_log(first, log), chosen, counts)
+    record["arguments"] |= {"delta": chosen.delta, "fdr": fdr, "cases": cases, "folds": len(parts)}
+    record["kind"] = "population"
+    record["seconds"] = round(time.monotonic() - started, 3)
+    summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
+    return PopulationGraph(finish(sums, bets, delta=chosen.delta, fdr=fdr), summed, record)
+
+
+def _weigh(
+    density: Density, log: EventLog, settings: Settings, counts: Counts, update: Update
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the strengths and the log e-values that one density gives its cases."""
+    sequences = encode_log(density, log)
+    n_types = density.vocabulary.n_types
+    horizon = settings.horizon_for(density, longest_case(sequences))
+    pairs = co_occurring(sequences, horizon, n_types)
+    sums, log_e = LagSums(pairs, horizon), np.zeros(len(pairs))
+    shift = calibration(density, sequences, horizon)
+    counts.n_unknown_events += sequences.n_unknown
+    for case, found in iter_estimates(density, sequences, settings):
+        sums.add(case, found, n_types)
+        add_bets(log_e, pairs, density, case, horizon, shift)
+        counts.n_cases += 1
+        counts.n_cases_skipped += len(case.ids) < 2
+        counts.n_pairs_tested += found.n_tested
+        counts.n_clamped += found.n_clamped
+        update(counts.n_cases, f"{len(pairs):,} pairs")
+    evidence = pair_names(pairs, density.vocabulary).with_columns(log_e=pl.Series(log_e))
+    return sums.to_frame(density.vocabulary), evidence
+
+
+def finish(sums: list[pl.DataFrame], bets: list[pl.DataFrame], *, delta: float, fdr: float) -> pl.DataFrame:
+    """Turn strengths and log e-values, one frame each a density, into the columns of `PopulationGraph.pairs`.
+
+    The e-value of a pair is the mean over densities: those of cross-fitting have seen each other's cases, and the
+    product of their e-values would not be one.
+    """
+    n_densities = len(bets)
+    strength = _strongest(pl.concat(sums))
+    evidence = pl.concat(bets).group_by("cause", "effect").agg("log_e")
+    table = strength.join(evidence, on=["cause", "effect"], how="left").sort("cause", "effect")
+    # A density that never met the pair has placed no bet: its e-value is 1.
+    log_e = np.array([_log_mean_exp(list(row), n_densities) for row in table["log_e"]])
+    table = table.with_columns(
+        log10_e=pl.Series(log_e / np.log(10), dtype=pl.Float64), q_value=pl.Series(e_bh(log_e), dtype=pl.Float64)
+    ).with_columns(is_edge=(pl.col("q_value") <= fdr) & (pl.col("cmi_nats") >= delta))
+    return (
+        table.with_columns(_mark(table))
+        .sort(["is_edge", pl.col("cmi_nats").round(9), "cause", "effect"], descending=[True, True, False, False])
+        .select(list(POPULATION_SCHEMA))
+        .cast(POPULATION_SCHEMA)
+    )
+
+
+def _strongest(sums: pl.DataFrame) -> pl.DataFrame:
+    """Return each pair's strength at its strongest lag.
+
+    The best of several noisy means is biased upwards, most where a lag has few places. Each lag's mean is therefore
+    taken together with `_PRIOR` places at the mean of the pair's other lags.
+    """
+    keys = ["cause", "effect"]
+    by_lag = sums.group_by(*keys, "lag").agg(pl.all().sum()).sort(*keys, "lag")
+    places, nats = pl.col("support"), pl.col("cmi")
+    other_places, other_nats = places.sum().over(keys) - places, nats.sum().over(keys) - nats
+    others = pl.when(other_places > 0).then(other_nats / other_places).otherwise(0.0)
+    mean, n_cases = nats / places, pl.col("cases")
+    spread = pl.col("cmi_squared") - 2 * mean * pl.col("cmi_support") + mean**2 * pl.col("support_squared")
+    # One case says nothing of how cases differ.
+    error = pl.when(n_cases > 1).then((spread.clip(0) * n_cases / (n_cases - 1)).sqrt() / places).otherwise(math.inf)
+    by_lag = by_lag.with_columns(
+        cmi_nats=(nats + _PRIOR * others) / (places + _PRIOR),
+        margin=float(norm.ppf(0.975)) * error,
+        pointwise_nats=pl.col("pointwise") / places,
+        tied=pl.col("ties").sum().over(keys) / places.sum().over(keys),
+        support_cases=n_cases.max().over(keys),
+        support=places.sum().over(keys),
+    )
+    best = by_lag.sort([*keys, pl.col("cmi_nats").round(9), "lag"], descending=[False, False, True, False])
+    return best.unique(keys, keep="first", maintain_order=True).with_columns(
+        cmi_low_nats=(pl.col("cmi_nats") - pl.col("margin")).clip(0),
+        cmi_high_nats=pl.col("cmi_nats") + pl.col("margin"),
+    )
+
+
+def _log_mean_exp(values: list[float], n: int) -> float:
+    padded = np.array([*values, *[0.0] * (n - len(values))])
+    top = float(padded.max())
+    return top + float(np.log(np.exp(padded - top).mean()))
+
+
+def _mark(table: pl.DataFrame) -> pl.Series:
+    """Say why the direction of an edge is uncertain; null where nothing speaks against it."""
+    strength = {
+        (cause, effect): value
+        for cause, effect, value, edge in table.select("cause", "effect", "cmi_nats", "is_edge").iter_rows()
+        if edge
+    }
+    marks: list[str | None] = []
+    for cause, effect, tied, edge in table.select("cause", "effect", "tied", "is_edge").iter_rows():
+        own, back = strength.get((cause, effect)), strength.get((effect, cause))
+        if not edge or own is None:
+            marks.append(None)
+        elif tied > 0.5:
+            marks.append("uncertain: most of its events share their time")
+        elif back is not None and 0.5 <= own / back <= 2:
+            marks.append("uncertain: as strong in the other direction")
+        else:
+            marks.append(None)
+    return pl.Series("mark", marks, dtype=pl.String)
