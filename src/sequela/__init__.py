@@ -28,6 +28,7 @@ _HOMES = {
     "estimate": "sequela.causal.discovery",
     "fit": "sequela.density.fit",
     "load_density": "sequela.density.checkpoint",
+    "load_discovery": "sequela.causal.run",
     "load_population": "sequela.causal.population",
     "read_log": "sequela.events.log",
     "wrap_huggingface": "sequela.density.huggingface",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from sequela.causal.discovery import Discovery, discover, discover_log, estimate
     from sequela.causal.graphs import InstanceGraph, SummaryGraph
     from sequela.causal.population import PopulationGraph, discover_population, load_population
+    from sequela.causal.run import load_discovery
     from sequela.density.checkpoint import load_density
     from sequela.density.crossfit import CrossFit, cross_fit
     from sequela.density.fit import fit

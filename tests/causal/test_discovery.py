@@ -14,7 +14,7 @@ from sequela.causal.parts import Counts
 from sequela.causal.run import discover_to, load_discovery
 from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
 from sequela.errors import ConfigError, LogFormatError, VocabularyError
-from sequela.events.log import read_log
+from sequela.events.log import EventLog, read_log
 from sequela.events.sequences import Case
 from sequela.worlds.softmax import SoftmaxWorld
 
@@ -164,7 +164,8 @@ def test_folder_holds_what_was_found(tmp_path):
     out = tmp_path / "out"
     saved = discover_to(WORLD, LOG, out, progress=False, **SETTINGS)
     found = discover_log(WORLD, LOG, progress=False, **SETTINGS)
-    assert {p.name for p in out.iterdir()} == {"edges.parquet", "summary.parquet", "nodes.parquet", "run.json"}
+    tables = {"edges.parquet", "summary.parquet", "nodes.parquet", "events.parquet"}
+    assert {p.name for p in out.iterdir()} == tables | {"run.json"}
     assert pl.read_parquet(out / "edges.parquet").equals(found.edges)
     expected = found.summary()
     again = load_discovery(out)
@@ -180,6 +181,27 @@ def test_folder_holds_what_was_found(tmp_path):
     assert record["counts"]["n_edges"] == found.edges.height
     assert record["counts"]["n_pairs_tested"] == found.run["counts"]["n_pairs_tested"] > 0
     assert {"sequela", "torch", "polars", "numpy"} <= record["versions"].keys()
+
+
+@pytest.mark.parametrize("with_times", [True, False])
+def test_one_case_of_a_folder_is_the_graph_discover_gives(tmp_path, monkeypatch, with_times):
+    log = LOG if with_times else EventLog(LOG.frame.drop("time"), LOG.source, 0, LOG.columns)
+    monkeypatch.setattr(run, "_EVENTS_A_GROUP", 25)
+    saved = discover_to(WORLD, log, tmp_path / "out", progress=False, context=2, **SETTINGS)
+    whole = load_discovery(tmp_path / "out").collect()
+    assert whole.events.equals(discover_log(WORLD, log, progress=False, context=2, **SETTINGS).events)
+    for name in log.case_names:
+        alone = discover(WORLD, log.case(name), context=2, **SETTINGS)
+        for found in (saved.case(name), whole.case(name)):
+            assert found.edges.equals(alone.edges)
+            assert (found.events, found.times, found.n_tested) == (alone.events, alone.times, alone.n_tested)
+            assert found.settings | {"self_loops": False} == dict(alone.settings) | {"self_loops": False}
+    assert whole.summary().edges["n_edges"].equals(saved.summary.edges["n_edges"])
+    with pytest.raises(LogFormatError, match="did you mean"):
+        saved.case(log.case_names[0] + "x")
+    (tmp_path / "out" / "events.parquet").unlink()
+    with pytest.raises(LogFormatError, match="run discover again"):
+        load_discovery(tmp_path / "out").case(log.case_names[0])
 
 
 def test_streaming_in_groups_gives_the_same_sums(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -29,7 +29,7 @@ from sequela.causal.designs import (
 from sequela.causal.graphs import INSTANCE_SCHEMA, InstanceGraph, SummaryGraph, summarise
 from sequela.causal.thresholds import EffectSize, Fixed, Threshold, make_threshold
 from sequela.density.base import Branches, Density
-from sequela.errors import ConfigError, VocabularyError, check_choice, check_range
+from sequela.errors import ConfigError, LogFormatError, VocabularyError, check_choice, check_range, nearest
 from sequela.events.log import EventLog
 from sequela.events.sequences import Case, SequenceSet, case_hash
 from sequela.progress import Reporter, reporter
@@ -136,15 +136,38 @@ class Discovery:
         edges: One row an edge of any case: ``case`` and the columns of `InstanceGraph.edges`.
         nodes: ``event`` and ``count`` over the log.
         run: Arguments, seed, versions and counts, as plain values.
+        events: One row an event as the density read it: ``case``, ``position`` (0-based), ``event`` and, when the log
+            has times, ``time`` (seconds); None when they are not known.
     """
 
     edges: pl.DataFrame
     nodes: pl.DataFrame
     run: dict[str, Any]
+    events: pl.DataFrame | None = None
 
     def summary(self, *, self_loops: bool = False) -> SummaryGraph:
         """Return which event types caused which, over all cases."""
         return summarise(self.edges, self.nodes, self_loops=self_loops)
+
+    def case(self, name: str) -> InstanceGraph:
+        """Return the graph of one case, as `discover` gives it (what was clamped is known for the whole run only).
+
+        Args:
+            name: Case name; numbers are taken as their text.
+
+        Raises:
+            LogFormatError: There is no such case, or the events are not known.
+
+        Example:
+            >>> from sequela.worlds.softmax import SoftmaxWorld
+            >>> from sequela import read_log
+            >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
+            >>> found = discover_log(world, read_log(world.to_log(world.sample(3, 6, seed=1))), progress=False)
+            >>> len(found.case("case-00001").events)
+            6
+        """
+        events = None if self.events is None else self.events.lazy()
+        return case_graph(name, self.edges.lazy(), events, self.run, source="the discovery")
 
     @cached_property
     def n_cases(self) -> int:
@@ -241,7 +264,8 @@ def discover_log(density: Density, log: EventLog, *, progress: bool | Reporter =
             frames.append(graph.edges.select(pl.lit(graph.case).alias("case"), pl.all()))
             update(done, f"{counts.n_edges:,} edges")
     nodes = log_nodes(density, sequences)
-    return Discovery(pl.concat(frames), nodes, run_record(density, log, sequences, chosen, counts))
+    record = run_record(density, log, sequences, chosen, counts)
+    return Discovery(pl.concat(frames), nodes, record, log_events(density, sequences))
 
 
 def iter_graphs(density: Density, sequences: SequenceSet, settings: Settings) -> Iterator[InstanceGraph]:
@@ -298,6 +322,48 @@ def log_nodes(density: Density, sequences: SequenceSet) -> pl.DataFrame:
     counts = np.bincount(sequences.ids, minlength=density.vocabulary.n_types)
     nodes = pl.DataFrame({"event": density.vocabulary.names, "count": counts.astype(np.int64)})
     return nodes.filter(pl.col("count") > 0).sort("event")
+
+
+def log_events(density: Density, sequences: SequenceSet) -> pl.DataFrame:
+    """Return ``case``, ``position``, ``event`` and, when there are any, ``time`` of all events."""
+    lengths = sequences.lengths
+    names = pl.Series("event", density.vocabulary.names, dtype=pl.String)
+    case = np.repeat(np.arange(sequences.n_cases), lengths)
+    columns = {
+        "case": sequences.case_names.rename("case").gather(case),
+        "position": pl.Series(np.arange(sequences.n_events) - np.repeat(sequences.offsets[:-1], lengths)),
+        "event": names.gather(sequences.ids),
+    }
+    if sequences.times is not None:
+        columns["time"] = pl.Series(sequences.times)
+    return pl.DataFrame(columns)
+
+
+def case_graph(
+    name: str, edges: pl.LazyFrame, events: pl.LazyFrame | None, run: Mapping[str, Any], *, source: str
+) -> InstanceGraph:
+    """Put the graph of one case together from the tables of many.
+
+    Raises:
+        LogFormatError: There is no such case, or no table of events.
+    """
+    if events is None:
+        raise LogFormatError(f"{source} does not hold the events of its cases; run discover again")
+    wanted = pl.col("case") == str(name)
+    own = events.filter(wanted).sort("position").collect()
+    if own.is_empty():
+        some = events.select("case").unique().head(10_000).collect()["case"].to_list()
+        raise LogFormatError(f"{source} has no case '{name}'{nearest(str(name), some)}")
+    arguments = run["arguments"]
+    causes = np.arange(min(int(arguments["context"]), own.height), own.height)
+    return InstanceGraph(
+        case=str(name),
+        events=tuple(own["event"]),
+        edges=edges.filter(wanted).drop("case").collect(),
+        times=tuple(own["time"]) if "time" in own.columns else None,
+        n_tested=int(np.minimum(own.height - 1 - causes, int(arguments["horizon"])).sum()),
+        settings=dict(arguments),
+    )
 
 
 def _settings(given: dict[str, Any]) -> Settings:

@@ -4,6 +4,7 @@
 edges.parquet     one row an edge: case and the columns of InstanceGraph.edges
 summary.parquet   one row a pair of event types: the columns of SummaryGraph.edges
 nodes.parquet     event types and their counts
+events.parquet    one row an event as the density read it: case, position, event and, when the log has times, time
 run.json          every argument, seed, versions, and what was clamped, folded and skipped
 ```
 """
@@ -14,14 +15,25 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from sequela import __version__
-from sequela.causal.discovery import Settings, empty_edges, encode_log, iter_batches, log_nodes, longest_case
-from sequela.causal.graphs import SummaryGraph, finish_pairs, pair_sums
+from sequela.causal.discovery import (
+    Discovery,
+    Settings,
+    case_graph,
+    empty_edges,
+    encode_log,
+    iter_batches,
+    log_events,
+    log_nodes,
+    longest_case,
+)
+from sequela.causal.graphs import InstanceGraph, SummaryGraph, finish_pairs, pair_sums
 from sequela.causal.parts import Counts, Parts, job_fingerprint
 from sequela.density.base import Density
 from sequela.errors import LogFormatError, check_choice
@@ -33,14 +45,15 @@ from sequela.progress import Reporter, Update, reporter
 MARKER = "run.json"
 FORMAT = 1
 _ROWS_A_GROUP = 50_000
+_EVENTS_A_GROUP = 500_000
 _SECONDS_A_PART = 10.0
 """What a killed run loses at most."""
 ENGINES = ("local", "ray")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SavedDiscovery:
-    """A folder of results.
+    """A folder of results: the summary is read, edges and events stay on disk until they are asked for.
 
     Attributes:
         folder: Where.
@@ -56,6 +69,29 @@ class SavedDiscovery:
     def edges(self) -> pl.LazyFrame:
         """All edges, scanned from the file."""
         return pl.scan_parquet(self.folder / "edges.parquet")
+
+    @property
+    def nodes(self) -> pl.DataFrame:
+        """``event`` and ``count`` over the log."""
+        return self.summary.nodes
+
+    @property
+    def events(self) -> pl.LazyFrame | None:
+        """All events, scanned from the file; None when the folder does not have them."""
+        path = self.folder / "events.parquet"
+        return pl.scan_parquet(path) if path.is_file() else None
+
+    def case(self, name: str) -> InstanceGraph:
+        """Return the graph of one case; see `Discovery.case`."""
+        return case_graph(name, self.edges, self.events, self.run, source=f"'{self.folder}'")
+
+    def collect(self) -> Discovery:
+        """Read all edges and events into memory."""
+        events = self.events
+        return Discovery(self.edges.collect(), self.nodes, self.run, None if events is None else events.collect())
+
+    def __repr__(self) -> str:
+        return f"SavedDiscovery('{self.folder}': {self.summary!r})"
 
 
 def discover_to(
@@ -125,6 +161,7 @@ def discover_to(
         summary = SummaryGraph(finish_pairs(sums, self_loops=self_loops), log_nodes(density, sequences))
         summary.edges.write_parquet(folder / "summary.parquet")
         summary.nodes.write_parquet(folder / "nodes.parquet")
+        _write_events(density, sequences, folder / "events.parquet")
         run = run_record(density, log, sequences, chosen, counts)
         run["arguments"]["self_loops"] = self_loops
         run["seconds"] = round(time.monotonic() - started, 3)
@@ -200,8 +237,28 @@ def _merge(parts: Parts, empty: pl.DataFrame, path: Path) -> pl.DataFrame:
     return sums
 
 
+def _write_events(density: Density, sequences: SequenceSet, path: Path) -> None:
+    """Write all events, some cases at a time."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    groups = np.searchsorted(sequences.offsets, np.arange(0, max(1, sequences.n_events), _EVENTS_A_GROUP))
+    bounds = [*np.unique(groups).tolist(), sequences.n_cases]
+    schema = log_events(density, sequences.take(range(0))).to_arrow().schema
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for low, high in pairwise(bounds):
+            rows = log_events(density, sequences.take(range(low, high)))
+            writer.write_table(rows.rechunk().to_arrow().cast(schema))
+
+
 def load_discovery(path: str | Path) -> SavedDiscovery:
-    """Open a folder that `discover_to` wrote.
+    """Open a folder that `discover_to` (``sequela discover``) wrote.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        Its summary; edges and events are scanned when asked for (`SavedDiscovery.collect` reads them all).
 
     Raises:
         LogFormatError: It is not such a folder, or is damaged.
