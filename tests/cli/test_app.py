@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from sequela.causal.population import POPULATION_SCHEMA, PopulationGraph
 from sequela.cli.app import app
 from sequela.worlds.softmax import SoftmaxWorld
 
@@ -71,6 +72,41 @@ def test_discover_json_and_only(model, log, tmp_path):
     assert run["counts"]["n_pairs_tested"] == 12 * 11 // 2
 
 
+@pytest.fixture(scope="module")
+def results(model, log):
+    out = log.parent / "results"
+    result = RUN.invoke(app, ["discover", str(model[0]), str(log), "--out", str(out), "--delta", "0.001", "--quiet"])
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.mark.parametrize("name", ["a.graphml", "a.dot", "a.json", "a.csv", "a.parquet", "a.jsonocel"])
+@pytest.mark.parametrize("instance", [None, "case-00003"])
+def test_export(results, name, instance, tmp_path):
+    out = tmp_path / name
+    more = [] if instance is None else ["--instance", instance]
+    result = RUN.invoke(app, ["export", str(results), "--out", str(out), *more])
+    assert result.exit_code == 0, result.output
+    assert out.stat().st_size > 0
+    assert ("case-00003" in result.stdout) == (instance is not None)
+    if name == "a.parquet":
+        found = pl.read_parquet(results / "edges.parquet").filter(pl.col("case") == "case-00003").drop("case")
+        expected = pl.read_parquet(results / "summary.parquet") if instance is None else found
+        assert pl.read_parquet(out).equals(expected)
+
+
+def test_export_of_a_population(tmp_path):
+    nodes = pl.DataFrame({"event": ["a"], "count": [1]})
+    PopulationGraph(pl.DataFrame(schema=POPULATION_SCHEMA), nodes, {"format": 1}).save(tmp_path / "p")
+    done = RUN.invoke(app, ["export", str(tmp_path / "p"), "--out", str(tmp_path / "g.json"), "--json"])
+    assert json.loads(done.stdout) == {"out": str(tmp_path / "g.json")}
+    assert json.loads((tmp_path / "g.json").read_text())["nodes"] == [{"count": 1, "id": "a"}]
+    for more, says in (["--out", "g.xes"], "holds no events"), (["--out", "g.json", "--instance", "a"], "no cases"):
+        refused = RUN.invoke(app, ["export", str(tmp_path / "p"), *more])
+        assert refused.exit_code == 1
+        assert says in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -99,10 +135,13 @@ def test_discover_json_and_only(model, log, tmp_path):
         (["discover", "{model}", "{log}", "--out", "{tmp}/r", "--horizon", "many"], "horizon"),
         (["discover", "{model}", "{log}", "--out", "{tmp}/r", "--threshold", "fixed"], "tau"),
         (["discover", "{model}", "{log}", "--out", "{tmp}/r", "--only", "case-9"], "case-9"),
+        (["export", "{model}", "--out", "{tmp}/g.csv"], "not a folder of discovery results"),
+        (["export", "{results}", "--out", "{tmp}/g.cvs"], "did you mean '.csv'"),
+        (["export", "{results}", "--out", "{tmp}/g.csv", "--instance", "case-0003"], "did you mean 'case-0"),
     ],
 )
-def test_named_errors_are_one_line_and_exit_1(arguments, says, model, log, tmp_path):
-    filled = [a.format(log=log, tmp=tmp_path, model=model[0]) for a in arguments]
+def test_named_errors_are_one_line_and_exit_1(arguments, says, model, log, results, tmp_path):
+    filled = [a.format(log=log, tmp=tmp_path, model=model[0], results=results) for a in arguments]
     result = RUN.invoke(app, filled)
     assert result.exit_code == 1
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
@@ -124,7 +163,7 @@ def test_overwrite_is_asked_for(model, log):
     assert "--overwrite" in again.stderr
 
 
-@pytest.mark.parametrize("command", ["fit", "discover", "demo"])
+@pytest.mark.parametrize("command", ["fit", "discover", "demo", "export"])
 def test_help_has_an_example(command):
     result = RUN.invoke(app, [command, "--help"])
     assert result.exit_code == 0

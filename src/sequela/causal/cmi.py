@@ -18,7 +18,7 @@ LOG_PROB_CEILING = -1e-40
 """Log-probabilities above this are clamped (a probability of exactly 1 has no divergence)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CMIEstimate:
     """Estimated conditional mutual information of every tested pair of positions of one sequence.
 
@@ -56,6 +56,10 @@ class CMIEstimate:
     def n_tested(self) -> int:
         """Number of tested pairs."""
         return int(np.count_nonzero(np.isfinite(self.cmi)))
+
+    def __repr__(self) -> str:
+        length, horizon = self.cmi.shape
+        return f"CMIEstimate({length:,} positions, lags up to {horizon:,}, {self.n_tested:,} pairs tested)"
 
     def interval(self, level: float = 0.95) -> tuple[Floats, Floats]:
         """Return the lower and upper bounds of ``cmi`` at a two-sided confidence level, for Monte Carlo error only.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -26,13 +26,18 @@ from sequela.causal.designs import (
     default_proposal,
     make_design,
 )
-from sequela.causal.graphs import INSTANCE_SCHEMA, InstanceGraph, SummaryGraph, summarise
+from sequela.causal.exports import AnnotatedLog
+from sequela.causal.graphs import INSTANCE_SCHEMA, InstanceGraph, SummaryGraph, summarise, to_pandas
 from sequela.causal.thresholds import EffectSize, Fixed, Threshold, make_threshold
 from sequela.density.base import Branches, Density
+from sequela.display import Shown
 from sequela.errors import ConfigError, LogFormatError, VocabularyError, check_choice, check_range, nearest
 from sequela.events.log import EventLog
 from sequela.events.sequences import Case, SequenceSet, case_hash
 from sequela.progress import Reporter, reporter
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DEFAULT_HORIZON = 8
 DEFAULT_PARTICLES = 32
@@ -129,7 +134,7 @@ class Settings:
 
 
 @dataclass(frozen=True, repr=False)
-class Discovery:
+class Discovery(Shown, AnnotatedLog):
     """Graphs of all cases of a log.
 
     Attributes:
@@ -173,6 +178,18 @@ class Discovery:
     def n_cases(self) -> int:
         """Cases with at least one edge."""
         return self.edges["case"].n_unique()
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return all edges as a pandas frame (extra ``pandas``)."""
+        return to_pandas(self.edges)
+
+    def _log(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        if self.events is None:
+            raise LogFormatError("the discovery does not hold the events of its cases; run discover again")
+        return self.events, self.edges
+
+    def _top_rows(self) -> pl.DataFrame:
+        return self.summary()._top_rows()
 
     def __repr__(self) -> str:
         return f"Discovery({self.edges.height:,} edges in {self.n_cases:,} cases)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sequela.causal import exports
 from sequela.causal.cmi import CMIEstimate
+from sequela.causal.exports import AnnotatedLog, StrPath
+from sequela.display import TOP_ROWS, Shown
+from sequela.errors import MissingExtraError
 from sequela.events.sequences import Case
 from sequela.events.vocabulary import Vocabulary
-from sequela.files import whole_file, write_json
 
 if TYPE_CHECKING:
     import networkx as nx
+    import pandas as pd
 
 INSTANCE_SCHEMA = pl.Schema(
     {
@@ -34,8 +38,8 @@ INSTANCE_SCHEMA = pl.Schema(
 """Columns of an instance edge table; positions are 0-based."""
 
 
-class _Graph:
-    """What both graphs share: exports."""
+class _Graph(Shown):
+    """What all graphs share: exports, and how they show themselves."""
 
     edges: pl.DataFrame
 
@@ -43,34 +47,60 @@ class _Graph:
         """Return a networkx graph with all columns as attributes."""
         raise NotImplementedError
 
-    def to_graphml(self, path: str | os.PathLike[str]) -> None:
-        """Write GraphML (Gephi, Cytoscape, yEd)."""
-        import networkx as nx
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the edge table as a pandas frame (extra ``pandas``)."""
+        return to_pandas(self.edges)
 
-        graph = self.to_networkx()
-        clean: nx.DiGraph[Any] = nx.DiGraph(**{key: _xml_text(value) for key, value in graph.graph.items()})
-        clean.add_nodes_from((_xml_text(n), _xml_values(data)) for n, data in graph.nodes(data=True))
-        clean.add_edges_from((_xml_text(u), _xml_text(v), _xml_values(d)) for u, v, d in graph.edges(data=True))
-        with whole_file(path) as temporary, temporary.open("wb") as file:
-            nx.write_graphml(clean, file)
+    def to_graphml(self, path: StrPath) -> None:
+        """Write GraphML (Gephi, Cytoscape, yEd): all columns, ``label`` on nodes, ``weight`` on edges.
 
-    def to_json(self, path: str | os.PathLike[str]) -> None:
-        """Write node-link JSON (``networkx.node_link_graph(..., edges="edges")`` reads it)."""
-        import networkx as nx
+        ``weight`` is ``cmi_nats_total`` of a summary, ``cmi_nats`` of other graphs. Numbers that are infinite or
+        missing are left out, control characters in names are spelled out.
+        """
+        exports.write_graphml(self.to_networkx(), path)
 
-        write_json(path, nx.node_link_data(self.to_networkx(), edges="edges"))
+    def to_dot(self, path: StrPath) -> None:
+        """Write DOT for Graphviz: width of an edge by its strength, colour by its sign, all columns as attributes."""
+        exports.write_dot(self.to_networkx(), path)
 
-    def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Write the edge table."""
-        with whole_file(path) as temporary:
-            self.edges.write_parquet(temporary)
+    def to_json(self, path: StrPath) -> None:
+        """Write node-link JSON (``networkx.node_link_graph(..., edges="edges")`` reads it).
+
+        Numbers that JSON does not know (infinite, not a number) become null.
+        """
+        exports.write_node_link(self.to_networkx(), path)
+
+    def to_csv(self, path: StrPath, *, guard: bool = True) -> None:
+        """Write the edge table as CSV.
+
+        Args:
+            path: File.
+            guard: Put an apostrophe before text that begins with ``= + - @``, a tab or a carriage return: a
+                spreadsheet would run it as a formula. Switch it off where a program reads the names back.
+        """
+        exports.write_csv(self.edges, path, guard=guard)
+
+    def to_parquet(self, path: StrPath) -> None:
+        """Write the edge table as Parquet."""
+        exports.write_parquet(self.edges, path)
 
     def __len__(self) -> int:
         return self.edges.height
 
 
+def to_pandas(frame: pl.DataFrame) -> pd.DataFrame:
+    """Return a pandas frame.
+
+    Raises:
+        MissingExtraError: pandas is not installed.
+    """
+    if importlib.util.find_spec("pandas") is None:
+        raise MissingExtraError("to_pandas", "pandas")
+    return frame.to_pandas()
+
+
 @dataclass(frozen=True, repr=False)
-class InstanceGraph(_Graph):
+class InstanceGraph(_Graph, AnnotatedLog):
     """Which events of one sequence caused which.
 
     Attributes:
@@ -151,6 +181,20 @@ class InstanceGraph(_Graph):
             graph.add_edge(row.pop("cause_position"), row.pop("effect_position"), **row)
         return graph
 
+    def _log(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        columns: dict[str, Any] = {"position": range(len(self.events)), "event": list(self.events)}
+        if self.times is not None:
+            columns["time"] = list(self.times)
+        kinds = {"position": pl.Int64, "event": pl.String, "time": pl.Float64}
+        events = pl.DataFrame(columns, schema={name: kinds[name] for name in columns})
+        case = pl.lit(self.case).alias("case")
+        return events.select(case, pl.all()), self.edges.select(case, pl.all())
+
+    def _top_rows(self) -> pl.DataFrame:
+        columns = ["cause_position", "cause", "effect_position", "effect", "lag", "cmi_nats", "std_error"]
+        order = [pl.col("cmi_nats").round(9), pl.col("effect_position"), pl.col("cause_position")]
+        return self.edges.sort(order, descending=[True, False, False]).head(TOP_ROWS).select(*columns, makes_it())
+
     def __repr__(self) -> str:
         return (
             f"InstanceGraph(case '{self.case}': {len(self.events)} events, {len(self)} edges of {self.n_tested} tested)"
@@ -180,6 +224,10 @@ class SummaryGraph(_Graph):
         for row in self.edges.iter_rows(named=True):
             graph.add_edge(row.pop("cause"), row.pop("effect"), **row)
         return graph
+
+    def _top_rows(self) -> pl.DataFrame:
+        columns = ["cause", "effect", "n_edges", "n_cases", "mean_lag", "cmi_nats"]
+        return self.edges.head(TOP_ROWS).select(*columns, makes_it())
 
     def __repr__(self) -> str:
         return f"SummaryGraph({self.nodes.height} event types, {len(self)} edges)"
@@ -228,12 +276,6 @@ def finish_pairs(sums: pl.DataFrame, *, self_loops: bool) -> pl.DataFrame:
     )
 
 
-def _xml_text(value: Any) -> Any:
-    """XML 1.0 has no control characters; show them escaped."""
-    if not isinstance(value, str):
-        return value
-    return "".join(c if c >= " " or c in "\t\n\r" else f"\\x{ord(c):02x}" for c in value)
-
-
-def _xml_values(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _xml_text(value) for key, value in data.items() if value is not None}
+def makes_it() -> pl.Expr:
+    """Return the sign of an edge in words: a cause makes its effect likelier or rarer."""
+    return pl.when(pl.col("pointwise_nats") >= 0).then(pl.lit("likelier")).otherwise(pl.lit("rarer")).alias("makes_it")

@@ -21,11 +21,12 @@ from scipy.stats import norm
 
 from sequela.causal.discovery import Settings, encode_log, iter_estimates, log_nodes, longest_case
 from sequela.causal.evidence import LagSums, add_bets, calibration, check_evidence, co_occurring, e_bh, pair_names
-from sequela.causal.graphs import _Graph
+from sequela.causal.graphs import _Graph, makes_it
 from sequela.causal.parts import Counts
-from sequela.causal.run import FORMAT, MARKER, run_record
+from sequela.causal.run import FORMAT, MARKER, SavedDiscovery, load_discovery, run_record
 from sequela.density.base import Density
 from sequela.density.crossfit import CrossFit, held_out_cases
+from sequela.display import TOP_ROWS
 from sequela.errors import LogFormatError, check_choice, check_range
 from sequela.events.log import EventLog
 from sequela.files import read_json, whole_folder, write_json
@@ -97,6 +98,10 @@ class PopulationGraph(_Graph):
             self.nodes.write_parquet(folder / "nodes.parquet")
             write_json(folder / MARKER, dict(self.run))
 
+    def _top_rows(self) -> pl.DataFrame:
+        columns = ["cause", "effect", "support_cases", "lag", "cmi_nats", "cmi_low_nats", "cmi_high_nats"]
+        return self.edges.head(TOP_ROWS).select(*columns, makes_it(), "q_value", "mark")
+
     def __repr__(self) -> str:
         return f"PopulationGraph({self.nodes.height:,} event types, {len(self):,} edges of {self.pairs.height:,} pairs)"
 
@@ -119,6 +124,15 @@ def load_population(path: str | Path) -> PopulationGraph:
         return PopulationGraph(pairs, pl.read_parquet(folder / "nodes.parquet"), run)
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise LogFormatError(f"'{path}' is not a folder of population results: {error}") from error
+
+
+def load_results(path: str | Path) -> SavedDiscovery | PopulationGraph:
+    """Open a folder that ``sequela discover`` or ``sequela population`` wrote, whichever it is.
+
+    Raises:
+        LogFormatError: It is neither, or is damaged.
+    """
+    return load_population(path) if (Path(path) / "population.parquet").is_file() else load_discovery(path)
 
 
 def discover_population(

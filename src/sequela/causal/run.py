@@ -33,9 +33,11 @@ from sequela.causal.discovery import (
     log_nodes,
     longest_case,
 )
+from sequela.causal.exports import AnnotatedLog
 from sequela.causal.graphs import InstanceGraph, SummaryGraph, finish_pairs, pair_sums
 from sequela.causal.parts import Counts, Parts, job_fingerprint
 from sequela.density.base import Density
+from sequela.display import Shown
 from sequela.errors import LogFormatError, check_choice
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
@@ -52,7 +54,7 @@ ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True, repr=False)
-class SavedDiscovery:
+class SavedDiscovery(Shown, AnnotatedLog):
     """A folder of results: the summary is read, edges and events stay on disk until they are asked for.
 
     Attributes:
@@ -89,6 +91,12 @@ class SavedDiscovery:
         """Read all edges and events into memory."""
         events = self.events
         return Discovery(self.edges.collect(), self.nodes, self.run, None if events is None else events.collect())
+
+    def _log(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        return self.collect()._log()
+
+    def _top_rows(self) -> pl.DataFrame:
+        return self.summary._top_rows()
 
     def __repr__(self) -> str:
         return f"SavedDiscovery('{self.folder}': {self.summary!r})"

@@ -333,6 +333,38 @@ def plan(
     _print_plan(density, table, as_json, settings)
 
 
+@app.command()
+@named_errors
+def export(
+    results: Annotated[
+        Path, typer.Argument(help="Folder that `sequela discover` or `population` wrote.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="File; its suffix is the format: graphml, dot, json, csv, parquet, xes or jsonocel.")
+    ],
+    instance: Annotated[str | None, typer.Option(help="The graph of this case, not the one over event types.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a graph, or the log with the causes of each event, for another program.
+
+    graphml (Gephi, Cytoscape, yEd), dot (Graphviz), json (networkx, D3), csv and parquet hold the graph; xes and
+    jsonocel (OCEL 2.0) hold all events with their causes, for process mining.
+
+    Example: `sequela export results --out graph.graphml`
+    """
+    from sequela.causal.exports import export as write
+    from sequela.causal.population import PopulationGraph, load_results
+    from sequela.errors import ConfigError
+
+    found: Any = load_results(results)
+    if instance is not None:
+        if isinstance(found, PopulationGraph):
+            raise ConfigError(f"'{results}' is a population graph, which has no cases; leave --instance out")
+        found = found.case(instance)
+    write(found, out)
+    typer.echo(json.dumps({"out": str(out)}) if as_json else f"wrote {found!r} to '{out}'")
+
+
 def _print_plan(density: Any, table: Any, as_json: bool, settings: dict[str, Any]) -> None:
     from sequela.causal.plan import plan_discovery
 

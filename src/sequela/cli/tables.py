@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from sequela.display import rich_table, visible
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,9 +33,9 @@ def print_links(summary: SummaryGraph, *, title: str, truth: SummaryGraph | None
     if real is not None:
         table.add_column("true")
     for row in summary.edges.head(limit).iter_rows(named=True):
-        cells = [
-            escape(row["cause"]),
-            escape(row["effect"]),
+        cells: list[str | Text] = [
+            _name(row["cause"]),
+            _name(row["effect"]),
             f"{row['n_edges']:,}",
             f"{row['n_cases']:,}",
             f"{row['mean_lag']:.1f}",
@@ -57,15 +58,15 @@ def print_population(found: PopulationGraph, *, limit: int = 15) -> None:
     table.add_column("")
     for row in found.edges.head(limit).iter_rows(named=True):
         table.add_row(
-            escape(row["cause"]),
-            escape(row["effect"]),
+            _name(row["cause"]),
+            _name(row["effect"]),
             f"{row['support_cases']:,}",
             "–" if row["lag"] is None else f"{row['lag']:.1f}",
             f"{row['cmi_nats']:.3f}",
             f"{row['cmi_low_nats']:.3f} – {row['cmi_high_nats']:.3f}",
             "likelier" if row["pointwise_nats"] >= 0 else "rarer",
             f"{row['q_value']:.1g}",
-            row["mark"] or "",
+            _name(row["mark"] or ""),
         )
     Console(highlight=False).print(table)
 
@@ -114,20 +115,12 @@ def print_scores(
 
 def print_frame(frame: pl.DataFrame, *, title: str) -> None:
     """Print any table of numbers."""
-    table = Table(title=title, title_justify="left")
-    for name, kind in frame.schema.items():
-        table.add_column(name.replace("_", " "), justify="right" if kind.is_numeric() else "left")
-    for row in frame.iter_rows():
-        table.add_row(*(_cell(value) for value in row))
     console = Console(highlight=False)
     if not console.is_terminal:  # in a file nobody needs the columns squeezed to 80 characters
         console.width = _WIDTH
-    console.print(table)
+    console.print(rich_table(title, frame))
 
 
-def _cell(value: object) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.3f}" if 0.001 <= abs(value) < 1e5 or value == 0 else f"{value:.2g}"
-    return f"{value:,}" if isinstance(value, int) else escape(str(value))
+def _name(text: str) -> Text:
+    """Names come from logs: no markup, no control characters."""
+    return Text(visible(text))

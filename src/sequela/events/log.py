@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sequela.display import TOP_ROWS, Shown
 from sequela.errors import ConfigError, LogFormatError, nearest
 from sequela.events.readers import read_table
-from sequela.events.times import time_to_seconds
+from sequela.events.times import seconds_to_datetime, time_to_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ PART_SEPARATOR = "|"
 
 
 @dataclass(frozen=True, repr=False)
-class EventLog:
+class EventLog(Shown):
     """A sorted event log.
 
     Attributes:
@@ -103,6 +104,10 @@ class EventLog:
 
     def __len__(self) -> int:
         return self.n_events
+
+    def _top_rows(self) -> pl.DataFrame:
+        rows = self.frame.head(TOP_ROWS)
+        return rows.with_columns(seconds_to_datetime(rows["time"])) if self.has_times else rows
 
     def __repr__(self) -> str:
         times = f"{self.n_ties:,} ties in time" if self.has_times else "no times: row order is the order"

@@ -47,6 +47,16 @@ def time_to_seconds(values: pl.Series, *, column: str, source: str, time_format:
     return seconds
 
 
+def seconds_to_datetime(seconds: pl.Series) -> pl.Series:
+    """Turn seconds since 1970 into datetimes in UTC, to the microsecond.
+
+    Example:
+        >>> seconds_to_datetime(pl.Series([60.5]))[0].isoformat()
+        '1970-01-01T00:01:00.500000+00:00'
+    """
+    return (seconds * 1e6).round().cast(pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+
+
 def _datetime_to_seconds(values: pl.Series) -> pl.Series:
     stamps = values.cast(pl.Datetime("us")) if values.dtype == pl.Date else values
     return stamps.dt.epoch("us").cast(pl.Float64) / 1e6
