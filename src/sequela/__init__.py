@@ -31,6 +31,8 @@ _HOMES = {
     "load_discovery": "sequela.causal.run",
     "load_population": "sequela.causal.population",
     "read_log": "sequela.events.log",
+    "report": "sequela.report.page",
+    "root_causes": "sequela.causal.roots",
     "wrap_huggingface": "sequela.density.huggingface",
 }
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from sequela.causal.discovery import Discovery, discover, discover_log, estimate
     from sequela.causal.graphs import InstanceGraph, SummaryGraph
     from sequela.causal.population import PopulationGraph, discover_population, load_population
+    from sequela.causal.roots import root_causes
     from sequela.causal.run import load_discovery
     from sequela.density.checkpoint import load_density
     from sequela.density.crossfit import CrossFit, cross_fit
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from sequela.events.log import EventLog, read_log
     from sequela.events.sequences import SequenceSet
     from sequela.events.vocabulary import Vocabulary
+    from sequela.report.page import report
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line."""
-    from sequela.cli.app import app
+    import sequela.cli.app  # noqa: F401  (registers all commands)
+    from sequela.cli.base import app
 
     app()

@@ -2,82 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from sequela.errors import SequelaError
-
-app = typer.Typer(
-    name="sequela",
-    help="Train one next-event model on your event log, then ask which events caused which.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+from sequela.cli.base import (
+    AsJson,
+    CaseColumn,
+    Device,
+    EventColumn,
+    Log,
+    MemoryBudget,
+    Overwrite,
+    Quiet,
+    Seed,
+    TimeColumn,
+    TimeFormat,
+    app,
+    named_errors,
 )
-
-Command = TypeVar("Command", bound=Callable[..., None])
-
-
-def named_errors(command: Command) -> Command:
-    """Turn a named error into one line on standard error and exit code 1."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except SequelaError as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(1) from None
-        except OSError as error:
-            typer.echo(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), err=True)
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            typer.echo("interrupted; nothing half-written is left", err=True)
-            raise typer.Exit(130) from None
-
-    return run  # type: ignore[return-value]
-
-
-Log = Annotated[Path, typer.Argument(help="Event log: csv, tsv, jsonl, parquet or xes.", show_default=False)]
-CaseColumn = Annotated[str | None, typer.Option("--case", help="Column that says which sequence an event belongs to.")]
-EventColumn = Annotated[
-    list[str] | None, typer.Option("--event", help="Column of the event type; repeat it to combine several.")
-]
-TimeColumn = Annotated[
-    str | None, typer.Option("--time", help="Column of the time; without any, the row order is the order.")
-]
-TimeFormat = Annotated[str | None, typer.Option(help="How to read times that are not ISO, as in '%d/%m/%Y %H:%M'.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no choices on standard error.")]
-MemoryBudget = Annotated[
-    str | None, typer.Option(help="Most memory above model and log, as 2GB; by default a quarter of what is free.")
-]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; chosen automatically.")]
-
-
-def _version(show: bool) -> None:
-    if show:
-        from sequela import __version__
-
-        typer.echo(f"sequela {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    pass
 
 
 @app.command()
@@ -333,38 +278,6 @@ def plan(
     _print_plan(density, table, as_json, settings)
 
 
-@app.command()
-@named_errors
-def export(
-    results: Annotated[
-        Path, typer.Argument(help="Folder that `sequela discover` or `population` wrote.", show_default=False)
-    ],
-    out: Annotated[
-        Path, typer.Option(help="File; its suffix is the format: graphml, dot, json, csv, parquet, xes or jsonocel.")
-    ],
-    instance: Annotated[str | None, typer.Option(help="The graph of this case, not the one over event types.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write a graph, or the log with the causes of each event, for another program.
-
-    graphml (Gephi, Cytoscape, yEd), dot (Graphviz), json (networkx, D3), csv and parquet hold the graph; xes and
-    jsonocel (OCEL 2.0) hold all events with their causes, for process mining.
-
-    Example: `sequela export results --out graph.graphml`
-    """
-    from sequela.causal.exports import export as write
-    from sequela.causal.population import PopulationGraph, load_results
-    from sequela.errors import ConfigError
-
-    found: Any = load_results(results)
-    if instance is not None:
-        if isinstance(found, PopulationGraph):
-            raise ConfigError(f"'{results}' is a population graph, which has no cases; leave --instance out")
-        found = found.case(instance)
-    write(found, out)
-    typer.echo(json.dumps({"out": str(out)}) if as_json else f"wrote {found!r} to '{out}'")
-
-
 def _print_plan(density: Any, table: Any, as_json: bool, settings: dict[str, Any]) -> None:
     from sequela.causal.plan import plan_discovery
 
@@ -544,3 +457,6 @@ def _read_like(density: Any, log: Path, case: Any, event: Any, time: Any, time_f
             time_format=time_format or known["time_format"],
         )
     return read_log(log, case=case, event=event, time=time, time_format=time_format)
+
+
+from sequela.cli import show as show  # noqa: E402, PLC0414  (registers its commands after those above)

@@ -1,0 +1,70 @@
+"""Commands that show results or hand them to other programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sequela.cli.base import AsJson, app, named_errors
+
+
+@app.command()
+@named_errors
+def report(
+    results: Annotated[
+        Path, typer.Argument(help="Folder that `sequela discover` or `population` wrote.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")],
+    case: Annotated[
+        list[str] | None,
+        typer.Option(help="Show this case as a timeline; repeat it. By default those with the most edges."),
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Heading; by default the name of the log.")] = None,
+    max_links: Annotated[int, typer.Option(help="The strongest so many links go into the page.")] = 20_000,
+    as_json: AsJson = False,
+) -> None:
+    """Write an interactive page of a result: one file to open, explore and send.
+
+    Example: `sequela report results --out report.html`
+    """
+    from sequela.report.page import report as write
+
+    write(results, out, cases=case, title=title, max_links=max_links)
+    size = out.stat().st_size
+    text = json.dumps({"out": str(out), "bytes": size}) if as_json else f"wrote '{out}' ({size / 1e6:.1f} MB): open it"
+    typer.echo(text)
+
+
+@app.command()
+@named_errors
+def export(
+    results: Annotated[
+        Path, typer.Argument(help="Folder that `sequela discover` or `population` wrote.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="File; its suffix is the format: graphml, dot, json, csv, parquet, xes or jsonocel.")
+    ],
+    instance: Annotated[str | None, typer.Option(help="The graph of this case, not the one over event types.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a graph, or the log with the causes of each event, for another program.
+
+    graphml (Gephi, Cytoscape, yEd), dot (Graphviz), json (networkx, D3), csv and parquet hold the graph; xes and
+    jsonocel (OCEL 2.0) hold all events with their causes, for process mining.
+
+    Example: `sequela export results --out graph.graphml`
+    """
+    from sequela.causal.exports import export as write
+    from sequela.causal.population import PopulationGraph, load_results
+    from sequela.errors import ConfigError
+
+    found: Any = load_results(results)
+    if instance is not None:
+        if isinstance(found, PopulationGraph):
+            raise ConfigError(f"'{results}' is a population graph, which has no cases; leave --instance out")
+        found = found.case(instance)
+    write(found, out)
+    typer.echo(json.dumps({"out": str(out)}) if as_json else f"wrote {found!r} to '{out}'")

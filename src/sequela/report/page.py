@@ -1,0 +1,119 @@
+"""The verb ``report``: one self-contained interactive page of a result.
+
+The file holds everything it needs (no network). Event names are untrusted: they are in the file as JSON data only, the
+scripts put them on the page as text, and a content security policy lets nothing run but the scripts written here.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from sequela.causal.population import load_results
+from sequela.errors import ConfigError, check_range
+from sequela.files import whole_file
+from sequela.report.payload import Result, page_data
+
+_ASSETS = files("sequela.report") / "assets"
+_SCRIPTS = ("base", "links", "layouts", "picture", "details", "table", "exports", "timeline", "main")
+"""Our scripts, in the order in which they are joined into one."""
+
+
+def report(
+    result: Result | str | Path,
+    path: str | Path,
+    *,
+    cases: Sequence[str] | None = None,
+    title: str | None = None,
+    max_links: int = 20_000,
+) -> Path:
+    """Write an interactive page: one HTML file that opens from disk, to explore and to send to a colleague.
+
+    Args:
+        result: A graph, what `discover_log` returned, or a folder that ``sequela discover`` or ``sequela population``
+            wrote.
+        path: The file to write.
+        cases: Names of cases to show as timelines; by default those with the most edges.
+        title: Heading; by default the name of the log.
+        max_links: The strongest so many links go into the page (2,000 take about 1 MB with the program itself).
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ConfigError: A setting is not allowed, or cases are asked of a graph that has none.
+        LogFormatError: The folder is not one of results, or there is no such case.
+
+    Example:
+        >>> import tempfile
+        >>> from sequela.causal.discovery import discover
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
+        >>> graph = discover(world, ["e0", "e1", "e2", "e1"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report(graph, Path(folder) / "report.html").name
+        'report.html'
+    """
+    check_range("max_links", max_links, low=1, whole=True)
+    if isinstance(cases, str):
+        raise ConfigError(f"cases must be a list of names; got the text {cases!r}: write [{cases!r}]")
+    if isinstance(result, str | Path):
+        result = load_results(result)
+    data = page_data(result, cases=cases, title=title, max_links=max_links)
+    text = render(data)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def render(data: dict[str, Any]) -> str:
+    """Return the page for what `page_data` returned."""
+    libraries = json.loads(_read("vendor/vendor.json"))
+    code = "\n".join(_read(f"{name}.js") for name in _SCRIPTS)
+    scripts = [_read(f"vendor/{each['file']}") for each in libraries if each["file"]]
+    scripts.append(f'(() => {{\n"use strict";\n{code}\n}})();')
+    trust = "".join(f'<li class="{each["level"]}">{html.escape(each["text"])}</li>' for each in data["trust"])
+    licences = "".join(_licence(each["package"], each["version"]) for each in libraries)
+    values = {
+        "POLICY": _policy(scripts),
+        "TITLE": html.escape(data["title"]),
+        "LEAD": html.escape(data["lead"]),
+        "TRUST": trust,
+        "ASSUMPTIONS": "".join(f"<li>{html.escape(text)}</li>" for text in data["assumptions"]),
+        "MADE_BY": html.escape(data["made_by"]),
+        "LICENCES": licences,
+        "STYLE": _read("page.css"),
+        "DATA": _json(data),
+        "SCRIPTS": "\n".join(f"<script>{script}</script>" for script in scripts),
+    }
+    pieces = _read("page.html").split("%%")
+    return "".join(values[piece] if i % 2 else piece for i, piece in enumerate(pieces))
+
+
+def _licence(package: str, version: str) -> str:
+    text = html.escape(_read(f"vendor/{package.replace('/', '-')}.LICENSE"))
+    return f"<h4>{package} {version}</h4><pre>{text}</pre>"
+
+
+def _policy(scripts: list[str]) -> str:
+    """Allow these scripts by their hashes, inline styles, images made on the page, and nothing else."""
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts
+    )
+    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'"
+
+
+def _json(data: dict[str, Any]) -> str:
+    """Return JSON in which nothing can end the element that holds it."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _read(name: str) -> str:
+    return (_ASSETS / name).read_text(encoding="utf-8")

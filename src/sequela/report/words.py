@@ -1,0 +1,165 @@
+"""What a run did and how far to trust it, in plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Level = Literal["good", "note", "warning"]
+
+ASSUMPTIONS = (
+    "Nothing outside the log drives two of its events: a cause that nobody recorded makes the events it drives look "
+    "like cause and effect.",
+    "Causes come before their effects: what is later in the log is never taken for a cause.",
+    "The model has learned how this log behaves: where it predicts badly, links are missing or wrong.",
+)
+"""What has to hold for a link to be a cause."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence about a run, and whether it is good news, a note or a warning."""
+
+    level: Level
+    text: str
+
+
+def trust(run: Mapping[str, Any]) -> list[Sentence]:
+    """Say what was done and how far to trust it, the most important first.
+
+    Args:
+        run: The record that `discover_to`, `discover_log` or `discover_population` keeps; may be empty.
+
+    Example:
+        >>> trust({"counts": {"n_cases_skipped": 2}})[0].text
+        '2 cases have fewer than two events and were skipped.'
+    """
+    if not run:
+        return [Sentence("note", "How this graph was made is not recorded in it.")]
+    arguments: Mapping[str, Any] = run.get("arguments", {})
+    counts: Mapping[str, Any] = run.get("counts", {})
+    found = [_model(run["density"].get("report"))] if "density" in run else []
+    found += _rule(arguments)
+    if arguments.get("horizon"):
+        found.append(
+            Sentence("note", f"Effects later than {arguments['horizon']} events after a cause were not tested.")
+        )
+    if arguments.get("context"):
+        found.append(Sentence("note", f"The first {_n(arguments['context'], 'event')} of a case are never causes."))
+    found += _folded(counts)
+    n_ties = run.get("log", {}).get("n_ties", 0)
+    if n_ties:
+        share = n_ties / max(1, run["log"]["n_events"])
+        found.append(
+            Sentence(
+                "warning" if share > 0.1 else "note",
+                f"{_n(n_ties, 'event')} ({_percent(share)}) {'shares its' if n_ties == 1 else 'share their'} time with "
+                "the event before: the order of the file was taken as the order.",
+            )
+        )
+    return found
+
+
+def _model(report: Mapping[str, Any] | None) -> Sentence:
+    if report is None:
+        return Sentence("note", "The model's predictions were not compared with simple references.")
+    gain = min(report["unigram"], report["bigram"], report["trigram"]) - report["cross_entropy"]
+    numbers = (
+        f"{report['cross_entropy']:.2f} nats an event; the best of frequencies and n-grams "
+        f"{report['cross_entropy'] + gain:.2f}; {_n(report['n_events'], 'event')} of {_n(report['n_cases'], 'case')}"
+    )
+    if gain <= 0:
+        return Sentence(
+            "warning",
+            "The model does not predict new cases better than simple counting, so this graph is not to be trusted: "
+            f"more data is needed ({numbers}).",
+        )
+    if gain < 2 * report["gain_std_error"]:
+        return Sentence(
+            "warning",
+            f"The model predicts new cases only a little better than simple counting, within the noise ({numbers}).",
+        )
+    return Sentence("good", f"The model predicts new cases better than simple counting ({numbers}).")
+
+
+def _rule(arguments: Mapping[str, Any]) -> list[Sentence]:
+    doing = {
+        "atomic": "replacing an event by others",
+        "leave-one-out": "leaving an event out",
+        "masked": "hiding an event",
+        "staircase": "replacing an event and all after it by noise",
+    }.get(str(arguments.get("design")), "taking an event away")
+    if "fdr" in arguments:
+        return [
+            Sentence(
+                "note",
+                f"A link says: {doing} changes how likely the later event is, by {arguments['delta']:g} nats or more "
+                "in the mean, and the evidence for it was gathered on cases the model had not seen.",
+            ),
+            Sentence(
+                "note",
+                f"Of the links shown, at most {_percent(arguments['fdr'])} are expected to be no links at all, as far "
+                "as the model is right.",
+            ),
+        ]
+    rule = arguments.get("threshold")
+    if not isinstance(rule, Mapping):
+        return []
+    if rule.get("rule") == "EffectSize":
+        return [
+            Sentence(
+                "note",
+                f"An edge says: {doing} changes how likely a later event is, by more than {rule['delta']:g} nats, with "
+                f"{_percent(rule['level'])} confidence as far as sampling goes.",
+            ),
+            Sentence("note", "No false discovery rate was controlled: the command 'sequela population' does that."),
+        ]
+    settings = ", ".join(f"{name} {value:g}" for name, value in rule.items() if isinstance(value, int | float))
+    return [Sentence("note", f"An edge says: {doing} passed the rule {rule.get('rule')} ({settings}).")]
+
+
+def _folded(counts: Mapping[str, Any]) -> list[Sentence]:
+    found = []
+    if counts.get("n_rare_events"):
+        found.append(
+            Sentence("note", f"{_n(counts['n_rare_events'], 'event')} of rare types are shown together as <rare>.")
+        )
+    if counts.get("n_unknown_events"):
+        found.append(
+            Sentence(
+                "warning",
+                f"{_n(counts['n_unknown_events'], 'event')} of types the model had never seen count as <rare>.",
+            )
+        )
+    if counts.get("n_cases_skipped"):
+        one = counts["n_cases_skipped"] == 1
+        found.append(
+            Sentence(
+                "note",
+                f"{_n(counts['n_cases_skipped'], 'case')} {'has' if one else 'have'} fewer than two events and "
+                f"{'was' if one else 'were'} skipped.",
+            )
+        )
+    if counts.get("n_clamped"):
+        found.append(Sentence("note", f"{_n(counts['n_clamped'], 'probability', 'probabilities')} had to be clamped."))
+    return found
+
+
+def made_by(run: Mapping[str, Any]) -> str:
+    """Return seed and versions in one line; empty when they are not known."""
+    parts = []
+    if "seed" in run.get("arguments", {}):
+        parts.append(f"seed {run['arguments']['seed']}")
+    if "density" in run:
+        parts.append(f"model {run['density']['backbone']}")
+    parts += [f"{name} {version}" for name, version in run.get("versions", {}).items()]
+    return ", ".join(parts)
+
+
+def _n(count: int, noun: str, plural: str | None = None) -> str:
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
