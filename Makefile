@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint format bench clean
+.PHONY: demo test test-slow lint format bench screenshots vendor clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Sequela needs Python 3.11 or newer; set PYTHON=… (this is " + sys.version.split()[0] + ")" if sys.version_info < (3, 11) else 0)'
@@ -33,6 +33,14 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/alarms.py
+
+# Pictures of the page for the documentation; needs a Chromium.
+screenshots: $(READY)
+	$(BIN)/python tools/screenshots.py
+
+# JavaScript libraries of the page, from their npm packages; needs npm.
+vendor:
+	$(PYTHON) tools/vendor.py
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

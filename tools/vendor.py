@@ -1,6 +1,6 @@
 """Fetch the page's JavaScript libraries from their npm packages: `make vendor`.
 
-Writes `src/sequela/report/assets/vendor/`: each library as its package ships it, its licence, and `vendor.json` with
+Writes `src/sequela/reports/assets/vendor/`: each library as its package ships it, its licence, and `vendor.json` with
 versions and hashes. The files are committed, so that neither users nor tests need npm.
 """
 
@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-OUT = Path(__file__).parents[1] / "src/sequela/report/assets/vendor"
+OUT = Path(__file__).parents[1] / "src/sequela/reports/assets/vendor"
 LIBRARIES: list[tuple[str, str, str | None]] = [
     # package, version, file; in the order in which the page loads them
     ("cytoscape", "3.34.4", "dist/cytoscape.min.js"),

@@ -31,7 +31,7 @@ _HOMES = {
     "load_discovery": "sequela.causal.run",
     "load_population": "sequela.causal.population",
     "read_log": "sequela.events.log",
-    "report": "sequela.report.page",
+    "report": "sequela.reports.page",
     "root_causes": "sequela.causal.roots",
     "wrap_huggingface": "sequela.density.huggingface",
 }
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from sequela.events.log import EventLog, read_log
     from sequela.events.sequences import SequenceSet
     from sequela.events.vocabulary import Vocabulary
-    from sequela.report.page import report
+    from sequela.reports.page import report
 
 
 def __getattr__(name: str) -> Any:

@@ -30,7 +30,7 @@ def report(
 
     Example: `sequela report results --out report.html`
     """
-    from sequela.report.page import report as write
+    from sequela.reports.page import report as write
 
     write(results, out, cases=case, title=title, max_links=max_links)
     size = out.stat().st_size

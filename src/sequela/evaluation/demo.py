@@ -19,7 +19,7 @@ from sequela.events.log import read_log
 from sequela.events.sequences import SequenceSet
 from sequela.files import check_writable_folder, whole_folder, write_json
 from sequela.progress import Reporter, reporter
-from sequela.report.plots import plot_instance, plot_summary, save_figure
+from sequela.reports.plots import plot_instance, plot_summary, save_figure
 from sequela.worlds.softmax import SoftmaxWorld
 
 MARKER = "demo.json"

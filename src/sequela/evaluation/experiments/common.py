@@ -133,7 +133,7 @@ def run(
     frame = pl.DataFrame(rows, infer_schema_length=None)
     outcome = Outcome(frame, experiment.table(frame), None if out is None else Path(out), seconds)
     if out is not None:
-        from sequela.report.plots import save_figure
+        from sequela.reports.plots import save_figure
 
         with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
             frame.write_csv(folder / "rows.csv")

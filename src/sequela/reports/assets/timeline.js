@@ -208,20 +208,23 @@ function markCase() {
     );
     return;
   }
+  const one = theCase();
   const kept = caseEdges();
   const chain = rootsOf(picked, kept);
   const roots = new Set(chain.roots.map((root) => root.position));
-  const edges = new Set(chain.edges);
+  const out = kept.filter((i) => one.cause[i] === picked);
+  const edges = new Set([...chain.edges, ...out]);
+  const lit = new Set([...chain.positions, ...out.map((i) => one.effect[i])]);
   for (const arc of box.querySelectorAll(".arc[data-edge]")) arc.classList.toggle("on", edges.has(Number(arc.dataset.edge)));
   for (const node of box.querySelectorAll(".event")) {
     const i = Number(node.dataset.position);
-    node.classList.toggle("on", chain.positions.has(i));
+    node.classList.toggle("on", lit.has(i));
     node.classList.toggle("root", roots.has(i) && i !== picked);
     node.classList.toggle("picked", i === picked);
     node.setAttribute("tabindex", i === picked ? 0 : -1);
   }
   panel.replaceChildren(...caseDetails(picked, kept, chain));
-  say(`${names[theCase().events[picked]]}: ${plural(chain.roots.length, "root")}`);
+  say(`${names[one.events[picked]]}: ${plural(chain.roots.length, "root")}`);
 }
 
 function caseDetails(picked, kept, chain) {
@@ -231,7 +234,7 @@ function caseDetails(picked, kept, chain) {
   const rootItem = (root) =>
     make("li", {}, button(root.position, what(root.position), make("span", { class: "number" }, `${show(Number((100 * root.share).toPrecision(3)))} %`)), make("span", { class: "meter", style: `width:${100 * root.share}%` }));
   const edgeItem = (end) => (i) =>
-    make("li", {}, button(one[end][i], sign((one.pointwise_nats[i] ?? 0) >= 0), what(one[end][i]), make("span", { class: "number" }, `${show(one.cmi_nats[i])} ± ${show(one.std_error[i])}`)));
+    make("li", {}, button(one[end][i], sign((one.pointwise_nats[i] ?? 0) >= 0), what(one[end][i]), make("span", { class: "number", title: `± ${show(one.std_error[i])} (standard error)` }, show(one.cmi_nats[i]))));
   const strongest = (list) => list.sort((a, b) => one.cmi_nats[b] - one.cmi_nats[a] || a - b);
   const causes = strongest(kept.filter((i) => one.effect[i] === picked));
   const effects = strongest(kept.filter((i) => one.cause[i] === picked));

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
 from sequela.causal.discovery import discover
-from sequela.report.plots import plot_instance, plot_summary, save_figure
+from sequela.reports.plots import plot_instance, plot_summary, save_figure
 from sequela.worlds.softmax import SoftmaxWorld
 
 

@@ -15,7 +15,7 @@ from sequela.causal.population import PopulationGraph
 from sequela.causal.run import SavedDiscovery
 from sequela.errors import ConfigError
 from sequela.events.log import PART_SEPARATOR
-from sequela.report.words import ASSUMPTIONS, made_by, trust
+from sequela.reports.words import ASSUMPTIONS, made_by, trust
 
 Result = InstanceGraph | SummaryGraph | PopulationGraph | Discovery | SavedDiscovery
 

@@ -18,9 +18,9 @@ from typing import Any
 from sequela.causal.population import load_results
 from sequela.errors import ConfigError, check_range
 from sequela.files import whole_file
-from sequela.report.payload import Result, page_data
+from sequela.reports.payload import Result, page_data
 
-_ASSETS = files("sequela.report") / "assets"
+_ASSETS = files("sequela.reports") / "assets"
 _SCRIPTS = ("base", "links", "layouts", "picture", "details", "table", "exports", "timeline", "main")
 """Our scripts, in the order in which they are joined into one."""
 

@@ -29,7 +29,7 @@ function pictureStyle() {
     { selector: "edge[?doubtful]", style: { "target-arrow-fill": "hollow", "line-style": "dotted" } },
     { selector: "edge.many", style: { opacity: 0.32 } },
     { selector: "edge[?candidate]", style: { opacity: 0.25 } },
-    { selector: ".faded", style: { opacity: 0.12, "text-opacity": 0.25 } },
+    { selector: ".faded", style: { opacity: 0.18, "text-opacity": 0.3 } },
     { selector: "edge.near", style: { opacity: 0.95 } },
     { selector: "node.picked", style: { "border-width": 5, "border-color": colour("pick"), "border-style": "solid", "font-weight": "bold", "z-index": 10, "min-zoomed-font-size": 0 } },
     { selector: "node.near", style: { "min-zoomed-font-size": 0 } },
@@ -82,7 +82,9 @@ function drawPicture(edges, { column = null, fresh = false } = {}) {
     if (fresh || newcomers.length > 0.3 * cy.nodes().length) {
       arrange(cy, $("layout").value);
     } else {
-      cy.nodes().forEach((node) => places.has(node.id()) && node.position({ ...places.get(node.id()) }));
+      cy.nodes().difference(newcomers).forEach((node) => {
+        node.position({ ...places.get(node.id()) }); // (a callback that returned false would end the loop)
+      });
       placeNewcomers(cy, newcomers);
       fitAll();
     }
@@ -91,15 +93,19 @@ function drawPicture(edges, { column = null, fresh = false } = {}) {
   markPicked();
 }
 
-/** Where the whole graph is small on the screen, label the events that matter most in letters that can be read. */
+/** Where the whole graph is small on the screen, label what matters most in letters that can be read and do not overlap. */
 function enlargeLabels() {
-  const zoom = cy.zoom();
-  const ranked = cy.nodes().sort((a, b) => b.degree() - a.degree() || b.data("size") - a.data("size"));
-  const limit = cy.nodes().length <= 60 ? 60 : 36;
+  const font = Math.max(12, Math.min(11 / cy.zoom(), 60));
+  const ranked = cy.nodes().sort((a, b) => b.degree() - a.degree() || b.data("size") - a.data("size") || (a.id() < b.id() ? -1 : 1));
+  const taken = [];
   cy.batch(() =>
-    ranked.forEach((node, i) => {
-      const font = i < limit ? Math.max(12, Math.min(11 / zoom, 60)) : 12;
-      node.data({ font, reach: 14 * font });
+    ranked.forEach((node) => {
+      const { x, y } = node.position();
+      const half = Math.min(7 * font, 0.3 * font * node.data("label").length);
+      const top = y + node.data("size") / 2;
+      const free = taken.every((box) => Math.abs(box.x - x) > box.half + half || Math.abs(box.top - top) > 1.4 * font);
+      if (free && taken.length < 60) taken.push({ x, half, top });
+      node.data({ font: free ? font : 12, reach: 14 * (free ? font : 12) });
     }),
   );
 }
