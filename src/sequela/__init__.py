@@ -35,8 +35,9 @@ _HOMES = {
     "root_causes": "sequela.causal.roots",
     "wrap_huggingface": "sequela.density.huggingface",
 }
+_MODULES = {"plots": "sequela.reports.plots"}
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+__all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604
 
 if TYPE_CHECKING:
     from sequela.causal.cmi import CMIEstimate
@@ -53,10 +54,13 @@ if TYPE_CHECKING:
     from sequela.events.log import EventLog, read_log
     from sequela.events.sequences import SequenceSet
     from sequela.events.vocabulary import Vocabulary
+    from sequela.reports import plots
     from sequela.reports.page import report
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'sequela' has no attribute '{name}'")
     value = getattr(importlib.import_module(_HOMES[name]), name)

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sequela.causal.cmi import CMIEstimate, bernoulli_kl, clamp, log1mexp, slope_in_p, slope_in_q, student_t
 from sequela.causal.thresholds import (
@@ -10,10 +12,12 @@ from sequela.causal.thresholds import (
     Otsu,
     Percentile,
     make_threshold,
+    sweep,
     validated,
     vocabulary,
 )
 from sequela.errors import ConfigError
+from sequela.evaluation.metrics import score_edges
 
 NAN = np.nan
 
@@ -137,3 +141,32 @@ def test_slopes_are_derivatives():
 @pytest.mark.parametrize(("degrees", "exact"), [(5, 2.5706), (10, 2.2281), (31, 2.0395), (1000, 1.9623)])
 def test_student_t(degrees, exact):
     assert student_t(0.975, degrees) == pytest.approx(exact, abs=0.01)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([NAN, 0.0, 0.1, 0.2, 0.5, 1.0]), st.booleans()), min_size=1, max_size=30),
+    st.lists(st.sampled_from([0.0, 0.1, 0.15, 0.5, 2.0]), min_size=1, max_size=5),
+)
+def test_sweep_is_what_each_fixed_threshold_gives(cells, taus):
+    cmi, label = (np.array(part).reshape(-1, 1) for part in zip(*cells, strict=True))
+    halves = [CMIEstimate(part, part, part, part, part, None) for part in (cmi[: len(cmi) // 2], cmi[len(cmi) // 2 :])]
+    labels = [label[: len(cmi) // 2], label[len(cmi) // 2 :]]
+    table = sweep(halves, labels, taus=taus)
+    assert table["tau_nats"].to_list() == sorted(taus)
+    for tau, n_edges, precision, recall, f1 in table.iter_rows():
+        found = np.concatenate([Fixed(tau).edges(half) for half in halves])
+        scores = score_edges(found, label, np.isfinite(cmi))
+        assert n_edges == scores.n_predicted
+        assert precision == scores.precision if n_edges else np.isnan(precision)
+        assert recall == scores.recall if scores.n_true else np.isnan(recall)
+        assert f1 == pytest.approx(scores.f1) if n_edges + scores.n_true else np.isnan(f1)
+
+
+def test_sweep_without_labels_and_with_wrong_ones():
+    one = CMIEstimate(*[np.array([[0.5, NAN]])] * 5, None)
+    table = sweep([one])
+    assert table.columns == ["tau_nats", "n_edges"]
+    assert table["n_edges"].to_list() == [1] * 59 + [0]
+    assert table["tau_nats"][59] == pytest.approx(0.5)
+    with pytest.raises(ConfigError, match="same shape"):
+        sweep([one], [np.zeros((1, 1), dtype=bool)])

@@ -1,12 +1,14 @@
 """References by hand, and an honest sentence."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
 import pytest
 
-from sequela.density.diagnostics import diagnose
+from sequela.density import diagnostics
+from sequela.density.diagnostics import calibration, diagnose
 from sequela.density.reference import NGram
 from sequela.events.sequences import SequenceSet
 from sequela.worlds.softmax import SoftmaxWorld
@@ -81,3 +83,51 @@ def test_a_bad_density_is_called_bad():
     assert not report.beats_references
     assert "does NOT beat" in report.sentence()
     assert np.isfinite(report.std_error)
+
+
+def test_calibration_by_brute_force():
+    world = SoftmaxWorld.random(12, horizon=2, decay=0.2, sparsity=0.2, weight_scale=3.0, seed=0)
+    held_out = world.sample(6, (2, 9), seed=1)
+    table = calibration(world, held_out)
+    edges = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 17)])
+    rows = []
+    for low, high in pairwise(edges):
+        gaps, chances, hits = [], [], 0
+        for case in held_out:
+            inside = [
+                (p, event == case.ids[t])
+                for t in range(len(case.ids))
+                for event, p in enumerate(np.exp(world.conditional(case.ids, np.array([t]))[0]))
+                if low <= p < high
+            ]
+            chances += [p for p, _ in inside]
+            hits += sum(true for _, true in inside)
+            gaps.append(sum(true - p for p, true in inside))
+        if chances:
+            error = np.sqrt(6 / 5 * np.square(gaps).sum()) / len(chances)
+            rows.append((low, high, len(chances), np.mean(chances), hits / len(chances), error))
+    assert len(rows) > 5
+    assert table.columns == ["low", "high", "n", "predicted", "observed", "std_error"]
+    assert np.allclose(table.to_numpy(), np.array(rows, dtype=float))
+
+
+def test_calibration_in_pieces_and_of_one_case(monkeypatch):
+    world = SoftmaxWorld.random(5, horizon=2, seed=0)
+    held_out = world.sample(3, 9, seed=1)
+    whole = calibration(world, held_out)
+    assert whole["n"].sum() == 3 * 9 * 5
+    monkeypatch.setattr(diagnostics, "_CELLS_A_CALL", 11)
+    assert np.allclose(calibration(world, held_out).to_numpy(), whole.to_numpy())
+    assert calibration(world, held_out.take([0]))["std_error"].is_infinite().all()
+
+
+def test_a_density_that_is_right_is_calibrated_and_one_that_is_not_is_not():
+    world = SoftmaxWorld.random(6, horizon=2, decay=0.2, weight_scale=2.0, seed=0)
+    other = SoftmaxWorld.random(6, horizon=2, decay=0.2, weight_scale=2.0, seed=9)
+    held_out = world.sample(80, 30, seed=3)
+    off = []
+    for density in (world, other):
+        table = calibration(density, held_out).filter(pl.col("n") > 200)
+        assert table.height > 4
+        off.append(float(((table["observed"] - table["predicted"]).abs() / table["std_error"]).max()))
+    assert off[0] < 4 < 6 < off[1]

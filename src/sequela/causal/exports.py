@@ -33,13 +33,16 @@ GRAPH_SUFFIXES = (".graphml", ".dot", ".gv", ".json", ".csv", ".parquet")
 LOG_SUFFIXES = (".xes", ".jsonocel")
 
 
-def export(found: Any, path: StrPath) -> None:
+def export(found: Any, path: StrPath) -> Any:
     """Write a result in the format that the name of the file asks for.
 
     Args:
         found: A graph; or the discovery of a whole log, whose summary is written as a graph.
         path: ``.graphml``, ``.dot`` (``.gv``), ``.json``, ``.csv`` or ``.parquet``: the graph; ``.xes`` or
             ``.jsonocel``: the log, each event with its causes (not for graphs over event types).
+
+    Returns:
+        What was written: the graph, or ``found`` where it is a log.
 
     Raises:
         ConfigError: The suffix is unknown, or the result holds no log.
@@ -53,7 +56,7 @@ def export(found: Any, path: StrPath) -> None:
                 f"allowed are {', '.join(GRAPH_SUFFIXES)}"
             )
         (found.to_xes if suffix == ".xes" else found.to_ocel)(path)
-        return
+        return found
     graph = found
     if not hasattr(found, "to_networkx"):
         graph = found.summary() if callable(found.summary) else found.summary
@@ -66,6 +69,7 @@ def export(found: Any, path: StrPath) -> None:
         ".parquet": graph.to_parquet,
     }
     writers[suffix](path)
+    return graph
 
 
 def write_graphml(graph: nx.DiGraph[Any], path: StrPath) -> None:
@@ -302,7 +306,9 @@ def _xml_text(value: Any) -> Any:
 
 
 def _xml_values(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _xml_text(value) for key, value in data.items() if _finite(value) is not None}
+    """Leave out what GraphML has no number for; a truth value is 1 or 0, which all readers take."""
+    shown = {key: value for key, value in data.items() if _finite(value) is not None}
+    return {key: int(value) if isinstance(value, bool) else _xml_text(value) for key, value in shown.items()}
 
 
 def _dot_text(text: str) -> str:

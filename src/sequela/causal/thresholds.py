@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from sequela.causal.cmi import CMIEstimate, Floats
@@ -144,11 +145,8 @@ def validated(estimates: Sequence[CMIEstimate], labels: Sequence[Edges]) -> Fixe
     Raises:
         ConfigError: Shapes differ, or no label is an edge.
     """
-    if len(estimates) != len(labels) or any(e.cmi.shape != y.shape for e, y in zip(estimates, labels, strict=False)):
-        raise ConfigError("validated needs one array of labels for each estimate, of the same shape [L, m]")
-    tested = [np.isfinite(estimate.cmi) for estimate in estimates]
-    scores = np.concatenate([e.cmi[t] for e, t in zip(estimates, tested, strict=True)] or [np.empty(0)])
-    truth = np.concatenate([y[t] for y, t in zip(labels, tested, strict=True)] or [np.empty(0, dtype=bool)])
+    scores, truth = _tested(estimates, labels)
+    assert truth is not None
     if not truth.any():
         raise ConfigError("validated needs at least one true edge among the tested pairs")
     order = np.argsort(-scores, kind="stable")
@@ -158,6 +156,64 @@ def validated(estimates: Sequence[CMIEstimate], labels: Sequence[Edges]) -> Fixe
     best = int(np.argmax(f1))
     following = ranked[best + 1] if best + 1 < len(ranked) else 0.0
     return Fixed(float((ranked[best] + following) / 2))
+
+
+def sweep(
+    estimates: Sequence[CMIEstimate], labels: Sequence[Edges] | None = None, *, taus: Sequence[float] | None = None
+) -> pl.DataFrame:
+    """Return what every fixed threshold would give.
+
+    Args:
+        estimates: One a sequence.
+        labels: True edges of each (bool, ``[L, m]``, the shape of its estimate), if known.
+        taus: Thresholds in nats; by default 60 from 1e-4 to the largest CMI, evenly on a log scale.
+
+    Returns:
+        One row a threshold, rising: ``tau_nats``, ``n_edges`` (over all sequences) and, with labels, ``precision``,
+        ``recall`` and ``f1`` over the tested pairs; NaN where nothing is found (precision) or true (recall).
+
+    Raises:
+        ConfigError: Shapes differ.
+
+    Example:
+        >>> nan = np.nan
+        >>> cmi = np.array([[0.5, 0.01], [0.2, nan], [nan, nan]])
+        >>> estimate = CMIEstimate(cmi, cmi, cmi, cmi, cmi, None)
+        >>> sweep([estimate], [cmi > 0.3], taus=[0.1, 0.4])["precision"].to_list()
+        [0.5, 1.0]
+    """
+    scores, truth = _tested(estimates, labels)
+    if taus is None:
+        top = max(float(scores.max()) if len(scores) else 0.0, 1e-3)
+        taus = np.geomspace(1e-4, top, 60).tolist()
+    cuts = np.sort(np.asarray(taus, dtype=np.float64))
+    ranked = np.sort(scores)
+    n_edges = len(ranked) - np.searchsorted(ranked, cuts, side="right")
+    columns: dict[str, Any] = {"tau_nats": cuts, "n_edges": n_edges.astype(np.int64)}
+    if truth is not None:
+        real = np.sort(scores[truth])
+        n_correct = len(real) - np.searchsorted(real, cuts, side="right")
+        with np.errstate(invalid="ignore"):
+            columns["precision"] = n_correct / n_edges
+            columns["recall"] = n_correct / np.float64(len(real))
+            columns["f1"] = 2 * n_correct / np.float64(len(real) + n_edges)
+    return pl.DataFrame(columns)
+
+
+def _tested(
+    estimates: Sequence[CMIEstimate], labels: Sequence[Edges] | None
+) -> tuple[Floats, NDArray[np.bool_] | None]:
+    """Return the CMI of all tested pairs of all sequences and, with labels, which of them are true edges."""
+    if labels is not None and (
+        len(estimates) != len(labels) or any(e.cmi.shape != y.shape for e, y in zip(estimates, labels, strict=False))
+    ):
+        raise ConfigError("labels must be one array for each estimate, of the same shape [L, m]")
+    tested = [np.isfinite(estimate.cmi) for estimate in estimates]
+    scores = np.concatenate([e.cmi[t] for e, t in zip(estimates, tested, strict=True)] or [np.empty(0)])
+    if labels is None:
+        return scores, None
+    truth = np.concatenate([y[t] for y, t in zip(labels, tested, strict=True)] or [np.empty(0, dtype=bool)])
+    return scores, truth
 
 
 def make_threshold(

@@ -66,5 +66,5 @@ def export(
         if isinstance(found, PopulationGraph):
             raise ConfigError(f"'{results}' is a population graph, which has no cases; leave --instance out")
         found = found.case(instance)
-    write(found, out)
-    typer.echo(json.dumps({"out": str(out)}) if as_json else f"wrote {found!r} to '{out}'")
+    written = write(found, out)
+    typer.echo(json.dumps({"out": str(out)}) if as_json else f"wrote {written!r} to '{out}'")

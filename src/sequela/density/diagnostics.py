@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from sequela.density.base import Density
@@ -13,6 +14,7 @@ from sequela.density.reference import NGram
 from sequela.events.sequences import SequenceSet
 
 _CASES_A_CALL = 256
+_CELLS_A_CALL = 2**21
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,49 @@ def diagnose(density: Density, *, train: SequenceSet, held_out: SequenceSet) -> 
         log_n_types=float(np.log(n_types)),
         gain_std_error=_std_error(best - losses, held_out),
     )
+
+
+def calibration(density: Density, held_out: SequenceSet) -> pl.DataFrame:
+    """Compare predicted probabilities with how often the event came true, over every type at every event.
+
+    Args:
+        density: The density.
+        held_out: Cases it was not trained on; each event costs one whole distribution.
+
+    Returns:
+        One row a range of probabilities that occurs, rising: ``low``, ``high`` (its bounds), ``n`` (pairs of an event
+        and a type predicted in it), ``predicted`` (their mean probability), ``observed`` (share that came true) and
+        ``std_error`` (of the difference; cases are independent, the events of one are not).
+
+    Source:
+        Reliability diagram: DeGroot and Fienberg (1983); all types, not only the likeliest, are counted.
+    """
+    n_types, edges = density.vocabulary.n_types, np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 17)])
+    n_bins = len(edges) - 1
+    n, predicted, observed, squares = (np.zeros(n_bins) for _ in range(4))
+    for case in held_out:
+        gap = np.zeros(n_bins)
+        size = max(1, _CELLS_A_CALL // n_types)
+        for low in range(0, len(case.ids), size):
+            positions = np.arange(low, min(low + size, len(case.ids)))
+            chance = np.exp(density.conditional(case.ids, positions))
+            place = np.clip(np.searchsorted(edges, chance, side="right") - 1, 0, n_bins - 1)
+            sums = np.bincount(place.ravel(), weights=chance.ravel(), minlength=n_bins)
+            hits = np.bincount(place[np.arange(len(positions)), case.ids[positions]], minlength=n_bins)
+            n += np.bincount(place.ravel(), minlength=n_bins)
+            predicted += sums
+            observed += hits
+            gap += hits - sums
+        squares += gap**2
+    n_cases = held_out.n_cases
+    # One case says nothing of how cases differ.
+    spread = np.sqrt(squares * n_cases / (n_cases - 1)) if n_cases > 1 else np.full(n_bins, np.inf)
+    with np.errstate(invalid="ignore"):
+        columns = {
+            "low": edges[:-1], "high": edges[1:], "n": n.astype(np.int64), "predicted": predicted / n,
+            "observed": observed / n, "std_error": spread / n,
+        }  # fmt: skip
+    return pl.DataFrame(columns).filter(pl.col("n") > 0)
 
 
 def _std_error(values: NDArray[np.float64], sequences: SequenceSet) -> float:

@@ -1,22 +1,16 @@
-"""Pictures of graphs with matplotlib. Functions draw into ``ax`` (or a new one), return it, and never show it."""
+"""Pictures of graphs: the arcs of one case, and the circle of event types."""
 
 from __future__ import annotations
 
 import math
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sequela.causal.graphs import InstanceGraph, SummaryGraph
-from sequela.files import whole_file
+from sequela.causal.population import PopulationGraph
+from sequela.reports.plots.canvas import INK, axes_or_new, legend, name_text, set_title, sign_colour, sign_handles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-MORE_LIKELY = "#1f6f8b"
-"""Colour of a cause that makes its effect more likely."""
-LESS_LIKELY = "#c8553d"
-"""Colour of a cause that makes its effect less likely."""
-_INK = "#333333"
 
 
 def plot_instance(graph: InstanceGraph, *, ax: Axes | None = None, max_events: int = 60) -> Axes:
@@ -34,10 +28,11 @@ def plot_instance(graph: InstanceGraph, *, ax: Axes | None = None, max_events: i
     from matplotlib.path import Path
 
     n_shown = min(len(graph.events), max_events)
-    axes = _axes(ax, (max(6.0, 0.34 * n_shown), 3.6))
-    axes.scatter(range(n_shown), [0] * n_shown, s=28, color=_INK, zorder=3)
+    names = [name_text(event) for event in graph.events[:n_shown]]
+    axes = axes_or_new(ax, (max(6.0, 0.34 * n_shown), 2.8 + 0.07 * max(map(len, names), default=0)))
+    axes.scatter(range(n_shown), [0] * n_shown, s=28, color=INK, zorder=3)
     shown = [row for row in graph.edges.iter_rows(named=True) if row["effect_position"] < n_shown]
-    strongest = max((row["cmi_nats"] for row in shown), default=1.0)
+    strongest = max((row["cmi_nats"] for row in shown), default=1.0) or 1.0
     longest = max((row["lag"] for row in shown), default=1)
     for row in shown:
         start, end = row["cause_position"], row["effect_position"]
@@ -49,11 +44,11 @@ def plot_instance(graph: InstanceGraph, *, ax: Axes | None = None, max_events: i
                 arrowstyle="-|>,head_length=0.5,head_width=0.25",
                 mutation_scale=10,
                 linewidth=0.6 + 2.4 * row["cmi_nats"] / strongest,
-                color=MORE_LIKELY if row["pointwise_nats"] >= 0 else LESS_LIKELY,
+                color=sign_colour(row["pointwise_nats"]),
                 alpha=0.75,
             )
         )
-    axes.set_xticks(range(n_shown), graph.events[:n_shown], rotation=90, fontsize=8, parse_math=False)
+    axes.set_xticks(range(n_shown), names, rotation=90, fontsize=8, parse_math=False)
     axes.tick_params(length=0)
     axes.set_yticks([])
     axes.set_xlim(-0.8, n_shown - 0.2)
@@ -61,59 +56,68 @@ def plot_instance(graph: InstanceGraph, *, ax: Axes | None = None, max_events: i
     for side in ("top", "left", "right", "bottom"):
         axes.spines[side].set_visible(False)
     cut = "" if n_shown == len(graph.events) else f", first {n_shown} of {len(graph.events)} events"
-    axes.set_title(f"Case {graph.case}: what caused what{cut}", loc="left", fontsize=11)
-    _legend(axes)
+    set_title(axes, f"Case {name_text(graph.case)}: what caused what{cut}")
+    legend(axes, sign_handles(), loc="upper right")
     return axes
 
 
-def plot_summary(graph: SummaryGraph, *, ax: Axes | None = None, max_edges: int = 60) -> Axes:
+def plot_summary(graph: SummaryGraph | PopulationGraph, *, ax: Axes | None = None, max_edges: int = 60) -> Axes:
     """Draw the graph over event types on a circle.
 
     Args:
-        graph: Summary graph.
+        graph: Summary or population graph.
         ax: Where to draw.
         max_edges: Only the strongest this many edges are drawn; the title says so.
 
     Returns:
-        The axes. Size of a node: its count; width of an edge: its total CMI; colour: more or less likely.
+        The axes. Size of a node: its count; width of an edge: its strength (total CMI of a summary, mean CMI of a
+        population); colour: more or less likely.
     """
     from matplotlib.patches import FancyArrowPatch
 
-    axes = _axes(ax, (8.5, 8.0))
-    edges = list(graph.edges.head(max_edges).iter_rows(named=True))
+    axes = axes_or_new(ax, (8.5, 8.0))
+    table = graph.edges.head(max_edges)
+    strength = "cmi_nats_total" if "cmi_nats_total" in table.columns else "cmi_nats"
+    edges = list(table.iter_rows(named=True))
     used = {row["cause"] for row in edges} | {row["effect"] for row in edges}
     nodes = [row for row in graph.nodes.sort("event").iter_rows(named=True) if row["event"] in used]
     angle = {row["event"]: 2 * math.pi * i / max(1, len(nodes)) for i, row in enumerate(nodes)}
     place = {event: (math.sin(a), math.cos(a)) for event, a in angle.items()}
+    pairs = {(row["cause"], row["effect"]) for row in edges}
     most = max((row["count"] for row in nodes), default=1)
-    strongest = max((row["cmi_nats_total"] for row in edges), default=1.0)
+    strongest = max((row[strength] for row in edges), default=1.0) or 1.0
     for row in edges:
         if row["cause"] == row["effect"]:
             continue
+        both = (row["effect"], row["cause"]) in pairs and row["cause"] > row["effect"]
         axes.add_patch(
             FancyArrowPatch(
                 place[row["cause"]],
                 place[row["effect"]],
-                connectionstyle="arc3,rad=0.14",
+                connectionstyle=f"arc3,rad={_bend(place[row['cause']], place[row['effect']], both)}",
                 arrowstyle="-|>",
                 mutation_scale=11,
                 shrinkA=9,
                 shrinkB=10,
-                linewidth=0.6 + 3.4 * math.sqrt(row["cmi_nats_total"] / strongest),
-                color=MORE_LIKELY if row["pointwise_nats"] >= 0 else LESS_LIKELY,
+                linewidth=0.6 + 3.4 * math.sqrt(row[strength] / strongest),
+                color=sign_colour(row["pointwise_nats"]),
                 alpha=0.7,
             )
         )
+    # So far out that the longest name fits: about 0.065 inches a character.
+    longest = max((len(name_text(row["event"])) for row in nodes), default=0)
+    width = min(1.0, 1.2 * axes.get_position().width) * axes.figure.bbox.width / axes.figure.dpi
+    reach = 1.12 / max(0.25, 1 - 0.13 * longest / width)
     for row in nodes:
         x, y = place[row["event"]]
-        axes.scatter([x], [y], s=40 + 260 * row["count"] / most, color=_INK, zorder=3)
+        axes.scatter([x], [y], s=40 + 260 * row["count"] / most, color=INK, zorder=3)
         degrees = math.degrees(math.pi / 2 - angle[row["event"]])
         turned = degrees % 360
         flip = 90 < turned < 270
         axes.text(
-            1.09 * x,
-            1.09 * y,
-            row["event"],
+            (1 + 0.055 * reach) * x,
+            (1 + 0.055 * reach) * y,
+            name_text(row["event"]),
             rotation=degrees + 180 if flip else degrees,
             rotation_mode="anchor",
             ha="right" if flip else "left",
@@ -121,45 +125,19 @@ def plot_summary(graph: SummaryGraph, *, ax: Axes | None = None, max_edges: int 
             fontsize=9,
             parse_math=False,
         )
-    reach = 1.15 + 0.045 * max((len(row["event"]) for row in nodes), default=0)
     axes.set_xlim(-reach, reach)
     axes.set_ylim(-reach, reach)
     axes.set_aspect("equal")
     axes.axis("off")
     cut = "" if len(edges) == len(graph) else f" (the {len(edges)} strongest of {len(graph)} links)"
-    axes.set_title(f"What causes what{cut}", loc="left", fontsize=11)
-    _legend(axes)
+    set_title(axes, f"What causes what{cut}")
+    legend(axes, sign_handles(), loc="upper right")
     return axes
 
 
-def save_figure(axes: Axes, path: str | os.PathLike[str], *, dpi: int = 150) -> None:
-    """Write the figure of some axes as PNG, whole or not at all, and let it go."""
-    figure: Any = axes.figure
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, bbox_inches="tight", format="png", facecolor="white")
-
-
-def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
-    if ax is not None:
-        return ax
-    # A figure of its own, outside pyplot: nothing global is kept, no window can open.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size)
-    FigureCanvasAgg(figure)
-    return figure.add_subplot()
-
-
-def _legend(axes: Axes) -> None:
-    from matplotlib.lines import Line2D
-
-    axes.legend(
-        handles=[
-            Line2D([], [], color=MORE_LIKELY, lw=2, label="makes it more likely"),
-            Line2D([], [], color=LESS_LIKELY, lw=2, label="makes it less likely"),
-        ],
-        loc="upper right",
-        fontsize=8,
-        frameon=False,
-    )
+def _bend(start: tuple[float, float], end: tuple[float, float], second: bool) -> float:
+    """Return how an arc bends: towards the centre, past the nodes between; the way back of a pair less."""
+    (x0, y0), (x1, y1) = start, end
+    inwards = (x0 + x1) * (y1 - y0) - (y0 + y1) * (x1 - x0)  # of the side that a positive number bends to
+    size = 0.06 if second else 0.24
+    return -size if inwards > 0 else size
