@@ -1,10 +1,11 @@
-"""Build the documentation site into ``site/``: reference pages from the code, then everything else; warnings are errors.
+"""Build the documentation site into ``site/``: reference pages from the code, then the rest. Warnings are errors.
 
 The pages open from disk and load nothing from the network. Run by ``make docs``.
 """
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 import subprocess
@@ -20,6 +21,7 @@ ORDER = ("events", "density", "causal", "report", "errors")
 """Packages in the order in which data flows, and so of the reference."""
 
 
+@functools.cache
 def commands() -> dict[str, Any]:
     """Return the commands of the command line by name."""
     import typer
@@ -33,8 +35,8 @@ def command_pages() -> str:
     """Return the page that describes every command, from the command line's own help."""
     parts = [
         "# Commands",
-        "Every command also says this with `--help`. With `--json` the result is one line for scripts. When something is "
-        "wrong, one line on standard error says what and how to mend it, and the exit code is 1 (2 for a wrong option).",
+        "Every command also says this with `--help`. With `--json` the result is one line for scripts. When something "
+        "is wrong, one line on standard error says what and how to mend it; the exit code is 1 (2 for a wrong option).",
     ]
     for name, command in commands().items():
         shown = [parameter for parameter in command.params if not parameter.hidden]
