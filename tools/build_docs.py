@@ -44,9 +44,12 @@ def command_pages() -> str:
         options = [parameter for parameter in shown if parameter.opts[0].startswith("-")]
         usage = "".join(f" {_optional(p.name.upper(), p.required)}" for p in arguments)
         required = "".join(f" {_form(p)}" for p in options if p.required)
-        parts += [f"## sequela {name}", _text(command.help)]
+        text, _, example = (command.help or "").partition("Example:")
+        parts += [f"## sequela {name}", _text(text.strip())]
         parts.append(f"```text\nsequela {name}{usage}{required}{' [OPTIONS]' if options else ''}\n```")
         parts.append(_table(arguments + options))
+        if example:
+            parts.append(f"For example:\n\n```sh\n{example.strip().strip('`')}\n```")
     return "\n\n".join(parts) + "\n"
 
 
@@ -97,7 +100,8 @@ def python_page() -> str:
         classes = sorted(name for name in names if not name.islower())
         if names:
             parts.append(f"## {package.capitalize()}")
-            parts += [f"::: {_HOMES[name]}.{name}" for name in functions + classes]
+            short = "    options:\n      show_root_full_path: false"
+            parts += [f"::: {_HOMES[name]}.{name}\n{short}" for name in functions + classes]
     left = [name for name, home in _HOMES.items() if home.split(".")[1] not in ORDER]
     if left:
         raise SystemExit(f"tools/build_docs.py: no place in ORDER for {', '.join(left)}")

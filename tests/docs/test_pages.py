@@ -123,6 +123,14 @@ def test_every_page_is_in_the_navigation():
     assert sorted(navigation) == sorted(written)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_in_help_are_complete_commands(name):
+    (example,) = re.findall(r"Example: `([^`]+)`", COMMANDS[name].help)
+    words = shlex.split(example)
+    assert words[:2] == ["sequela", name]
+    check_words(words)
+
+
 # The checks above can fail.
 
 
