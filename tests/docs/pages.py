@@ -6,6 +6,7 @@ the rest of the page.
     <!-- test: skip (REASON) -->          not run; its commands are still checked against the command line
     <!-- test: slow -->                   run by `make test-slow` only
     <!-- test: if sequela COMMAND -->     neither checked nor run before there is such a command
+    <!-- test: if sq.NAME -->             the same for a public name of the package
     <!-- test: setup FILE -->             makes the file (see `setups.py`) in the page's folder first
     <!-- test: small COMMAND OPTIONS -->  options added to this command, except in `make test-slow`
     <!-- test: small "TEXT" "OTHER" -->   text replaced in Python blocks, except in `make test-slow`
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import typer
 
+import sequela
 from sequela.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,8 +52,9 @@ class Block:
 
     @property
     def is_waiting(self):
-        """Whether it shows a command that is still to come."""
-        return any(rest.removeprefix("sequela ") not in COMMANDS for rest in self.marked("if"))
+        """Whether it shows a command or name that is still to come."""
+        known = {*(f"sequela {name}" for name in COMMANDS), *(f"sq.{name}" for name in sequela.__all__)}
+        return not set(self.marked("if")) <= known
 
     @property
     def lines(self):
@@ -131,8 +134,6 @@ def options(command=None):
 
 def check_mention(span):
     """Raise an error unless what a page says in code type, inside a sentence, exists where it is a command of ours."""
-    import sequela
-
     words = span.split()
     if span.startswith("sequela ") and re.fullmatch(r"[a-z]+", words[1]):
         assert words[1] in COMMANDS, f"there is no command 'sequela {words[1]}'"

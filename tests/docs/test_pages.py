@@ -23,6 +23,7 @@ from pages import (
 from setups import SETUPS
 from typer.testing import CliRunner
 
+import sequela
 from sequela.cli.app import app
 
 PAGES = pages()
@@ -89,6 +90,8 @@ def test_marks_are_understood(page):
             assert word in WORDS, f"{block}: {word}"
             if word == "skip":
                 assert re.fullmatch(r"\(.{8,}\)", rest), f"{block}: say in brackets why it is skipped"
+            if word == "if":
+                assert re.fullmatch(r"sequela [a-z]+|sq\.\w+", rest), f"{block}: {rest}"
             if word == "setup":
                 assert rest in SETUPS, f"{block}: {rest}"
             if word == "small" and not rest.startswith('"'):
@@ -211,10 +214,15 @@ def test_reference_has_every_command_and_option(tool):
 
 
 def test_reference_has_every_public_name(tool):
-    import sequela
-
     text = tool.python_page()
-    assert sorted(re.findall(r"^::: \S+\.(\w+)$", text, flags=re.MULTILINE)) == sorted(sequela._HOMES)
+    assert sorted(re.findall(r"^::: \S+\.(\w+)$", text, flags=re.MULTILINE)) == sorted(
+        {*sequela.__all__} - {"__version__"}
+    )
+
+
+def test_reference_has_nothing_twice():
+    listed = re.findall(r"^::: \S+\.(\w+)$", read("docs/reference/modules.md"), flags=re.MULTILINE)
+    assert not set(listed) & set(sequela.__all__)
 
 
 def test_pages_that_load_from_the_network_are_noticed(tool, tmp_path):
