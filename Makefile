@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint format bench screenshots vendor clean
+.PHONY: demo test test-slow lint format docs bench screenshots vendor clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Sequela needs Python 3.11 or newer; set PYTHON=… (this is " + sys.version.split()[0] + ")" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[attribution,pandas,xes]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --group docs --editable ".[attribution,pandas,xes]"
 	@touch $@
 
 demo: $(READY)
@@ -31,6 +31,9 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(READY)
+	$(BIN)/python tools/build_docs.py
+
 bench: $(READY)
 	$(BIN)/python benchmarks/alarms.py
 
@@ -43,4 +46,4 @@ vendor:
 	$(PYTHON) tools/vendor.py
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site .cache docs/reference/commands.md docs/reference/python.md .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,67 @@
+"""Small files that pages of the documentation take for granted; see `pages.py`."""
+
+import polars as pl
+from typer.testing import CliRunner
+
+from sequela.cli.app import app
+from sequela.worlds.softmax import SoftmaxWorld
+
+SIMULATION = SoftmaxWorld.random(5, horizon=2, seed=0).simulate(30, 8, seed=1)
+
+
+def _renamed(frame):
+    """Cases are called dev0 to dev29."""
+    return frame.with_columns(case=pl.format("dev{}", pl.col("case").str.tail(5).cast(pl.Int64)))
+
+
+def _events():
+    """Columns case, event and time."""
+    return _renamed(SIMULATION.log)
+
+
+def alarms(folder):
+    names = {"case": "device_id", "event": "alarm_id", "time": "start_timestamp"}
+    _events().rename(names).write_csv(folder / "alarms.csv")
+
+
+def model(folder):
+    alarms(folder)
+    words = "fit alarms.csv --case device_id --event alarm_id --time start_timestamp --out model --max-steps 30 --quiet"
+    result = CliRunner().invoke(app, words.split())
+    assert result.exit_code == 0, result.output
+
+
+def parts(folder):
+    frame = _events().with_columns(component=pl.col("event").str.head(1), code=pl.col("event").str.tail(1))
+    frame.rename({"case": "vehicle"}).write_csv(folder / "parts.csv")
+
+
+def untimed(folder):
+    _events().select(request="case", step="event").write_csv(folder / "untimed.csv")
+
+
+def local_times(folder):
+    minutes = pl.datetime(2026, 1, 31) + pl.duration(minutes=pl.int_range(pl.len()))
+    frame = _events().select(ticket="case", status="event", changed=minutes.dt.strftime("%d/%m/%Y %H:%M"))
+    frame.write_csv(folder / "local-times.csv")
+
+
+def steps(folder):
+    names = {f"e{i}": name for i, name in enumerate(["start", "overheat", "fan", "stop", "stop"])}
+    _events().select("case", event=pl.col("event").replace(names)).write_csv(folder / "steps.csv")
+
+
+def truth(folder):
+    """The true edges of alarms.csv."""
+    _renamed(SIMULATION.truth).write_parquet(folder / "truth.parquet")
+
+
+SETUPS = {
+    "alarms.csv": alarms,
+    "model": model,
+    "parts.csv": parts,
+    "untimed.csv": untimed,
+    "local-times.csv": local_times,
+    "steps.csv": steps,
+    "truth.parquet": truth,
+}
