@@ -20,9 +20,9 @@ from sequela.worlds.softmax import SoftmaxWorld
 def rows(plan: Plan) -> Iterator[Row]:
     """The same number of links a type at every size, and the same scale of weights."""
     for seed in plan.seeds:
-        for n_types in plan.pick((100, 300, 1000, 3000), (100, 300, 1000, 3000, 10_000, 29_100)):
+        for n_types in plan.pick("n_types", (100, 300, 1000, 3000), (100, 300, 1000, 3000, 10_000, 29_100)):
             world = SoftmaxWorld.random(n_types, sparsity=1 - min(100, n_types // 10) / n_types, seed=seed)
-            new = world.sample(plan.pick(3, 10), 64, seed=seed + 1000)
+            new = world.sample(plan.pick("n_scored", 3, 10), 64, seed=seed + 1000)
             true = true_bands(world, new)
             with measured() as cost:
                 found = estimates(world, world, new, particles=32, seed=seed)
