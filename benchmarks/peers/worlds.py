@@ -41,9 +41,10 @@ WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
     "noisy": ("noisy", {"decay": 0.3}),
     "diagnostic-log": ("diagnostic_log", {}),
 }
+SEQ2CAUSE = ["--threshold", "0.05", "--max-steps", "500"]
 #: name in the table -> environment, script, options, file of edges (its name without suffix)
 PEERS: dict[str, tuple[str, str, list[str], str]] = {
-    "seq2cause 0.1.9, its own threshold": ("seq2cause", "run_seq2cause.py", ["--threshold", "0.05"], "seq2cause"),
+    "seq2cause 0.1.9, its own threshold": ("seq2cause", "run_seq2cause.py", SEQ2CAUSE, "seq2cause"),
     "seq2cause 0.1.9, above 0.05 nats": ("seq2cause", "", [], "seq2cause-0.05"),
     "tigramite 5.2.10.1, PCMCI": ("tigramite", "run_tigramite.py", ["--max-lag", "6"], "tigramite"),
     "causal-learn 0.1.4.8, Granger lasso": ("causal-learn", "run_causal_learn.py", ["--max-lag", "6"], "granger"),
@@ -123,7 +124,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--worlds", nargs="+", default=list(WORLDS), choices=list(WORLDS))
     parser.add_argument("--types", type=int, default=12)
-    parser.add_argument("--cases", type=int, default=100)
+    parser.add_argument("--cases", type=int, default=60)
     parser.add_argument("--length", type=int, default=40)
     args = parser.parse_args()
     args.environments = args.environments.resolve()

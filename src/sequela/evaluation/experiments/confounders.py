@@ -29,7 +29,7 @@ def rows(plan: Plan) -> Iterator[Row]:
             world = ConfoundedWorld.random(n_types, strength=strength, seed=seed)
             new = world.sample(plan.pick("n_scored", 5, 20), 48, seed=seed + 1000)
             true = true_bands(world, new)
-            n_cases, steps = plan.pick("n_cases", 1500, 10_000), plan.pick("max_steps", 500, 3000)
+            n_cases, steps = plan.pick("n_cases", 1500, 10_000), plan.pick("max_steps", 600, 3000)
             trained = learn(world, n_cases, 48, seed=seed + 1, max_steps=steps)
             pairs = {(int(a), int(b)) for a, b in world.pairs}
             for source, density in (("exact", world), ("trained", trained)):
