@@ -63,9 +63,10 @@ class CMIEstimate:
         Where only ``q`` is estimated, an interval for ``q`` is mapped through the divergence: Student's t on the scale
         of ``q`` or of its log-odds, on each side whichever is nearer. That keeps the level near ``p = q``, where the
         delta method's slope vanishes. Otherwise ``cmi ± t * std_error``, cut at 0. When a few of many types matter a
-        lot, a sample can miss them; what is known of the observed type then widens the interval. Measured coverage at
-        level 0.95 in such worlds: 0.93 to 0.99 of true edges, 0.87 to 0.93 of all pairs (the rest lie within 0.01
-        nats of 0). Enumerate (``particles`` at least the number of types) where it matters.
+        lot, a sample can miss them; what is known of the observed type then widens the interval. Measured in such
+        worlds at level 0.95 with 8 and 32 particles: 0.94 to 1.00 of the true edges and 0.78 to 0.92 of all pairs are
+        covered, and all but 1 % of the pairs are within 0.01 nats of their interval. Enumerate (``particles`` at least
+        the number of types) where it matters.
         """
         check_range("level", level, low=0, high=1, above=True)
         sizes, which = np.unique(self.n_particles, return_inverse=True)
