@@ -84,9 +84,9 @@ def labels_of(truth: pl.DataFrame, cases: SequenceSet, horizon: int) -> Labels:
 
 def rows(plan: Plan) -> Iterator[Row]:
     """The window density is trained once a world and shared; attention rollout has a decoder of its own."""
-    n_types, n_cases = 15, plan.pick("n_cases", 1000, 2000)
-    n_scored, steps = plan.pick("n_scored", 5, 8), plan.pick("max_steps", 200, 400)
-    decoder_steps = plan.pick("decoder_max_steps", 30, 40)
+    n_types, n_cases = 15, plan.pick("n_cases", 1000, 1500)
+    n_scored, steps = plan.pick("n_scored", 5, 8), plan.pick("max_steps", 200, 300)
+    decoder_steps = plan.pick("decoder_max_steps", 15, 25)
     worlds = plan.pick("worlds", _WORLDS[1::2], _WORLDS)
     for seed in plan.seeds:
         for label, name, options in worlds:
