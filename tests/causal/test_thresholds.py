@@ -56,14 +56,18 @@ def test_effect_size_asks_for_the_lower_bound():
     assert EffectSize(0.05, level=0.5).edges(estimate).tolist() == [[True, True]]
 
 
-def test_interval_maps_the_error_of_q():
-    p, q, error = 0.5, 0.2, 0.02
+@pytest.mark.parametrize("q", [0.2, 0.8])
+def test_interval_maps_the_error_of_q(q):
+    p, error = 0.5, 0.02
     cmi = bernoulli_kl(np.log([[p]]), np.log([[q]]))
     low, high = make(cmi, q_std_error=np.array([[error]]), p=p, q=q).interval(0.95)
-    odds, reach = np.log(q / (1 - q)), student_t(0.975, 999) * error / (q * (1 - q))
-    for bound, value in ((low, odds + reach), (high, odds - reach)):
-        moved = 1 / (1 + np.exp(-value))
-        assert bound[0, 0] == pytest.approx(bernoulli_kl(np.log([p]), np.log([moved]))[0], abs=1e-12)
+    reach, odds = student_t(0.975, 1000) * error, np.log(q / (1 - q))
+    ends = [q + side * reach for side in (-1, 1)]
+    by_odds = [1 / (1 + np.exp(-odds - side * reach / (q * (1 - q)))) for side in (-1, 1)]
+    ends = [max(ends[0], by_odds[0]), min(ends[1], by_odds[1])]
+    divergences = [bernoulli_kl(np.log([p]), np.log([end]))[0] for end in ends]
+    assert low[0, 0] == pytest.approx(min(divergences), abs=1e-12)
+    assert high[0, 0] == pytest.approx(max(divergences), abs=1e-12)
     near, _ = make([[0.0]], q_std_error=np.array([[error]]), p=0.5, q=0.5).interval(0.95)
     assert near[0, 0] == 0.0
 

@@ -10,9 +10,11 @@ import pytest
 
 from sequela.errors import ConfigError
 from sequela.evaluation.experiments import NAMES, common, get_experiment
+from sequela.evaluation.experiments.baselines import labels_of
 from sequela.evaluation.experiments.common import Plan, agreement, measured, run
 from sequela.evaluation.experiments.context import truncation_bound
 from sequela.progress import Silent
+from sequela.worlds.catalogue import make_world
 
 CHEAP = ("particles", "context", "vocabulary")
 
@@ -40,6 +42,9 @@ def test_quick_runs_write_rows_figure_and_record(name, tmp_path):
     record = json.loads((tmp_path / "run" / "experiment.json").read_text())
     assert record["experiment"] == name
     assert record["seeds"] == [0]
+    assert record["size"] == "quick"
+    assert record["sizes"]
+    assert rows["row_seconds"].min() >= 0
     assert result.table.height > 1
     with pytest.raises(ConfigError, match="overwrite"):
         run(experiment, seeds=[0], out=tmp_path / "run", progress=False)
@@ -78,6 +83,40 @@ def test_agreement_counts_edges_beyond_the_truth_nowhere():
     true = [np.array([[True, False], [False, False]])]
     row = agreement([np.array([[True], [False]])], true)
     assert (row["precision"], row["recall"], row["recall_lag_1"]) == (1.0, 1.0, 1.0)
+
+
+def test_chance_is_what_random_graphs_score():
+    rng = np.random.default_rng(0)
+    true = [np.zeros((30, 4), dtype=bool) for _ in range(3)]
+    real = np.arange(30)[:, None] + np.arange(1, 5) < 30
+    for band in true:
+        band[real] = rng.random(real.sum()) < 0.2
+    rows = []
+    for _ in range(400):
+        found = [real & (rng.random(real.shape) < 0.1) for _ in true]
+        rows.append(agreement(found, true))
+    assert np.mean([row["f1"] for row in rows]) == pytest.approx(np.mean([row["random_f1"] for row in rows]), abs=0.01)
+    whole = agreement([real] * 3, true)
+    assert whole["f1"] == whole["every_pair_f1"]
+    assert whole["n_pairs"] == 3 * real.sum()
+
+
+def test_sizes_are_kept_by_name():
+    plan = Plan(True, (0,), Silent())
+    assert plan.pick("n_types", 20, 100) == 100
+    assert plan.sizes == {"n_types": 100}
+
+
+def test_labels_are_the_truth_and_count_what_no_band_can_hold():
+    world = make_world("simultaneous", n_types=8, seed=0)
+    found = world.simulate(4, 30, seed=1)
+    labels = labels_of(found.truth, found.sequences, world.horizon)
+    assert labels.n_outside == found.truth.filter(~pl.col("lag").is_between(1, world.horizon)).height > 0
+    assert sum(band.sum() for band in labels.bands) == found.truth.height - labels.n_outside
+    clean = make_world("linear", n_types=8, seed=0)
+    found = clean.simulate(4, 30, seed=1)
+    for band, case in zip(labels_of(found.truth, found.sequences, 6).bands, found.sequences, strict=True):
+        assert np.array_equal(band, np.nan_to_num(clean.truth(case.ids)) > 0.05)
 
 
 def test_cost_is_measured():

@@ -174,6 +174,19 @@ def test_memory_of_a_large_world_grows_with_its_types_only():
     assert np.isfinite(world.score(world.sample(1, 8, seed=0).ids)).all()
 
 
+def _bytes(world: SoftmaxWorld) -> int:
+    parts = [p for v in vars(world).values() for p in ((v.data, v.indices, v.indptr) if hasattr(v, "indptr") else (v,))]
+    return sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
+
+
+def test_memory_is_linear_up_to_29_100_types():
+    small, large = (SoftmaxWorld.random(n, nonlinear=1.0, seed=0) for n in (7275, 29_100))
+    assert _bytes(large) == pytest.approx(4 * _bytes(small), rel=0.02)
+    assert _bytes(large) < 250_000_000
+    (case,) = large.sample(1, 12, seed=1)
+    assert np.isfinite(large.score(case.ids)).all()
+
+
 def test_the_weight_scale_is_solved_for_a_redundancy():
     world = SoftmaxWorld.random(30, redundancy=0.4, seed=2)
     assert world.redundancy(seed=9, n_cases=100) == pytest.approx(0.4, abs=0.03)

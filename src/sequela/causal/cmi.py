@@ -30,8 +30,8 @@ class CMIEstimate:
         pointwise: ``log p - log q`` in nats: above 0 when the cause made the effect more likely.
         log_p: Log-probability of the effect with the cause as observed.
         log_q: The same with the cause intervened on.
-        q_std_error: Standard error of ``q`` where it is all that is estimated; None for the staircase and for
-            ``mean_of_kl``.
+        q_std_error: Standard error of ``q`` where it is all that is estimated, the observed type counted in (see
+            `with_observed`); None for the staircase and for ``mean_of_kl``.
         mean_of_kl: The other statistic, when asked for.
         n_particles: Particles each sampled mean rests on, or their number for each pair (int64, ``[L, m]``).
         n_clamped: Log-probabilities that had to be clamped.
@@ -64,28 +64,58 @@ class CMIEstimate:
     def interval(self, level: float = 0.95) -> tuple[Floats, Floats]:
         """Return the lower and upper bounds of ``cmi`` at a two-sided confidence level, for Monte Carlo error only.
 
-        Where only ``q`` is estimated, a Student t interval for its log-odds is mapped through the divergence. That
-        keeps the level near ``p = q``, where the delta method's slope vanishes. Otherwise ``cmi ± t * std_error``,
-        cut at 0. The level holds when many replacements matter a little; when a few of many types matter a lot, a
-        sample can miss them all, and no interval made from that sample can know (measured coverage then: 0.65 to
-        0.9 at level 0.95). Enumerate (``particles`` at least the number of types) where that matters.
+        Where only ``q`` is estimated, an interval for ``q`` is mapped through the divergence: Student's t on the scale
+        of ``q`` or of its log-odds, on each side whichever is nearer. That keeps the level near ``p = q``, where the
+        delta method's slope vanishes. Otherwise ``cmi ± t * std_error``, cut at 0. When a few of many types matter a
+        lot, a sample can miss them; what is known of the observed type then widens the interval. Measured in such
+        worlds at level 0.95 with 8 and 32 particles: 0.94 to 1.00 of the true edges and 0.78 to 0.92 of all pairs are
+        covered, and all but 1 % of the pairs are within 0.01 nats of their interval. Enumerate (``particles`` at least
+        the number of types) where it matters.
         """
         check_range("level", level, low=0, high=1, above=True)
         sizes, which = np.unique(self.n_particles, return_inverse=True)
-        quantiles = np.array([student_t(0.5 + min(level, 1 - 1e-12) / 2, int(n) - 1) for n in sizes])
+        spare = 1 if self.q_std_error is None else 0  # the observed type is one more value
+        quantiles = np.array([student_t(0.5 + min(level, 1 - 1e-12) / 2, int(n) - spare) for n in sizes])
         t = quantiles[which].reshape(np.shape(self.n_particles))  # one number, or [L, m]
         if self.q_std_error is None:
             return np.maximum(0.0, self.cmi - t * self.std_error), self.cmi + t * self.std_error
-        log_not_q = log1mexp(self.log_q)
-        odds, odds_p = self.log_q - log_not_q, self.log_p - log1mexp(self.log_p)
-        reach = t * self.q_std_error * np.exp(-self.log_q - log_not_q)
+        log_not_q, q = log1mexp(self.log_q), np.exp(self.log_q)
+        odds, reach = self.log_q - log_not_q, t * self.q_std_error
+        reach_odds = reach * np.exp(-self.log_q - log_not_q)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            below = np.maximum(_log_sigmoid(odds - reach_odds), np.log(np.maximum(q - reach, 0.0)))
+            above = np.minimum(_log_sigmoid(odds + reach_odds), np.log(np.minimum(q + reach, 1.0)))
         exact = self.q_std_error == 0
-        below, above = odds - reach, odds + reach
-        at_below = np.where(exact, self.cmi, bernoulli_kl(self.log_p, clamp(_log_sigmoid(below))[0]))
-        at_above = np.where(exact, self.cmi, bernoulli_kl(self.log_p, clamp(_log_sigmoid(above))[0]))
-        inside = (below <= odds_p) & (odds_p <= above) & ~exact
+        at_below = np.where(exact, self.cmi, bernoulli_kl(self.log_p, clamp(below)[0]))
+        at_above = np.where(exact, self.cmi, bernoulli_kl(self.log_p, clamp(above)[0]))
+        inside = (below <= self.log_p) & (self.log_p <= above) & ~exact
         low: Floats = np.where(inside, 0.0, np.minimum(at_below, at_above))
         return low, np.maximum(at_below, at_above)
+
+
+def with_observed(q_std_error: Floats, gap: Floats, unseen: Floats, n_particles: int) -> Floats:
+    """Count the observed type into a standard error of ``q``, as half a draw more.
+
+    A sample of a few types can agree with itself and yet miss those that matter; that the observed type does not agree
+    says that there are such. It is half a draw, not a whole one, because it was not drawn evenly: it is there because
+    it made what followed likely. (One half was chosen among 1/4, 1/2 and 1 on worlds that no number rests on.)
+
+    Args:
+        q_std_error: Standard error from the draws alone (float64, ``[P, m]``).
+        gap: ``p - q`` (float64, ``[P, m]``).
+        unseen: Share of the types not drawn, over the number of draws (float64, ``[P]``); 0 when all were.
+        n_particles: Draws.
+
+    Returns:
+        The larger error (float64, ``[P, m]``).
+
+    Example:
+        >>> with_observed(np.array([[0.0]]), np.array([[0.3]]), np.array([0.02]), 8).round(4).tolist()
+        [[0.01]]
+    """
+    own = q_std_error**2 * (n_particles - 1) / n_particles
+    result: Floats = np.sqrt(own + 0.5 * unseen[:, None] * gap**2 / (n_particles + 1))
+    return result
 
 
 def student_t(probability: float, degrees: int) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequela.causal import draws as drawing
-from sequela.causal.cmi import bernoulli_kl, clamp, slope_in_p, slope_in_q
+from sequela.causal.cmi import bernoulli_kl, clamp, slope_in_p, slope_in_q, with_observed
 from sequela.causal.draws import Draws
 from sequela.density.base import Branches, Density, Floats, Ids
 from sequela.errors import ConfigError
@@ -119,6 +119,9 @@ class SingleCause:
             if self.problem.statistic == "mean_of_kl":
                 error = self._error(mass, total, weight, variance, each - other[:, None])
                 return Cells(other, error, log_p, log_q, None, other, n_clamped)
+        n = types.shape[1]
+        unseen = variance.sum(axis=1) * (n - 1) / n / np.maximum(weight.sum(axis=1), 1e-300) ** 2
+        q_error = with_observed(q_error, p - q, unseen, n)
         return Cells(cmi, std_error, log_p, log_q, q_error, other, n_clamped)
 
     @staticmethod

@@ -203,13 +203,16 @@ def bootstrap_f1(parts: Sequence[Scores], *, level: float = 0.95, seed: int = 0)
     return float(low), float(high)
 
 
-def interval_coverage(estimates: Sequence[CMIEstimate], exact: Sequence[Floats], *, level: float = 0.95) -> float:
+def interval_coverage(
+    estimates: Sequence[CMIEstimate], exact: Sequence[Floats], *, level: float = 0.95, above: float = 0.0
+) -> float:
     """Return how often the confidence interval of a CMI holds its exact value (ideally `level`).
 
     Args:
         estimates: One a case.
         exact: The enumerated values (``[L, m]`` each); cells that are NaN in either do not count.
         level: Of the intervals.
+        above: Only cells with at least this exact value count: `delta` for the true edges alone.
 
     Returns:
         Share of cells; NaN when there is none.
@@ -219,7 +222,7 @@ def interval_coverage(estimates: Sequence[CMIEstimate], exact: Sequence[Floats],
         width = min(estimate.horizon, truth.shape[1])
         low, high = (bound[:, :width] for bound in estimate.interval(level))
         value = truth[:, :width]
-        tested = np.isfinite(low) & np.isfinite(value)
+        tested = np.isfinite(low) & (value >= above)
         slack = 1e-9
         inside.append((low[tested] - slack <= value[tested]) & (value[tested] <= high[tested] + slack))
     every = np.concatenate(inside) if inside else np.zeros(0, dtype=bool)

@@ -41,15 +41,18 @@ class Plan:
         full: The sizes that claims rest on; otherwise those that take under two minutes on two cores.
         seeds: One repetition each.
         tell: What to tell.
+        sizes: What was picked, by name; goes into the record.
     """
 
     full: bool
     seeds: tuple[int, ...]
     tell: Reporter
+    sizes: dict[str, Any] = field(default_factory=dict)
 
-    def pick(self, quick: Any, full: Any) -> Any:
-        """Return one of two sizes."""
-        return full if self.full else quick
+    def pick(self, name: str, quick: Any, full: Any) -> Any:
+        """Return one of two sizes, and keep it for the record."""
+        self.sizes[name] = full if self.full else quick
+        return self.sizes[name]
 
 
 @dataclass(frozen=True)
@@ -122,10 +125,12 @@ def run(
     if out is not None:
         check_writable_folder(out, marker=MARKER, overwrite=overwrite)
     chosen = tuple(seeds) if seeds is not None else tuple(range(5 if full else 2))
-    started = time.monotonic()
-    rows = []
-    for row in experiment.rows(Plan(full, chosen, tell)):
-        rows.append(row)
+    started = before = time.monotonic()
+    rows, plan = [], Plan(full, chosen, tell)
+    for row in experiment.rows(plan):
+        now = time.monotonic()
+        rows.append(row | {"row_seconds": now - before})  # what was shared by later rows counts for the first
+        before = now
         tell.say(
             "  ".join(f"{k} {_short(v)}" for k, v in row.items() if k in (*experiment.by, *experiment.show, "seed"))
         )
@@ -139,11 +144,11 @@ def run(
             frame.write_csv(folder / "rows.csv")
             figure = experiment.figure(frame)
             save_figure(figure.axes[0], folder / "figure.png")
-            write_json(folder / MARKER, _record(experiment, full, chosen, seconds))
+            write_json(folder / MARKER, _record(experiment, plan, seconds))
     return outcome
 
 
-def _record(experiment: Experiment, full: bool, seeds: tuple[int, ...], seconds: float) -> dict[str, Any]:
+def _record(experiment: Experiment, plan: Plan, seconds: float) -> dict[str, Any]:
     import os
 
     import torch
@@ -153,8 +158,9 @@ def _record(experiment: Experiment, full: bool, seeds: tuple[int, ...], seconds:
     return {
         "experiment": experiment.name,
         "question": experiment.question,
-        "size": "full" if full else "quick",
-        "seeds": list(seeds),
+        "size": "full" if plan.full else "quick",
+        "sizes": plan.sizes,
+        "seeds": list(plan.seeds),
         "seconds": round(seconds, 1),
         "versions": {
             "sequela": __version__,
@@ -203,7 +209,11 @@ def estimates(density: Density, world: World, cases: SequenceSet, **settings: An
 def agreement(
     found: Sequence[CMIEstimate] | Sequence[Bools], true: Sequence[Bools], rule: Threshold | None = None
 ) -> Row:
-    """Return precision, recall, F1 with its interval over cases, and recall by lag (``recall_lag_1`` …)."""
+    """Return precision, recall, F1 with its interval over cases, and recall by lag (``recall_lag_1`` …).
+
+    Beside them what chance gives: ``random_f1`` of a random graph of the same size (expected), ``every_pair_f1`` of
+    calling every pair an edge. Every pair of positions within the horizon counts, the first ones too.
+    """
     cut = rule or EffectSize(DELTA)
     bands = [cut.edges(one) if isinstance(one, CMIEstimate) else one for one in found]
     width = true[0].shape[1]
@@ -212,11 +222,28 @@ def agreement(
     pooled = Scores.pooled(parts)
     low, high = bootstrap_f1(parts)
     row: Row = {"precision": pooled.precision, "recall": pooled.recall, "f1": pooled.f1, "f1_low": low, "f1_high": high}
-    row |= {"n_true": pooled.n_true, "n_found": pooled.n_predicted}
+    n_pairs = sum(max(len(band) - lag, 0) for band in true for lag in range(1, width + 1))
+    row |= {"mean_f1": float(np.mean([part.f1 for part in parts]))}
+    row |= {"n_true": pooled.n_true, "n_found": pooled.n_predicted, "n_pairs": n_pairs}
+    row |= chance(pooled.n_true, pooled.n_predicted, n_pairs)
     lags = recall_by_lag(np.concatenate(bands), np.concatenate(true))
     if width <= 12:
         row |= {f"recall_lag_{k}": float(value) for k, value in enumerate(lags, start=1)}
     return row
+
+
+def chance(n_true: int, n_found: int, n_pairs: int) -> Row:
+    """Return the expected F1 of a random graph with as many edges, and that of calling every pair an edge.
+
+    Example:
+        >>> chance(10, 20, 100)
+        {'random_f1': 0.13333333333333333, 'every_pair_f1': 0.18181818181818182}
+    """
+    by_chance = n_true * n_found / n_pairs if n_pairs else 0.0
+    return {
+        "random_f1": 2 * by_chance / max(n_true + n_found, 1),
+        "every_pair_f1": 2 * n_true / max(n_true + n_pairs, 1),
+    }
 
 
 def _widen(band: Bools, width: int) -> Bools:

@@ -23,13 +23,14 @@ from sequela.worlds.confounded import ConfoundedWorld
 
 def rows(plan: Plan) -> Iterator[Row]:
     """From no hidden trigger to strong ones; the same real links underneath."""
-    n_types = plan.pick(15, 40)
+    n_types = plan.pick("n_types", 15, 40)
     for seed in plan.seeds:
-        for strength in plan.pick((0.0, 2.0, 4.0), (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)):
+        for strength in plan.pick("strengths", (0.0, 2.0, 4.0), (0.0, 1.0, 2.0, 3.0, 4.0)):
             world = ConfoundedWorld.random(n_types, strength=strength, seed=seed)
-            new = world.sample(plan.pick(5, 20), 48, seed=seed + 1000)
+            new = world.sample(plan.pick("n_scored", 5, 20), 48, seed=seed + 1000)
             true = true_bands(world, new)
-            trained = learn(world, plan.pick(1500, 20_000), 48, seed=seed + 1, max_steps=plan.pick(600, 10_000))
+            n_cases, steps = plan.pick("n_cases", 1500, 10_000), plan.pick("max_steps", 600, 3000)
+            trained = learn(world, n_cases, 48, seed=seed + 1, max_steps=steps)
             pairs = {(int(a), int(b)) for a, b in world.pairs}
             for source, density in (("exact", world), ("trained", trained)):
                 found = estimates(density, world, new, particles=n_types + 1)

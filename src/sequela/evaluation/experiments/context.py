@@ -57,11 +57,11 @@ def truncation_bound(p: Floats, q: Floats, lost_p: Floats, lost_q: Floats) -> Fl
 
 def rows(plan: Plan) -> Iterator[Row]:
     """An exact density that is shown the last ``c`` events only, as a model with a short context is."""
-    horizon = 6
+    horizon, n_types = 6, plan.pick("n_types", 15, 50)
     for seed in plan.seeds:
         for decay in (1.0, 0.2):
-            world = SoftmaxWorld.random(plan.pick(15, 50), horizon=horizon, decay=decay, weight_scale=1.5, seed=seed)
-            cases = world.sample(plan.pick(6, 20), 40, seed=seed + 1)
+            world = SoftmaxWorld.random(n_types, horizon=horizon, decay=decay, weight_scale=1.5, seed=seed)
+            cases = world.sample(plan.pick("n_scored", 6, 20), 40, seed=seed + 1)
             for kept in range(1, horizon):
                 short = SoftmaxWorld(
                     world.bias,

@@ -12,13 +12,14 @@ from sequela.worlds.catalogue import make_world
 
 def rows(plan: Plan) -> Iterator[Row]:
     """Truth is the same for all: the atomic definition of METHOD section 6."""
-    n_types = plan.pick(20, 100)
+    n_types = plan.pick("n_types", 20, 50)
     for seed in plan.seeds:
         for decay in (1.0, 0.2):
             world = make_world("linear", n_types=n_types, decay=decay, seed=seed)
-            new = world.sample(plan.pick(10, 40), 64, seed=seed + 1000)
+            new = world.sample(plan.pick("n_scored", 10, 20), 64, seed=seed + 1000)
             true = true_bands(world, new)
-            trained = learn(world, plan.pick(2000, 20_000), 64, seed=seed + 1, max_steps=plan.pick(1000, 10_000))
+            n_cases, steps = plan.pick("n_cases", 2000, 10_000), plan.pick("max_steps", 500, 4000)
+            trained = learn(world, n_cases, 64, seed=seed + 1, max_steps=steps)
             for source, density in (("exact", world), ("trained", trained)):
                 for design in ("atomic", "leave-one-out", "masked", "staircase"):
                     if design == "masked" and source == "exact":

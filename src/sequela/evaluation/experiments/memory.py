@@ -10,23 +10,18 @@ from sequela.worlds.catalogue import make_world
 
 def rows(plan: Plan) -> Iterator[Row]:
     """Every cause acts at one lag; the horizon, and for a trained density the memory, is the same throughout."""
-    horizon = plan.pick(16, 64)
-    lags = plan.pick((1, 8, 16, 24), (1, 8, 32, 64, 96, 200))
+    horizon = plan.pick("horizon", 16, 64)
+    lags = plan.pick("lags", (1, 8, 16, 24), (1, 8, 32, 64, 96))
+    n_scored, length = plan.pick("n_scored", 8, 10), plan.pick("length", 48, 200)
+    n_cases, steps = plan.pick("n_cases", 1000, 5000), plan.pick("max_steps", 400, 2000)
     for seed in plan.seeds:
         for lag in lags:
             world = make_world("long_range", n_types=15, lag=lag, seed=seed)
-            new = world.sample(plan.pick(8, 20), plan.pick(48, 300), seed=seed + 1000)
+            new = world.sample(n_scored, length, seed=seed + 1000)
             true = true_bands(world, new)
             found = estimates(world, world, new, particles=15, horizon=horizon)
             yield {"density": "exact", "lag": lag, "horizon": horizon, "seed": seed} | agreement(found, true)
-            density = learn(
-                world,
-                plan.pick(1000, 10_000),
-                plan.pick(48, 300),
-                seed=seed + 1,
-                memory=horizon,
-                max_steps=plan.pick(400, 5000),
-            )
+            density = learn(world, n_cases, length, seed=seed + 1, memory=horizon, max_steps=steps)
             found = estimates(density, world, new, particles=16, horizon=horizon)
             yield {"density": "trained", "lag": lag, "horizon": horizon, "seed": seed} | agreement(found, true)
 

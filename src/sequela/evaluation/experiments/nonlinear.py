@@ -22,14 +22,15 @@ _WORLDS = ("linear", "nonlinear", "multiplicative", "threshold")
 
 def rows(plan: Plan) -> Iterator[Row]:
     """The same sizes for all, so that what differs is the mechanism."""
-    n_types = 20
+    n_types, n_scored = 20, plan.pick("n_scored", 10, 40)
+    n_cases, steps = plan.pick("n_cases", 2000, 10_000), plan.pick("max_steps", 600, 4000)
     for seed in plan.seeds:
         for name in _WORLDS:
             world = make_world(name, n_types=n_types, seed=seed, **({"decay": 0.3} if "linear" in name else {}))
-            new = world.sample(plan.pick(10, 40), 64, seed=seed + 1000)
+            new = world.sample(n_scored, 64, seed=seed + 1000)
             true = true_bands(world, new)
             entropy = world.entropy_rate(seed=seed + 2000, n_cases=100)
-            trained = learn(world, plan.pick(2000, 20_000), 64, seed=seed + 1, max_steps=plan.pick(600, 15_000))
+            trained = learn(world, n_cases, 64, seed=seed + 1, max_steps=steps)
             for source, density in (("exact", world), ("trained", trained)):
                 found = estimates(density, world, new, particles=n_types + 1)
                 row: Row = {"world": name, "density": source, "seed": seed}

@@ -23,15 +23,15 @@ from sequela.worlds.catalogue import make_world
 
 def rows(plan: Plan) -> Iterator[Row]:
     """One density for each number of training steps."""
-    n_types = plan.pick(20, 100)
-    n_cases = plan.pick(2000, 20_000)
+    n_types = plan.pick("n_types", 20, 50)
+    n_cases = plan.pick("n_cases", 2000, 10_000)
     for seed in plan.seeds:
         for decay in (1.0, 0.2):
             world = make_world("nonlinear", n_types=n_types, decay=decay, seed=seed)
-            new = world.sample(plan.pick(15, 40), 64, seed=seed + 1000)
+            new = world.sample(plan.pick("n_scored", 15, 30), 64, seed=seed + 1000)
             true = true_bands(world, new)
             entropy = world.entropy_rate(seed=seed + 2000, n_cases=200)
-            for steps in plan.pick((20, 60, 200, 1000), (50, 200, 1000, 5000, 20_000)):
+            for steps in plan.pick("steps", (20, 60, 200, 1000), (20, 60, 200, 1000, 4000)):
                 density = learn(
                     world, n_cases, 64, seed=seed + 1, max_steps=steps, patience=1000, hide=0.0, dropout=0.0
                 )

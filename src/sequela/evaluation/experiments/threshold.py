@@ -24,17 +24,16 @@ from sequela.worlds.catalogue import make_world
 
 def rows(plan: Plan) -> Iterator[Row]:
     """One density a world; every rule on the same estimates."""
-    n_types = plan.pick(20, 100)
+    n_types = plan.pick("n_types", 20, 50)
     for seed in plan.seeds:
         world = make_world("nonlinear", n_types=n_types, decay=0.5, seed=seed)
-        new = world.sample(plan.pick(15, 40), 64, seed=seed + 1000)
+        new = world.sample(plan.pick("n_scored", 15, 30), 64, seed=seed + 1000)
         true = true_bands(world, new)
-        density = learn(
-            world, plan.pick(2000, 20_000), 64, seed=seed + 1, max_steps=plan.pick(1000, 10_000), dropout=0.0
-        )
+        n_cases, steps = plan.pick("n_cases", 2000, 10_000), plan.pick("max_steps", 1000, 4000)
+        density = learn(world, n_cases, 64, seed=seed + 1, max_steps=steps, dropout=0.0)
         for design in ("atomic", "leave-one-out", "staircase"):
-            found = estimates(density, world, new, design=design, particles=plan.pick(n_types + 1, 64))
-            for tau in np.geomspace(1e-5, 1.0, plan.pick(16, 31)):
+            found = estimates(density, world, new, design=design, particles=n_types + 1)
+            for tau in np.geomspace(1e-5, 1.0, plan.pick("n_thresholds", 16, 31)):
                 row = agreement(found, true, Fixed(float(tau)))
                 yield {"design": design, "rule": "fixed", "tau": float(tau), "seed": seed} | row
             rules: dict[str, Threshold] = {
