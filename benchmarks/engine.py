@@ -83,10 +83,10 @@ class Side:
         if self.process.stdout.readline().strip() != "ready":
             raise SystemExit(f"could not start: {' '.join(command)}")
 
-    def ask(self) -> None:
+    def ask(self, line: str = "go") -> None:
         assert self.process.stdin
         assert self.process.stdout
-        self.process.stdin.write("go\n")
+        self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
         self.answers.append(json.loads(self.process.stdout.readline()))
 

@@ -2,7 +2,8 @@
 
     python time_seq2cause.py MODEL_FOLDER IDS.npy BEGIN_TOKEN N_TYPES N_PARTICLES [LIMIT_GB]
 
-Every answer is one line of JSON: seconds, and peak memory above what was held before the call.
+A line of two paths names other event ids and where to save their matrix. Every answer is one line of JSON: seconds, and
+peak memory above what was held before the call.
 """
 
 from __future__ import annotations
@@ -36,14 +37,19 @@ def main() -> None:
     adapter = HFModelAdapter(LlamaForCausalLM.from_pretrained(folder).eval(), vocab_size=int(n_types))
     case = torch.tensor([int(begin), *np.load(ids).tolist()])
     print("ready", flush=True)
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        given, *out = line.split()
+        if out:
+            case = torch.tensor([int(begin), *np.load(given).tolist()])
         Path("/proc/self/clear_refs").write_text("5")  # start VmHWM anew
         before, started = status_bytes("VmRSS"), time.perf_counter()
         try:
-            compute_cmi_matrix(
+            matrix = compute_cmi_matrix(
                 adapter, case, context_len=1, n_particles=int(n_particles), strategy="atomic", max_pairs=None
             )
             answer = {"seconds": time.perf_counter() - started, "peak_bytes": status_bytes("VmHWM") - before}
+            if out:
+                np.save(out[0], matrix.numpy())
         except (RuntimeError, MemoryError, ValueError) as error:
             answer = {"refused": str(error).splitlines()[0][:200]}
         print(json.dumps(answer), flush=True)

@@ -1,5 +1,7 @@
 """Branch scoring equals re-running whole sequences, alone or in company, in one chunk or many."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from sequela.density import huggingface
 from sequela.density.base import Branches
 from sequela.density.huggingface import HuggingFaceDensity, wrap_huggingface
+from sequela.density.llama import LlamaTiles
 from sequela.density.logits import target_log_prob
 from sequela.density.tiles import blocks
 from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
@@ -36,6 +39,10 @@ def make():
                 initializer_range=0.2,
             )
         )
+        for name, weight in llama.named_parameters():
+            if "norm" in name:
+                torch.nn.init.uniform_(weight, 0.5, 1.5)
+        grouped = LlamaForCausalLM(type(llama.config)(**(llama.config.to_dict() | {"num_key_value_heads": 1})))
         gpt2 = GPT2LMHeadModel(
             GPT2Config(
                 vocab_size=V + 4,
@@ -53,6 +60,7 @@ def make():
         "window": WindowDensity(network, VOCABULARY, knows_hidden=True),
         "llama": HuggingFaceDensity(llama, VOCABULARY, context=40, **known),
         "llama, short context": HuggingFaceDensity(llama, VOCABULARY, context=12, **known),
+        "llama, grouped heads": HuggingFaceDensity(grouped, VOCABULARY, context=40, **known),
         "gpt2": wrap_huggingface(gpt2, {f"e{i}": V - i for i in range(V)}, hidden_token=0, device="cpu"),
     }
 
@@ -160,12 +168,36 @@ def test_tails_longer_than_half_the_context_are_refused():
 
 
 def test_a_model_that_ignores_the_mask_is_refused(monkeypatch):
-    model = DENSITIES["llama"].model
+    model = DENSITIES["llama, grouped heads"].model
     deaf = type(model)(model.config).eval()
     forward = deaf.model.forward
     monkeypatch.setattr(deaf.model, "forward", lambda attention_mask=None, **kwargs: forward(**kwargs))
     with pytest.raises(ConfigError, match="does not honour"):
         HuggingFaceDensity(deaf, VOCABULARY, tokens=np.arange(V), begin_token=V + 1, context=40)
+
+
+def test_fast_layers_equal_those_of_hugging_face(monkeypatch):
+    density, task = DENSITIES["llama"], branches(200)
+    assert density._llama is not None
+    found = density.score_branches(*task)
+    monkeypatch.setattr(density, "_llama", None)
+    assert np.nanmax(np.abs(density.score_branches(*task) - found)) < 1e-5
+
+
+def test_only_a_plain_llama_has_fast_layers():
+    assert DENSITIES["llama, short context"]._llama is not None
+    assert DENSITIES["llama, grouped heads"]._llama is None
+    assert DENSITIES["gpt2"]._llama is None
+    model = DENSITIES["llama"].model
+    assert not LlamaTiles.fits(copy.deepcopy(model).to(torch.bfloat16))
+    for change in (
+        {"attention_bias": True},
+        {"hidden_act": "gelu"},
+        {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}},
+    ):
+        assert not LlamaTiles.fits(
+            type(model)(type(model.config)(**(model.config.to_dict() | {"rope_parameters": None} | change)))
+        )
 
 
 @given(st.integers(1, 200), st.integers(2, 40))

@@ -35,6 +35,7 @@ from sequela.errors import ConfigError, LogFormatError, VocabularyError, check_c
 from sequela.events.log import EventLog
 from sequela.events.sequences import Case, SequenceSet, case_hash
 from sequela.progress import Reporter, reporter
+from sequela.threads import right_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -462,6 +463,13 @@ def _estimates(
             "the design 'masked' needs a density trained with hidden events (fit with hide > 0); "
             "use 'leave-one-out' for this one"
         )
+    with right_threads():
+        return _estimates_of(density, cases, settings, horizon, allotment)
+
+
+def _estimates_of(
+    density: Density, cases: Sequence[Case], settings: Settings, horizon: int, allotment: Allotment
+) -> list[CMIEstimate]:
     bands = [_Band(len(case.ids), horizon, settings) for case in cases]
     proposal = default_proposal(settings.design, settings.proposal)
     rule = settings.rule(density)

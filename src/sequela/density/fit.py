@@ -26,6 +26,7 @@ from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import check_writable_folder
 from sequela.progress import Reporter, reporter
+from sequela.threads import right_threads
 
 BACKBONES = ("window", "llama")
 SHARES = (0.8, 0.1, 0.1)
@@ -168,7 +169,8 @@ def fit(
             context=memory,
             device=device,
         )
-    report = diagnose(density, train=train_set, held_out=test_set)
+    with right_threads():
+        report = diagnose(density, train=train_set, held_out=test_set)
     tell.say(report.sentence())
     density.info = _info(log, sequences, (train_set, validation_set, test_set), arguments, config, result) | {
         "report": report.to_dict()

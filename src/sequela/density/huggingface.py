@@ -30,6 +30,7 @@ from transformers import DynamicCache
 
 from sequela.density.base import Branches, Density, Floats, Ids, check_branches, check_sequence
 from sequela.density.devices import fingerprint_of
+from sequela.density.llama import LlamaTiles
 from sequela.density.logits import MIN_ROWS, Head
 from sequela.density.tiles import TILE_TOKENS, Job, Tile, batches_of, blocks, jobs_of, padded, tiles_of
 from sequela.errors import ConfigError
@@ -112,6 +113,7 @@ class HuggingFaceDensity(Density):
         self._n_tokens = _TOKENS.get(torch.device(device).type, _TOKENS_ACCELERATOR)
         with torch.inference_mode():
             self._head = Head.of(self.model, tokens, device)
+            self._llama = LlamaTiles(self.model) if LlamaTiles.fits(self.model) else None
         self._self_check()
 
     @property
@@ -180,6 +182,7 @@ class HuggingFaceDensity(Density):
     @torch.inference_mode()
     def _use_bfloat16(self, on: bool) -> None:
         self._head = Head.of(self.model, self.tokens, self.device, bfloat16=on)
+        self._llama = LlamaTiles(self.model) if LlamaTiles.fits(self.model) and not on else None
 
     def score_many(self, sequences: Sequence[Ids]) -> list[Floats]:
         """See `Density.score_many`."""
@@ -241,7 +244,7 @@ class HuggingFaceDensity(Density):
             layers: list[Layers] = []
             for batch in self._prefix_batches(jobs):
                 hidden, found = self._run_prefixes(batch, [branches[job.case].ids for job in batch])
-                layers += found
+                layers += found if self._llama is None else map(self._llama.prefix, found)
                 if observed:
                     self._score_observed(batch, hidden, branches, scores)
             tiles = [
@@ -323,41 +326,35 @@ class HuggingFaceDensity(Density):
             row, step = np.nonzero(good)
             places.append((job.case, rows[row], step))
         visible = torch.from_numpy(n_visible)[:, :, None]
-        steps_ = torch.arange(n_steps)
+        order = torch.arange(n_steps)
         sees_prefix = (torch.arange(n_prefix) < visible).repeat_interleave(n_steps, dim=1)  # [M, rows * steps, prefix]
-        own_tail = torch.kron(torch.eye(n_rows), (steps_ <= steps_[:, None]).float()).bool()
+        own_tail = torch.kron(torch.eye(n_rows), (order <= order[:, None]).float()).bool()
         sees = torch.cat([sees_prefix, own_tail.expand(len(tiles), -1, -1)], dim=2)
-        if len({tile.job for tile in tiles}) == 1:
-            given = [tuple(part[None, :, :n_prefix].expand(len(tiles), -1, -1, -1) for part in layer)
-                     for layer in layers[tiles[0].job]]  # fmt: skip
+        tokens, positions = tail.reshape(len(tiles), -1), (visible + order).flatten(1)
+        if self._llama is not None:
+            hidden = self._llama.hidden(tokens, positions, self._mask(sees), _runs(tiles, layers))
         else:
-            given = [
-                tuple(torch.stack([layers[tile.job][depth][kind][:, :n_prefix] for tile in tiles]) for kind in (0, 1))
-                for depth in range(len(layers[0]))
-            ]
-        hidden = self._forward(
-            tail.reshape(len(tiles), -1),
-            (visible + steps_).flatten(1),
-            sees,
-            _PrefixCache(given),  # type: ignore[arg-type]
-        )
+            cache = _PrefixCache(_stacked(tiles, layers, n_prefix))
+            hidden = self._forward(tokens, positions, sees, cache).flatten(0, 1)
         rows_ = torch.from_numpy(np.flatnonzero(has_target)).to(self.device)
-        values = self._head.target_log_prob(hidden.flatten(0, 1)[rows_], np.concatenate(targets))
+        values = self._head.target_log_prob(hidden.index_select(0, rows_), np.concatenate(targets))
         ends = np.cumsum([len(part) for part in targets])
         for (index, row, step), part in zip(places, np.split(values, ends[:-1]), strict=True):
             results[index][row, step] = part
 
     def _forward(self, tokens: NDArray[np.int64], positions: Tensor, sees: Tensor, cache: Any) -> Tensor:
         """Run tokens ``[B, n]`` after cached ones; ``sees`` is bool ``[B, n, cached + n]``; hidden is ``[B, n, d]``."""
-        lowest = torch.finfo(self._head.dtype).min
-        mask = torch.zeros(sees.shape, dtype=self._head.dtype).masked_fill_(~sees, lowest)
         return self._head.body(
             input_ids=torch.from_numpy(tokens).to(self.device),
             position_ids=positions.to(self.device),
-            attention_mask=mask[:, None].to(self.device),
+            attention_mask=self._mask(sees)[:, None].to(self.device),
             past_key_values=cache,
             use_cache=True,
         )
+
+    def _mask(self, sees: Tensor) -> Tensor:
+        lowest = torch.finfo(self._head.dtype).min
+        return torch.zeros(sees.shape, dtype=self._head.dtype).masked_fill_(~sees, lowest)
 
     def _self_check(self) -> None:
         """Compare one shared-prefix run with plain forwards: a model that ignores the mask must not pass silently."""
@@ -383,6 +380,32 @@ class HuggingFaceDensity(Density):
                             f"a cache (log-probability {found[row, step]:.4f} instead of {expected:.4f}); "
                             "load it with attn_implementation='sdpa' or 'eager', or use another architecture"
                         )
+
+
+def _stacked(tiles: list[Tile], layers: list[Layers], n_prefix: int) -> Layers:
+    """Return the prefixes of some tiles side by side (keys and values of each layer, ``[M, heads, P, d_head]``)."""
+    if len({tile.job for tile in tiles}) == 1:
+        return [
+            (
+                keys[None, :, :n_prefix].expand(len(tiles), -1, -1, -1),
+                values[None, :, :n_prefix].expand(len(tiles), -1, -1, -1),
+            )
+            for keys, values in layers[tiles[0].job]
+        ]
+    return [
+        (
+            torch.stack([layers[tile.job][depth][0][:, :n_prefix] for tile in tiles]),
+            torch.stack([layers[tile.job][depth][1][:, :n_prefix] for tile in tiles]),
+        )
+        for depth in range(len(layers[0]))
+    ]
+
+
+def _runs(tiles: list[Tile], layers: list[Layers]) -> list[tuple[slice, Layers]]:
+    """Return the prefix of each run of tiles of one job."""
+    jobs = [tile.job for tile in tiles]
+    starts = [i for i, job in enumerate(jobs) if i == 0 or job != jobs[i - 1]]
+    return [(slice(low, high), layers[jobs[low]]) for low, high in zip(starts, [*starts[1:], len(jobs)], strict=True)]
 
 
 def _groups(jobs: list[Job], n_tokens: int, *, same: bool = False) -> Iterator[list[Job]]:

@@ -27,6 +27,7 @@ from sequela.density.tasks import Task
 from sequela.errors import check_range
 from sequela.files import read_json, whole_folder, write_json
 from sequela.progress import Reporter
+from sequela.threads import refresh_threads, right_threads
 
 _STATE = "state.json"
 _VALIDATION_TARGETS = 50_000
@@ -131,7 +132,7 @@ def train(
     running = torch.zeros(2)
     rank, n_ranks = accelerator.process_index, accelerator.num_processes
     # Two processes at least would each take their part of every batch; one takes it all.
-    with report.bar("training", config.max_steps) as update, torch.random.fork_rng():
+    with right_threads(), report.bar("training", config.max_steps) as update, torch.random.fork_rng():
         while step < config.max_steps and not stop:
             model.train()
             torch.manual_seed(_key(config.seed, step, rank))
@@ -149,6 +150,7 @@ def train(
             step += 1
             update(step, f"loss {float(running[0] / running[1]):.3f}, validation {result.best_loss:.3f}")
             if step % config.check_every == 0 or step == config.max_steps:
+                refresh_threads()
                 loss = _validate(mean.module, validation, config.batch_size, accelerator.device)
                 result.history.append((step, float(running[0] / running[1]), loss))
                 running.zero_()
