@@ -32,6 +32,7 @@ from sequela.density.base import Branches, Density
 from sequela.errors import ConfigError, VocabularyError, check_choice, check_range
 from sequela.events.log import EventLog
 from sequela.events.sequences import Case, SequenceSet, case_hash
+from sequela.events.times import parse_duration
 from sequela.progress import Reporter, reporter
 
 DEFAULT_HORIZON = 8
@@ -48,6 +49,7 @@ class Settings:
     particles: int = DEFAULT_PARTICLES
     statistic: str = "kl_of_mean"
     horizon: int | str | None = None
+    horizon_time: str | float | None = None
     context: int = 0
     threshold: str | Threshold = "effect-size"
     delta: float = 0.05
@@ -74,6 +76,8 @@ class Settings:
             check_choice("horizon", self.horizon, ["full"])
         elif self.horizon is not None:
             check_range("horizon", self.horizon, low=1, whole=True)
+        if self.horizon_time is not None:
+            parse_duration("horizon_time", self.horizon_time)
         default_proposal(self.design, self.proposal)
         rule = make_threshold(self.threshold, n_types=2, delta=self.delta, level=self.level, tau=self.tau)
         check_range("adaptive", self.adaptive, low=0, high=0.5)
@@ -102,6 +106,11 @@ class Settings:
             )
         return wanted
 
+    @property
+    def horizon_seconds(self) -> float | None:
+        """Longest time between a cause and an effect that is tested, or None."""
+        return None if self.horizon_time is None else parse_duration("horizon_time", self.horizon_time)
+
     def particles_for(self, density: Density) -> int:
         """Return how many branches a cause has."""
         return 1 if self.design == "masked" else min(self.particles, density.vocabulary.n_types)
@@ -122,8 +131,9 @@ class Settings:
         values = asdict(self) | {
             "proposal": default_proposal(self.design, self.proposal),
             "threshold": self.rule(density).to_dict(),
+            "horizon_seconds": self.horizon_seconds,
         }
-        for decided in ("delta", "level", "tau", "batch_size", "memory_budget"):
+        for decided in ("delta", "level", "tau", "batch_size", "memory_budget", "horizon_time"):
             del values[decided]
         return values
 
@@ -168,6 +178,8 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
         particles: Replacements a cause. More is slower and more exact; with as many as types all are enumerated.
         statistic: ``"kl_of_mean"`` (the paper's formula), ``"mean_of_kl"`` (larger, noisier) or ``"both"``.
         horizon: Largest lag to test, or ``"full"``; by default the density's memory, or 8 if it has none.
+        horizon_time: Longest time between a cause and an effect: seconds, or text like ``"10m"``, ``"2h"``. Pairs
+            further apart are not tested. Needs times; ``horizon`` holds as well.
         context: Leading positions that are never causes.
         threshold: ``"effect-size"`` (default), ``"fixed"``, ``"vocabulary"``, ``"percentile"``, ``"otsu"``, or a rule.
         delta: Smallest effect of interest in nats, for ``"effect-size"``.
@@ -379,7 +391,7 @@ def _estimates(
             "the design 'masked' needs a density trained with hidden events (fit with hide > 0); "
             "use 'leave-one-out' for this one"
         )
-    bands = [_Band(len(case.ids), horizon, settings) for case in cases]
+    bands = [_Band(case, horizon, settings) for case in cases]
     proposal = default_proposal(settings.design, settings.proposal)
     rule = settings.rule(density)
     waiting: list[tuple[int, Any, Branches]] = []
@@ -405,7 +417,7 @@ def _estimates(
         for low in range(0, len(causes), size):
             problem = Problem(
                 density, case.ids, causes[low : low + size], horizon, settings.context, proposal,
-                settings.particles, key, settings.statistic,
+                settings.particles, key, settings.statistic, case.times,
             )  # fmt: skip
             design: SingleCause | Staircase | TwoStages = make_design(settings.design, problem)
             if settings.adaptive:
@@ -423,12 +435,30 @@ def _estimates(
     return [band.estimate() for band in bands]
 
 
+def too_late(case: Case, horizon: int, seconds: float | None) -> NDArray[np.bool_] | None:
+    """Return which pairs lie further apart in time than ``seconds`` (bool, ``[L, m]``); None where that plays no part.
+
+    Raises:
+        ConfigError: The case has no times.
+    """
+    if seconds is None:
+        return None
+    if case.times is None:
+        raise ConfigError("horizon_time needs times: name the time column (time=..., --time), or leave it out")
+    effect = np.minimum(np.arange(len(case.ids))[:, None] + np.arange(1, horizon + 1), len(case.ids) - 1)
+    return np.asarray(case.times[effect] - case.times[:, None] > seconds)
+
+
 class _Band:
     """Banded arrays of one sequence, filled chunk by chunk."""
 
-    def __init__(self, length: int, horizon: int, settings: Settings) -> None:
+    def __init__(self, case: Case, horizon: int, settings: Settings) -> None:
+        length = len(case.ids)
+
         def empty() -> np.ndarray[Any, np.dtype[np.float64]]:
             return np.full((length, horizon), np.nan)
+
+        self.too_late = too_late(case, horizon, settings.horizon_seconds)
 
         self.cmi, self.std_error, self.log_p, self.log_q, self.q_std_error = (empty() for _ in range(5))
         self.mean_of_kl = None if settings.statistic == "kl_of_mean" else empty()
@@ -442,6 +472,8 @@ class _Band:
             value = getattr(cells, name)
             if value is not None:
                 getattr(self, name)[rows] = value
+                if self.too_late is not None:
+                    getattr(self, name)[rows][self.too_late[rows]] = np.nan
         self.n_particles[rows] = n_particles
         self.n_clamped += cells.n_clamped
 

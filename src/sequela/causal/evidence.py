@@ -96,13 +96,18 @@ def pair_codes(causes: Ids, effects: Ids, n_types: int) -> Codes:
     return codes
 
 
-def co_occurring(sequences: SequenceSet, horizon: int, n_types: int) -> Codes:
-    """Return the sorted codes of all pairs of different types that occur within ``horizon`` events of each other."""
+def co_occurring(sequences: SequenceSet, horizon: int, n_types: int, seconds: float | None = None) -> Codes:
+    """Return the sorted codes of all pairs of different types that occur within ``horizon`` events of each other.
+
+    With ``seconds`` they must also lie no further apart in time.
+    """
     found = np.zeros(0, np.int64)
     case = np.repeat(np.arange(sequences.n_cases), sequences.lengths)
     ids = np.asarray(sequences.ids)
     for lag in range(1, min(horizon, len(ids) - 1) + 1):
         same = (case[:-lag] == case[lag:]) & (ids[:-lag] != ids[lag:])
+        if seconds is not None and sequences.times is not None:
+            same &= sequences.times[lag:] - sequences.times[:-lag] <= seconds
         found = np.union1d(found, pair_codes(ids[:-lag][same], ids[lag:][same], n_types))
     return found
 
@@ -133,17 +138,20 @@ class Rows:
     log_q: Floats
 
 
-def forecasts(density: Density, case: Case, horizon: int) -> Iterator[Rows]:
+def forecasts(density: Density, case: Case, horizon: int, seconds: float | None = None) -> Iterator[Rows]:
     """Yield the forecasts of every event without each type among the ``horizon`` events before it.
 
-    An event ``q`` and a type ``u`` are served by the first ``u`` in reach of ``q``, at ``j``: one sequence a cause,
-    with all ``u`` from ``j`` to ``j + horizon`` hidden, is asked for all its ``q``. That is one branch a cause, as many
-    as the design ``"masked"`` has.
+    With ``seconds`` only those count that are no further back in time either. An event ``q`` and a type ``u`` are
+    served by the first ``u`` in reach of ``q``, at ``j``: one sequence a cause, with all ``u`` from ``j`` on hidden, is
+    asked for all its ``q``. That is one branch a cause, as many as the design ``"masked"`` has.
     """
-    ids, n = case.ids, len(case.ids)
+    ids, n, times = case.ids, len(case.ids), case.times
     if n < 2:
         return
-    full = density.conditional(ids, np.arange(n)) if n * density.vocabulary.n_types <= _CELLS else None
+    full = density.conditional(ids, np.arange(n), times) if n * density.vocabulary.n_types <= _CELLS else None
+    furthest = np.minimum(np.arange(n) + horizon, n - 1)  # the last event in reach of each
+    if seconds is not None and times is not None:
+        furthest = np.minimum(furthest, np.searchsorted(times, times + seconds, side="right") - 1)
     last: dict[int, int] = {}
     hidden_ids: list[Ids] = []
     asked: list[NDArray[np.int64]] = []
@@ -152,8 +160,8 @@ def forecasts(density: Density, case: Case, horizon: int) -> Iterator[Rows]:
     for cause in range(n - 1):
         kind = int(ids[cause])
         # The first in reach: an earlier one of the same type still serves the effects it reaches.
-        low = max(cause, last.get(kind, -horizon - 1) + horizon) + 1
-        high = min(n - 1, cause + horizon)
+        low = max(cause, int(furthest[last[kind]]) if kind in last else -1) + 1
+        high = int(furthest[cause])
         last[kind] = cause
         if low <= high:
             changed = ids[: high + 1].copy()
@@ -164,11 +172,11 @@ def forecasts(density: Density, case: Case, horizon: int) -> Iterator[Rows]:
             kinds.append(kind)
             size += high - low + 1
         if hidden_ids and (size * density.vocabulary.n_types >= _CELLS or cause == n - 2):
-            log_q = np.concatenate(density.conditional_many(hidden_ids, asked))
+            log_q = np.concatenate(density.conditional_many(hidden_ids, asked, [times] * len(asked)))
             effects = np.concatenate(asked)
             if full is None:
                 first = int(effects.min())
-                log_p = density.conditional(ids, np.arange(first, int(effects.max()) + 1))[effects - first]
+                log_p = density.conditional(ids, np.arange(first, int(effects.max()) + 1), times)[effects - first]
             else:
                 log_p = full[effects]
             causes = np.repeat(np.array(kinds, np.int32), [len(one) for one in asked])
@@ -176,7 +184,9 @@ def forecasts(density: Density, case: Case, horizon: int) -> Iterator[Rows]:
             hidden_ids, asked, kinds, size = [], [], [], 0
 
 
-def calibration(density: Density, sequences: SequenceSet, horizon: int, *, n_events: int = 20_000) -> Floats:
+def calibration(
+    density: Density, sequences: SequenceSet, horizon: int, seconds: float | None = None, *, n_events: int = 20_000
+) -> Floats:
     """Return what to add to the logit of each type's hidden forecast (float64, ``[n_types]``).
 
     With it the hidden forecasts of a type sum to how often it came, over all hidden types together. That holds for a
@@ -186,6 +196,7 @@ def calibration(density: Density, sequences: SequenceSet, horizon: int, *, n_eve
         density: A density that knows hidden events.
         sequences: Held-out cases.
         horizon: Largest lag.
+        seconds: Longest time between cause and effect.
         n_events: Cases are taken, in order of their name's hash, until they have this many events.
     """
     n_types = density.vocabulary.n_types
@@ -195,7 +206,7 @@ def calibration(density: Density, sequences: SequenceSet, horizon: int, *, n_eve
         if left <= 0:
             break
         left -= len(case.ids)
-        for rows in forecasts(density, case, horizon):
+        for rows in forecasts(density, case, horizon, seconds):
             q = np.exp(rows.log_q)
             came += np.bincount(rows.targets, minlength=n_types)
             expected += q.sum(axis=0)
@@ -205,7 +216,15 @@ def calibration(density: Density, sequences: SequenceSet, horizon: int, *, n_eve
     return np.where((came >= 10) & np.isfinite(step), np.clip(step, -1, 1), 0.0)
 
 
-def add_bets(log_e: Floats, pairs: Codes, density: Density, case: Case, horizon: int, shift: Floats) -> None:
+def add_bets(
+    log_e: Floats,
+    pairs: Codes,
+    density: Density,
+    case: Case,
+    horizon: int,
+    shift: Floats,
+    seconds: float | None = None,
+) -> None:
     """Add one case's log bets to the log e-values of some pairs.
 
     Args:
@@ -215,9 +234,10 @@ def add_bets(log_e: Floats, pairs: Codes, density: Density, case: Case, horizon:
         case: Held-out case.
         horizon: Largest lag.
         shift: From `calibration`.
+        seconds: Longest time between cause and effect.
     """
     n_types = density.vocabulary.n_types
-    for rows in forecasts(density, case, horizon):
+    for rows in forecasts(density, case, horizon, seconds):
         log_q = shifted(rows.log_q, shift)
         row = np.arange(len(rows.targets))
         gain = _log1m(rows.log_p) - _log1m(log_q)  # v did not come

@@ -184,13 +184,14 @@ def _weigh(
     sequences = encode_log(density, log)
     n_types = density.vocabulary.n_types
     horizon = settings.horizon_for(density, longest_case(sequences))
-    pairs = co_occurring(sequences, horizon, n_types)
+    seconds = settings.horizon_seconds
+    pairs = co_occurring(sequences, horizon, n_types, seconds)
     sums, log_e = LagSums(pairs, horizon), np.zeros(len(pairs))
-    shift = calibration(density, sequences, horizon)
+    shift = calibration(density, sequences, horizon, seconds)
     counts.n_unknown_events += sequences.n_unknown
     for case, found in iter_estimates(density, sequences, settings):
         sums.add(case, found, n_types)
-        add_bets(log_e, pairs, density, case, horizon, shift)
+        add_bets(log_e, pairs, density, case, horizon, shift, seconds)
         counts.n_cases += 1
         counts.n_cases_skipped += len(case.ids) < 2
         counts.n_pairs_tested += found.n_tested

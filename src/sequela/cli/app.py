@@ -60,6 +60,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no choices
 MemoryBudget = Annotated[
     str | None, typer.Option(help="Most memory above model and log, as 2GB; by default a quarter of what is free.")
 ]
+HorizonTime = Annotated[
+    str | None, typer.Option(help="Longest time between cause and effect, as 90s, 10m, 2h; needs times.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; chosen automatically.")]
 
 
@@ -94,6 +97,10 @@ def fit(
     width: Annotated[int | None, typer.Option(help="Size of the hidden layers.")] = None,
     min_count: Annotated[int, typer.Option(help="Types seen less often are folded into <rare>.")] = 2,
     hide: Annotated[float, typer.Option(help="Highest share of past events hidden in training.")] = 0.5,
+    times: Annotated[
+        bool | None,
+        typer.Option("--times/--no-times", help="Use how long ago past events were; by default where that helps."),
+    ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Most training steps.")] = None,
     precision: Annotated[str, typer.Option(help="float32, bfloat16, or auto: bfloat16 where it is fast.")] = "float32",
     seed: Seed = 0,
@@ -122,6 +129,7 @@ def fit(
         memory=memory,
         width=width,
         hide=hide,
+        times="auto" if times is None else times,
         max_steps=max_steps,
         precision=precision,
         device=device,
@@ -149,6 +157,7 @@ def discover(
     horizon: Annotated[
         str | None, typer.Option(help="Largest lag in events, or 'full'; by default the model's memory.")
     ] = None,
+    horizon_time: HorizonTime = None,
     context: Annotated[int, typer.Option(help="Leading events that are never causes.")] = 0,
     threshold: Annotated[str, typer.Option(help="effect-size, fixed, vocabulary, percentile or otsu.")] = "effect-size",
     delta: Annotated[float, typer.Option(help="Smallest effect of interest, in nats.")] = 0.05,
@@ -194,6 +203,7 @@ def discover(
         "particles": particles,
         "statistic": statistic,
         "horizon": _horizon(horizon),
+        "horizon_time": horizon_time,
         "context": context,
         "threshold": threshold,
         "delta": delta,
@@ -253,6 +263,7 @@ def population(
     design: Annotated[str, typer.Option(help="atomic, leave-one-out, masked or staircase.")] = "atomic",
     particles: Annotated[int, typer.Option(help="Replacements a cause.")] = 32,
     horizon: Annotated[str | None, typer.Option(help="Largest lag in events.")] = None,
+    horizon_time: HorizonTime = None,
     seed: Seed = 0,
     device: Device = None,
     overwrite: Overwrite = False,
@@ -279,7 +290,7 @@ def population(
         density = cross_fit(table, folds=folds, progress=not quiet, **arguments)
     found = discover_population(
         density, table, cases=cases, fdr=fdr, delta=delta, design=design, particles=particles,
-        horizon=_horizon(horizon), seed=seed, progress=not quiet,
+        horizon=_horizon(horizon), horizon_time=horizon_time, seed=seed, progress=not quiet,
     )  # fmt: skip
     found.save(out, overwrite=overwrite)
     if as_json:

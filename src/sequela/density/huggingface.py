@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
-from sequela.density.base import Branches, Density, Floats, Ids, check_branches, check_sequence
+from sequela.density.base import Branches, Density, Floats, Ids, Times, check_branches, check_sequence
 from sequela.density.devices import fingerprint_of
 from sequela.density.logits import MIN_ROWS, Head
 from sequela.density.tiles import TILE_TOKENS, Job, Tile, batches_of, blocks, jobs_of, padded, tiles_of
@@ -181,8 +181,8 @@ class HuggingFaceDensity(Density):
     def _use_bfloat16(self, on: bool) -> None:
         self._head = Head.of(self.model, self.tokens, self.device, bfloat16=on)
 
-    def score_many(self, sequences: Sequence[Ids]) -> list[Floats]:
-        """See `Density.score_many`."""
+    def score_many(self, sequences: Sequence[Ids], times: Times = None) -> list[Floats]:
+        """See `Density.score_many`; times play no part."""
         nothing = np.zeros(0, np.int64), np.zeros((0, 1), np.int32)
         return self._run([Branches(ids, *nothing) for ids in sequences], observed=True)[0]
 
@@ -195,7 +195,7 @@ class HuggingFaceDensity(Density):
         return self._run(branches, observed=True)
 
     @torch.inference_mode()
-    def conditional(self, ids: Ids, positions: NDArray[np.int64]) -> Floats:
+    def conditional(self, ids: Ids, positions: NDArray[np.int64], times: Floats | None = None) -> Floats:
         """See `Density.conditional`."""
         positions = np.asarray(positions)
         result = np.empty((len(positions), self.vocabulary.n_types))
@@ -210,7 +210,9 @@ class HuggingFaceDensity(Density):
         return result
 
     @torch.inference_mode()
-    def conditional_many(self, sequences: Sequence[Ids], positions: Sequence[NDArray[np.int64]]) -> list[Floats]:
+    def conditional_many(
+        self, sequences: Sequence[Ids], positions: Sequence[NDArray[np.int64]], times: Times = None
+    ) -> list[Floats]:
         """See `Density.conditional_many`; prefixes of like length run as one batch."""
         results = [np.empty((len(where), self.vocabulary.n_types)) for where in positions]
         jobs = []
