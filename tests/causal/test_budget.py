@@ -95,7 +95,8 @@ from sequela.causal.discovery import estimate
 from sequela.events.sequences import Case
 def status(field):
     return next(int(x.split()[1]) * 1024 for x in Path("/proc/self/status").read_text().splitlines() if field in x)
-density, case = {density}, Case("x", np.random.default_rng(0).integers(0, 12, {length}).astype(np.int32), np.arange({length}) * 9.0)
+ids = np.random.default_rng(0).integers(0, 12, {length}).astype(np.int32)
+density, case = {density}, Case("x", ids, np.arange({length}) * 9.0)
 estimate(density, Case("x", case.ids[:20], case.times[:20]), particles=4, horizon=2)  # libraries load
 Path("/proc/self/clear_refs").write_text("5")
 before = status("VmRSS")

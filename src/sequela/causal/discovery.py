@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sequela.causal.adaptive import TwoStages, check_adaptive
 from sequela.causal.budget import Allotment, allot, parse_bytes
 from sequela.causal.cmi import CMIEstimate
+from sequela.causal.confidence import Beliefs
 from sequela.causal.designs import (
     DESIGNS,
     PROPOSALS,
@@ -35,8 +36,12 @@ from sequela.events.sequences import Case, SequenceSet, case_hash
 from sequela.events.times import parse_duration
 from sequela.progress import Reporter, reporter
 
+if TYPE_CHECKING:
+    from sequela.causal.population import PopulationGraph
+
 DEFAULT_HORIZON = 8
 DEFAULT_PARTICLES = 32
+DEFAULT_FDR = 0.05
 _MAX_UNKNOWN_SHARE = 0.5
 
 
@@ -59,6 +64,8 @@ class Settings:
     batch_size: int | None = None
     memory_budget: str | float | None = None
     adaptive: float = 0.0
+    population: PopulationGraph | None = None
+    fdr: float | None = None
 
     def __post_init__(self) -> None:
         check_choice("design", self.design, DESIGNS)
@@ -80,9 +87,23 @@ class Settings:
             parse_duration("horizon_time", self.horizon_time)
         default_proposal(self.design, self.proposal)
         rule = make_threshold(self.threshold, n_types=2, delta=self.delta, level=self.level, tau=self.tau)
+        if self.fdr is not None:
+            check_range("fdr", self.fdr, low=0, high=1, above=True)
+            if self.population is None:
+                raise ConfigError(
+                    "fdr needs a population, which says how likely each pair of event types is linked: make one with "
+                    "discover_population (sequela population) and pass it (--population FOLDER)"
+                )
+        if self.population is not None and not isinstance(rule, EffectSize):
+            raise ConfigError("a population goes with the threshold 'effect-size' (delta and fdr) only")
         check_range("adaptive", self.adaptive, low=0, high=0.5)
         if self.adaptive:
             check_adaptive(self.design, default_proposal(self.design, self.proposal), self.statistic, rule)
+
+    @property
+    def error_rate(self) -> float:
+        """Highest expected share of false edges, where a population is given."""
+        return DEFAULT_FDR if self.fdr is None else self.fdr
 
     def rule(self, density: Density) -> Threshold:
         """Return the threshold for a density."""
@@ -106,6 +127,11 @@ class Settings:
             )
         return wanted
 
+    @cached_property
+    def beliefs(self) -> Beliefs | None:
+        """What the population says of each pair of types."""
+        return None if self.population is None else Beliefs.of(self.population)
+
     @property
     def horizon_seconds(self) -> float | None:
         """Longest time between a cause and an effect that is tested, or None."""
@@ -128,11 +154,15 @@ class Settings:
 
     def to_dict(self, density: Density) -> dict[str, Any]:
         """Return everything that decides the result as plain values."""
-        values = asdict(self) | {
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__} | {
             "proposal": default_proposal(self.design, self.proposal),
             "threshold": self.rule(density).to_dict(),
             "horizon_seconds": self.horizon_seconds,
         }
+        if self.beliefs is None:
+            del values["population"], values["fdr"]
+        else:
+            values |= {"population": self.beliefs.fingerprint, "fdr": self.error_rate}
         for decided in ("delta", "level", "tau", "batch_size", "memory_budget", "horizon_time"):
             del values[decided]
         return values
@@ -188,6 +218,9 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
         seed: Same seed, same graph.
         adaptive: Above 0, causes get a quarter of the particles first, and the rest only where that does not decide
             all their effects; at most about this share of pairs is then decided otherwise than by all particles.
+        population: Population graph of the same kind of cases. Edges then have a ``confidence`` from their own effect
+            and from what the population says of their types, see `sequela.causal.confidence`.
+        fdr: With a population: highest expected share of false edges (0.05); ``level`` then plays no part.
         batch_size: Most cases scored together (`discover_log`); changes neither the result nor, much, the speed.
         memory_budget: What discovery may hold above the density and the log: bytes, or text like ``"2GB"``; a quarter
             of the free memory, at most 2 GiB, by default. Does not change the result.
@@ -302,6 +335,8 @@ def encode_log(density: Density, log: EventLog) -> SequenceSet:
 def empty_edges(settings: Settings) -> pl.DataFrame:
     """Return an empty edge table of many cases, with the columns these settings give."""
     extra = {} if settings.statistic == "kl_of_mean" else {"mean_of_kl_nats": pl.Float64}
+    if settings.population is not None:
+        extra["confidence"] = pl.Float64
     return pl.DataFrame(schema={"case": pl.String, **INSTANCE_SCHEMA, **extra})
 
 
@@ -354,14 +389,18 @@ def _graphs(
     rule = settings.rule(density)
     record = settings.to_dict(density) | {"horizon": horizon}
     allotment = settings.allotment(density, horizon, longest)
+    beliefs = None if settings.beliefs is None else settings.beliefs.for_types(density.vocabulary)
     for batch in _batches(iter(cases), settings, horizon, allotment):
         estimates = _estimates(density, [case for case, _ in batch], settings, horizon, allotment)
-        yield [
-            InstanceGraph.from_estimate(
-                case, density.vocabulary, found, rule.edges(found), n_unknown=n_unknown, settings=record
+        graphs = []
+        for (case, n_unknown), found in zip(batch, estimates, strict=True):
+            confidence = None if beliefs is None else beliefs.confidence(case, found, settings.delta)
+            edges = rule.edges(found) if confidence is None else confidence >= 1 - settings.error_rate
+            graph = InstanceGraph.from_estimate(
+                case, density.vocabulary, found, edges, confidence=confidence, n_unknown=n_unknown, settings=record
             )
-            for (case, n_unknown), found in zip(batch, estimates, strict=True)
-        ]
+            graphs.append(graph)
+        yield graphs
 
 
 def _batches(

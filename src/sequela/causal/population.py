@@ -55,6 +55,17 @@ POPULATION_SCHEMA = pl.Schema(
     }
 )
 """Columns of a population table."""
+LAG_SCHEMA = pl.Schema(
+    {
+        "cause": pl.String,
+        "effect": pl.String,
+        "lag": pl.Int64,
+        "support": pl.Int64,
+        "cmi_nats": pl.Float64,
+        "std_error": pl.Float64,
+    }
+)
+"""Columns of a table of strengths by lag; the standard error is over cases, infinite for a single one."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,11 +80,13 @@ class PopulationGraph(_Graph):
             is an edge, and why it is uncertain.
         nodes: ``event`` and ``count`` over the cases that were used.
         run: Arguments, seed, versions and counts, as plain values.
+        lags: Strength of each pair at each lag, columns `LAG_SCHEMA`; empty where it is not known.
     """
 
     pairs: pl.DataFrame
     nodes: pl.DataFrame
     run: Mapping[str, Any] = field(default_factory=dict)
+    lags: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LAG_SCHEMA))
 
     @property
     def edges(self) -> pl.DataFrame:  # type: ignore[override]
@@ -91,10 +104,11 @@ class PopulationGraph(_Graph):
         return graph
 
     def save(self, out: str | Path, *, overwrite: bool = False) -> None:
-        """Write a folder: ``population.parquet`` (all pairs), ``nodes.parquet`` and ``run.json``."""
+        """Write a folder: ``population.parquet`` (all pairs), ``lags.parquet``, ``nodes.parquet``, ``run.json``."""
         with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
             self.pairs.write_parquet(folder / "population.parquet")
             self.nodes.write_parquet(folder / "nodes.parquet")
+            self.lags.write_parquet(folder / "lags.parquet")
             write_json(folder / MARKER, dict(self.run))
 
     def __repr__(self) -> str:
@@ -116,7 +130,8 @@ def load_population(path: str | Path) -> PopulationGraph:
         missing = set(POPULATION_SCHEMA) - set(pairs.columns)
         if missing:
             raise ValueError(f"columns are missing: {', '.join(sorted(missing))}")
-        return PopulationGraph(pairs, pl.read_parquet(folder / "nodes.parquet"), run)
+        nodes, lags = (pl.read_parquet(folder / f"{name}.parquet") for name in ("nodes", "lags"))
+        return PopulationGraph(pairs, nodes, run, lags.select(list(LAG_SCHEMA)))
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise LogFormatError(f"'{path}' is not a folder of population results: {error}") from error
 
@@ -174,7 +189,8 @@ def discover_population(
     record["kind"] = "population"
     record["seconds"] = round(time.monotonic() - started, 3)
     summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
-    return PopulationGraph(finish(sums, bets, delta=chosen.delta, fdr=fdr), summed, record)
+    lags = _by_lag(pl.concat(sums)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
+    return PopulationGraph(finish(sums, bets, delta=chosen.delta, fdr=fdr), summed, record, lags)
 
 
 def _weigh(
@@ -224,8 +240,8 @@ def finish(sums: list[pl.DataFrame], bets: list[pl.DataFrame], *, delta: float, 
     )
 
 
-def _strongest(sums: pl.DataFrame) -> pl.DataFrame:
-    """Return each pair's strength at its strongest lag.
+def _by_lag(sums: pl.DataFrame) -> pl.DataFrame:
+    """Return each pair's strength at each lag.
 
     The best of several noisy means is biased upwards, most where a lag has few places. Each lag's mean is therefore
     taken together with `_PRIOR` places at the mean of the pair's other lags.
@@ -239,18 +255,24 @@ def _strongest(sums: pl.DataFrame) -> pl.DataFrame:
     spread = pl.col("cmi_squared") - 2 * mean * pl.col("cmi_support") + mean**2 * pl.col("support_squared")
     # One case says nothing of how cases differ.
     error = pl.when(n_cases > 1).then((spread.clip(0) * n_cases / (n_cases - 1)).sqrt() / places).otherwise(math.inf)
-    by_lag = by_lag.with_columns(
+    return by_lag.with_columns(
         cmi_nats=(nats + _PRIOR * others) / (places + _PRIOR),
-        margin=float(norm.ppf(0.975)) * error,
+        std_error=error,
         pointwise_nats=pl.col("pointwise") / places,
+    )
+
+
+def _strongest(sums: pl.DataFrame) -> pl.DataFrame:
+    """Return each pair's strength at its strongest lag."""
+    keys, places, margin = ["cause", "effect"], pl.col("support"), float(norm.ppf(0.975)) * pl.col("std_error")
+    by_lag = _by_lag(sums).with_columns(
         tied=pl.col("ties").sum().over(keys) / places.sum().over(keys),
-        support_cases=n_cases.max().over(keys),
+        support_cases=pl.col("cases").max().over(keys),
         support=places.sum().over(keys),
     )
     best = by_lag.sort([*keys, pl.col("cmi_nats").round(9), "lag"], descending=[False, False, True, False])
     return best.unique(keys, keep="first", maintain_order=True).with_columns(
-        cmi_low_nats=(pl.col("cmi_nats") - pl.col("margin")).clip(0),
-        cmi_high_nats=pl.col("cmi_nats") + pl.col("margin"),
+        cmi_low_nats=(pl.col("cmi_nats") - margin).clip(0), cmi_high_nats=pl.col("cmi_nats") + margin
     )
 
 

@@ -162,6 +162,12 @@ def discover(
     threshold: Annotated[str, typer.Option(help="effect-size, fixed, vocabulary, percentile or otsu.")] = "effect-size",
     delta: Annotated[float, typer.Option(help="Smallest effect of interest, in nats.")] = 0.05,
     level: Annotated[float, typer.Option(help="Confidence that an edge's effect exceeds delta.")] = 0.95,
+    population: Annotated[
+        Path | None, typer.Option(help="Folder of `sequela population`: weigh edges by its evidence for their types.")
+    ] = None,
+    fdr: Annotated[
+        float | None, typer.Option(help="With --population: highest expected share of false edges (0.05).")
+    ] = None,
     tau: Annotated[float | None, typer.Option(help="For the thresholds fixed and vocabulary.")] = None,
     self_loops: Annotated[bool, typer.Option("--self-loops", help="Keep u -> u in the summary.")] = False,
     seed: Seed = 0,
@@ -190,6 +196,7 @@ def discover(
     """
     if out is None and not plan:
         raise typer.BadParameter("give a folder for the results", param_hint="--out")
+    from sequela.causal.population import load_population
     from sequela.causal.run import discover_to
     from sequela.density.checkpoint import load_density
 
@@ -213,6 +220,8 @@ def discover(
         "batch_size": batch_size,
         "memory_budget": memory_budget,
         "adaptive": adaptive,
+        "population": None if population is None else load_population(population),
+        "fdr": fdr,
     }
     if out is None or plan:
         _print_plan(density, table, as_json, settings)
