@@ -316,6 +316,39 @@ def population(
 
 @app.command()
 @named_errors
+def diagnose(
+    model: Annotated[Path, typer.Argument(help="Folder that `sequela fit` wrote.", show_default=False)],
+    log: Log,
+    case: CaseColumn = None,
+    event: EventColumn = None,
+    time: TimeColumn = None,
+    time_format: TimeFormat = None,
+    cases: Annotated[str, typer.Option(help="held-out (kept out of training), or all: the log is new.")] = "held-out",
+    delta: Annotated[float, typer.Option(help="Effect size of interest, in nats.")] = 0.05,
+    fdr: Annotated[float, typer.Option(help="Highest expected share of false links.")] = 0.05,
+    horizon: Annotated[str | None, typer.Option(help="Largest lag in events.")] = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether model and log are good enough: references, length, power, drift, ties.
+
+    Example: `sequela diagnose model alarms.csv`
+    """
+    from sequela.causal.diagnosis import diagnose_log
+    from sequela.density.checkpoint import load_density
+
+    density = load_density(model, device=device)
+    table = _read_like(density, log, case, event, time, time_format)
+    found = diagnose_log(density, table, cases=cases, delta=delta, fdr=fdr, horizon=_horizon(horizon))
+    if as_json:
+        typer.echo(json.dumps([finding.to_dict() for finding in found]))
+        return
+    for finding in found:
+        typer.echo(f"{finding.verdict:5} {finding.topic}: {finding.sentence}")
+
+
+@app.command()
+@named_errors
 def plan(
     model: Annotated[Path, typer.Argument(help="Folder that `sequela fit` wrote.", show_default=False)],
     log: Log,
