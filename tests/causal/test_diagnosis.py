@@ -1,6 +1,7 @@
 """Findings about logs whose flaws are known."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -59,7 +60,7 @@ def test_findings_of_a_steady_world():
     assert found["undecidable"].numbers["n_undecidable"] == 5 * (counts < least).sum()
     by_level = [row["n_pairs"] for row in numbers["levels"]]
     edges = [*LEVELS, np.inf]
-    assert by_level == [5 * int(((counts >= a) & (counts < b)).sum()) for a, b in zip(edges, edges[1:], strict=False)]
+    assert by_level == [5 * int(((counts >= a) & (counts < b)).sum()) for a, b in pairwise(edges)]
     chance = [row["power"] for row in numbers["levels"]]
     assert chance == sorted(chance)
     few = by_topic(diagnose_log(WORLD, read_log(WORLD.to_log(WORLD.sample(6, 10, seed=1)))))
