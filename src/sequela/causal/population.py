@@ -20,7 +20,17 @@ import polars as pl
 from scipy.stats import norm
 
 from sequela.causal.discovery import Settings, encode_log, iter_estimates, log_nodes, longest_case
-from sequela.causal.evidence import LagSums, add_bets, calibration, check_evidence, co_occurring, e_bh, pair_names
+from sequela.causal.evidence import (
+    Groups,
+    LagSums,
+    add_bets,
+    calibration,
+    check_evidence,
+    co_occurring,
+    e_bh,
+    group_estimate,
+    pair_names,
+)
 from sequela.causal.graphs import _Graph
 from sequela.causal.parts import Counts
 from sequela.causal.run import FORMAT, MARKER, run_record
@@ -142,6 +152,7 @@ def discover_population(
     *,
     cases: str = "held-out",
     fdr: float = 0.05,
+    level: int | None = None,
     progress: bool | Reporter = True,
     **settings: Any,
 ) -> PopulationGraph:
@@ -155,6 +166,10 @@ def discover_population(
             case, for a log that the density has not seen. Plays no part with `cross_fit`.
         fdr: Highest expected share of false ones among the edges. Holds as far as the density's forecasts with hidden
             events are right; see the docs page on evidence.
+        level: For event types with parts (several event columns): pairs of first parts (1), of first two parts (2), …
+            in place of pairs of whole types. All types that share these parts are hidden together and forecast
+            together, so what is rare by itself adds up; the density stays that of the whole types, and the strength is
+            that of hiding (``design`` and ``particles`` play no part).
         progress: Show a bar.
         settings: As for `discover`. ``delta`` is the least mean CMI of an edge at its strongest lag; the
             other thresholds play no part.
@@ -179,13 +194,16 @@ def discover_population(
     sums, bets, nodes, counts = [], [], [], Counts()
     with reporter(progress).bar("weighing evidence", sum(part.n_cases for _, part in parts)) as update:
         for one, part in parts:
-            strength, evidence = _weigh(one, part, chosen, counts, update)
+            groups = Groups.at_level(one.vocabulary, level)
+            strength, evidence = _weigh(one, part, chosen, groups, counts, update)
             sums.append(strength)
             bets.append(evidence)
-            nodes.append(log_nodes(one, encode_log(one, part)))
+            nodes.append(_group_nodes(one, part, groups))
     first = parts[0][0]
     record = run_record(first, log, encode_log(first, log), chosen, counts)
-    record["arguments"] |= {"delta": chosen.delta, "fdr": fdr, "cases": cases, "folds": len(parts)}
+    record["arguments"] |= {
+        "delta": chosen.delta, "fdr": fdr, "cases": cases, "folds": len(parts), "level": level,
+    }  # fmt: skip
     record["kind"] = "population"
     record["seconds"] = round(time.monotonic() - started, 3)
     summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
@@ -194,27 +212,36 @@ def discover_population(
 
 
 def _weigh(
-    density: Density, log: EventLog, settings: Settings, counts: Counts, update: Update
+    density: Density, log: EventLog, settings: Settings, groups: Groups, counts: Counts, update: Update
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the strengths and the log e-values that one density gives its cases."""
     sequences = encode_log(density, log)
-    n_types = density.vocabulary.n_types
+    n_groups = len(groups.names)
     horizon = settings.horizon_for(density, longest_case(sequences))
     seconds = settings.horizon_seconds
-    pairs = co_occurring(sequences, horizon, n_types, seconds)
+    pairs = co_occurring(groups.cases(sequences), horizon, n_groups, seconds)
     sums, log_e = LagSums(pairs, horizon), np.zeros(len(pairs))
-    shift = calibration(density, sequences, horizon, seconds)
+    shift = calibration(density, sequences, horizon, seconds, groups)
     counts.n_unknown_events += sequences.n_unknown
-    for case, found in iter_estimates(density, sequences, settings):
-        sums.add(case, found, n_types)
-        add_bets(log_e, pairs, density, case, horizon, shift, seconds)
+    estimates = iter_estimates(density, sequences, settings)
+    if groups.names != density.vocabulary.names:
+        estimates = ((case, group_estimate(density, case, horizon, seconds, groups)) for case in sequences)
+    for case, found in estimates:
+        sums.add(case._replace(ids=groups.of[case.ids]), found, n_groups)
+        add_bets(log_e, pairs, density, case, horizon, shift, seconds, groups)
         counts.n_cases += 1
         counts.n_cases_skipped += len(case.ids) < 2
         counts.n_pairs_tested += found.n_tested
         counts.n_clamped += found.n_clamped
         update(counts.n_cases, f"{len(pairs):,} pairs")
-    evidence = pair_names(pairs, density.vocabulary).with_columns(log_e=pl.Series(log_e))
-    return sums.to_frame(density.vocabulary), evidence
+    evidence = pair_names(pairs, groups.names).with_columns(log_e=pl.Series(log_e))
+    return sums.to_frame(groups.names), evidence
+
+
+def _group_nodes(density: Density, log: EventLog, groups: Groups) -> pl.DataFrame:
+    nodes = log_nodes(density, encode_log(density, log))
+    named = pl.DataFrame({"event": density.vocabulary.names, "group": np.array(groups.names)[groups.of]})
+    return nodes.join(named, on="event").group_by(event="group").agg(pl.col("count").sum())
 
 
 def finish(sums: list[pl.DataFrame], bets: list[pl.DataFrame], *, delta: float, fdr: float) -> pl.DataFrame:

@@ -269,6 +269,9 @@ def population(
     cases: Annotated[str, typer.Option(help="held-out (kept out of training), or all: the log is new.")] = "held-out",
     fdr: Annotated[float, typer.Option(help="Highest expected share of false links.")] = 0.05,
     delta: Annotated[float, typer.Option(help="Least mean effect of a link, in nats.")] = 0.05,
+    level: Annotated[
+        int | None, typer.Option(help="Links between the first 1, 2, … parts of event types (several --event columns).")
+    ] = None,
     design: Annotated[str, typer.Option(help="atomic, leave-one-out, masked or staircase.")] = "atomic",
     particles: Annotated[int, typer.Option(help="Replacements a cause.")] = 32,
     horizon: Annotated[str | None, typer.Option(help="Largest lag in events.")] = None,
@@ -299,7 +302,8 @@ def population(
         density = cross_fit(table, folds=folds, progress=not quiet, **arguments)
     found = discover_population(
         density, table, cases=cases, fdr=fdr, delta=delta, design=design, particles=particles,
-        horizon=_horizon(horizon), horizon_time=horizon_time, seed=seed, progress=not quiet,
+        horizon=_horizon(horizon), horizon_time=horizon_time, level=level, seed=seed,
+        progress=not quiet,
     )  # fmt: skip
     found.save(out, overwrite=overwrite)
     if as_json:
