@@ -28,6 +28,7 @@ _HOMES = {
     "SequenceSet": "sequela.events.sequences",
     "SummaryGraph": "sequela.causal.graphs",
     "Vocabulary": "sequela.events.vocabulary",
+    "diagnose_log": "sequela.causal.diagnosis",
     "cross_fit": "sequela.density.crossfit",
     "discover": "sequela.causal.discovery",
     "discover_log": "sequela.causal.discovery",
@@ -48,6 +49,7 @@ __all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604
 
 if TYPE_CHECKING:
     from sequela.causal.cmi import CMIEstimate
+    from sequela.causal.diagnosis import diagnose_log
     from sequela.causal.discovery import Discovery, discover, discover_log, estimate
     from sequela.causal.graphs import InstanceGraph, SummaryGraph
     from sequela.causal.population import PopulationGraph, discover_population, load_population

@@ -20,10 +20,11 @@ WORLD = SoftmaxWorld.random(12, horizon=3, decay=0.2, sparsity=0.6, seed=0)
 LOG = read_log(WORLD.to_log(WORLD.sample(30, (1, 25), seed=1)))
 
 
-def window():
+def window(**times):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return WindowDensity(WindowNetwork(WindowConfig(12, 15, 4, 16, 32)), WORLD.vocabulary, knows_hidden=True)
+        network = WindowNetwork(WindowConfig(12, 15, 4, 16, 32, **times))
+        return WindowDensity(network, WORLD.vocabulary, knows_hidden=True)
 
 
 def llama(n_types=12, context=16):
@@ -46,7 +47,12 @@ def llama(n_types=12, context=16):
     return HuggingFaceDensity(model, vocabulary, tokens=np.arange(n_types), begin_token=n_types + 1, context=context)
 
 
-DENSITIES = {"window": window(), "llama": llama(), "world": WORLD}
+DENSITIES = {
+    "window": window(),
+    "window with times": window(n_knots=6, longest_seconds=500.0),
+    "llama": llama(),
+    "world": WORLD,
+}
 
 
 @pytest.mark.parametrize("name", DENSITIES)
@@ -89,8 +95,9 @@ from sequela.causal.discovery import estimate
 from sequela.events.sequences import Case
 def status(field):
     return next(int(x.split()[1]) * 1024 for x in Path("/proc/self/status").read_text().splitlines() if field in x)
-density, case = {density}, Case("x", np.random.default_rng(0).integers(0, 12, {length}).astype(np.int32), None)
-estimate(density, Case("x", case.ids[:20], None), particles=4, horizon=2)  # libraries load
+ids = np.random.default_rng(0).integers(0, 12, {length}).astype(np.int32)
+density, case = {density}, Case("x", ids, np.arange({length}) * 9.0)
+estimate(density, Case("x", case.ids[:20], case.times[:20]), particles=4, horizon=2)  # libraries load
 Path("/proc/self/clear_refs").write_text("5")
 before = status("VmRSS")
 estimate(density, case, particles={particles}, horizon={horizon}, design={design!r}, memory_budget={budget})
@@ -105,6 +112,7 @@ print(status("VmHWM") - before)
         ("llama(n_types=29_100, context=511)", "atomic", 64, 32, 6, 100_000_000),
         ("llama(n_types=3000, context=511)", "leave-one-out", 300, 64, 8, 150_000_000),
         ("window()", "atomic", 4000, 11, 4, 60_000_000),
+        ("window(n_knots=6, longest_seconds=500.0)", "atomic", 2000, 11, 4, 60_000_000),
     ],
 )
 def test_the_budget_is_held(density, design, length, particles, horizon, budget, tmp_path):

@@ -298,7 +298,7 @@ def test_lag_sums_equal_a_loop_over_places():
                     key = (WORLD.vocabulary.names[case.ids[j]], WORLD.vocabulary.names[case.ids[q]], q - j)
                     places[key] = places.get(key, 0) + 1
                     nats[key] = nats.get(key, 0.0) + found.cmi[j, q - j - 1]
-    frame = sums.to_frame(WORLD.vocabulary)
+    frame = sums.to_frame(WORLD.vocabulary.names)
     assert frame.height == len(places)
     for row in frame.iter_rows(named=True):
         key = (row["cause"], row["effect"], row["lag"])

@@ -42,9 +42,12 @@ class Worker:
         """Discover the cases of one range and keep them as a part."""
         from sequela.causal.run import part_of_batches
 
-        for low, ids, lengths, names in zip(batch["low"], batch["ids"], batch["lengths"], batch["names"], strict=True):
+        columns = (batch[name] for name in ("low", "ids", "lengths", "names", "times"))
+        for low, ids, lengths, names, seconds in zip(*columns, strict=True):
             offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-            cases = SequenceSet(np.asarray(ids, np.int32), offsets, pl.Series("case", list(names), dtype=pl.String))
+            times = np.asarray(seconds, np.float64) if len(seconds) else None
+            named = pl.Series("case", list(names), dtype=pl.String)
+            cases = SequenceSet(np.asarray(ids, np.int32), offsets, named, times)
             frames, counts = [empty_edges(self.settings)], Counts()
             for _, some, more in part_of_batches(self.density, cases, self.settings, self.longest):
                 frames += some
@@ -118,6 +121,7 @@ def _ranges(sequences: SequenceSet, parts: Parts, n_workers: int) -> pl.DataFram
                     "ids": some.ids.tolist(),
                     "lengths": some.lengths.tolist(),
                     "names": some.case_names.to_list(),
+                    "times": [] if some.times is None else some.times.tolist(),
                 }
 
     kinds: dict[str, pl.DataType] = {
@@ -125,5 +129,6 @@ def _ranges(sequences: SequenceSet, parts: Parts, n_workers: int) -> pl.DataFram
         "ids": pl.List(pl.Int32),
         "lengths": pl.List(pl.Int64),
         "names": pl.List(pl.String),
+        "times": pl.List(pl.Float64),
     }
     return pl.DataFrame(list(cut()), schema=kinds)

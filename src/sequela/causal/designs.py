@@ -42,6 +42,7 @@ class Problem:
         n_particles: Replacements a cause.
         key: Of the random draws of this case.
         statistic: One of `STATISTICS`.
+        times: Seconds of the events (float64, ``[L]``), for a density that uses them.
     """
 
     density: Density
@@ -53,6 +54,7 @@ class Problem:
     n_particles: int
     key: int
     statistic: str = "kl_of_mean"
+    times: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def single_branches(problem: Problem, causes: NDArray[np.int64], types: Ids) -> 
     observed = problem.ids[np.minimum(place, len(problem.ids) - 1)]  # [n, m]
     tails = np.repeat(observed, types.shape[1], axis=0)
     tails[:, 0] = types.ravel()
-    return Branches(problem.ids, np.repeat(causes, types.shape[1]), tails)
+    return Branches(problem.ids, np.repeat(causes, types.shape[1]), tails, problem.times)
 
 
 class Staircase:
@@ -191,7 +193,7 @@ class Staircase:
         place = rows[:, None] + np.arange(self.problem.horizon) - self.problem.causes[0]  # [R, m]
         tails = self.noise[:, np.minimum(place, self.noise.shape[1] - 1)]  # [N, R, m]
         tails = np.ascontiguousarray(tails.transpose(1, 0, 2)).reshape(-1, self.problem.horizon)
-        return Branches(ids, np.repeat(rows, self.noise.shape[0]), tails.astype(np.int32))
+        return Branches(ids, np.repeat(rows, self.noise.shape[0]), tails.astype(np.int32), self.problem.times)
 
     def cells(self, scores: Floats, branch_scores: Floats) -> Cells:
         """Turn log-probabilities into estimates; see `SingleCause.cells`."""
@@ -272,6 +274,6 @@ def _proposal_weights(problem: Problem, positions: NDArray[np.int64], *, with_ra
     if problem.proposal == "unigram":
         weights = np.broadcast_to(vocabulary.frequencies[:keep], (len(positions), keep))
     else:
-        weights = np.exp(problem.density.conditional(problem.ids, positions)[:, :keep])
+        weights = np.exp(problem.density.conditional(problem.ids, positions, problem.times)[:, :keep])
     normal: Floats = weights / weights.sum(axis=1, keepdims=True)
     return normal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sequela.causal.adaptive import TwoStages, check_adaptive
 from sequela.causal.budget import Allotment, allot, parse_bytes
 from sequela.causal.cmi import CMIEstimate
+from sequela.causal.confidence import Beliefs
 from sequela.causal.designs import (
     DESIGNS,
     PROPOSALS,
@@ -34,14 +35,18 @@ from sequela.display import Shown
 from sequela.errors import ConfigError, LogFormatError, VocabularyError, check_choice, check_range, nearest
 from sequela.events.log import EventLog
 from sequela.events.sequences import Case, SequenceSet, case_hash
+from sequela.events.times import parse_duration
 from sequela.progress import Reporter, reporter
 from sequela.threads import right_threads
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sequela.causal.population import PopulationGraph
+
 DEFAULT_HORIZON = 8
 DEFAULT_PARTICLES = 32
+DEFAULT_FDR = 0.05
 _MAX_UNKNOWN_SHARE = 0.5
 
 
@@ -54,6 +59,7 @@ class Settings:
     particles: int = DEFAULT_PARTICLES
     statistic: str = "kl_of_mean"
     horizon: int | str | None = None
+    horizon_time: str | float | None = None
     context: int = 0
     threshold: str | Threshold = "effect-size"
     delta: float = 0.05
@@ -63,6 +69,8 @@ class Settings:
     batch_size: int | None = None
     memory_budget: str | float | None = None
     adaptive: float = 0.0
+    population: PopulationGraph | None = None
+    fdr: float | None = None
 
     def __post_init__(self) -> None:
         check_choice("design", self.design, DESIGNS)
@@ -80,11 +88,27 @@ class Settings:
             check_choice("horizon", self.horizon, ["full"])
         elif self.horizon is not None:
             check_range("horizon", self.horizon, low=1, whole=True)
+        if self.horizon_time is not None:
+            parse_duration("horizon_time", self.horizon_time)
         default_proposal(self.design, self.proposal)
         rule = make_threshold(self.threshold, n_types=2, delta=self.delta, level=self.level, tau=self.tau)
+        if self.fdr is not None:
+            check_range("fdr", self.fdr, low=0, high=1, above=True)
+            if self.population is None:
+                raise ConfigError(
+                    "fdr needs a population, which says how likely each pair of event types is linked: make one with "
+                    "discover_population (sequela population) and pass it (--population FOLDER)"
+                )
+        if self.population is not None and not isinstance(rule, EffectSize):
+            raise ConfigError("a population goes with the threshold 'effect-size' (delta and fdr) only")
         check_range("adaptive", self.adaptive, low=0, high=0.5)
         if self.adaptive:
             check_adaptive(self.design, default_proposal(self.design, self.proposal), self.statistic, rule)
+
+    @property
+    def error_rate(self) -> float:
+        """Highest expected share of false edges, where a population is given."""
+        return DEFAULT_FDR if self.fdr is None else self.fdr
 
     def rule(self, density: Density) -> Threshold:
         """Return the threshold for a density."""
@@ -108,6 +132,16 @@ class Settings:
             )
         return wanted
 
+    @cached_property
+    def beliefs(self) -> Beliefs | None:
+        """What the population says of each pair of types."""
+        return None if self.population is None else Beliefs.of(self.population)
+
+    @property
+    def horizon_seconds(self) -> float | None:
+        """Longest time between a cause and an effect that is tested, or None."""
+        return None if self.horizon_time is None else parse_duration("horizon_time", self.horizon_time)
+
     def particles_for(self, density: Density) -> int:
         """Return how many branches a cause has."""
         return 1 if self.design == "masked" else min(self.particles, density.vocabulary.n_types)
@@ -125,11 +159,16 @@ class Settings:
 
     def to_dict(self, density: Density) -> dict[str, Any]:
         """Return everything that decides the result as plain values."""
-        values = asdict(self) | {
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__} | {
             "proposal": default_proposal(self.design, self.proposal),
             "threshold": self.rule(density).to_dict(),
+            "horizon_seconds": self.horizon_seconds,
         }
-        for decided in ("delta", "level", "tau", "batch_size", "memory_budget"):
+        if self.beliefs is None:
+            del values["population"], values["fdr"]
+        else:
+            values |= {"population": self.beliefs.fingerprint, "fdr": self.error_rate}
+        for decided in ("delta", "level", "tau", "batch_size", "memory_budget", "horizon_time"):
             del values[decided]
         return values
 
@@ -209,6 +248,8 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
         particles: Replacements a cause. More is slower and more exact; with as many as types all are enumerated.
         statistic: ``"kl_of_mean"`` (the paper's formula), ``"mean_of_kl"`` (larger, noisier) or ``"both"``.
         horizon: Largest lag to test, or ``"full"``; by default the density's memory, or 8 if it has none.
+        horizon_time: Longest time between a cause and an effect: seconds, or text like ``"10m"``, ``"2h"``. Pairs
+            further apart are not tested. Needs times; ``horizon`` holds as well.
         context: Leading positions that are never causes.
         threshold: ``"effect-size"`` (default), ``"fixed"``, ``"vocabulary"``, ``"percentile"``, ``"otsu"``, or a rule.
         delta: Smallest effect of interest in nats, for ``"effect-size"``.
@@ -217,6 +258,9 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
         seed: Same seed, same graph.
         adaptive: Above 0, causes get a quarter of the particles first, and the rest only where that does not decide
             all their effects; at most about this share of pairs is then decided otherwise than by all particles.
+        population: Population graph of the same kind of cases. Edges then have a ``confidence`` from their own effect
+            and from what the population says of their types, see `sequela.causal.confidence`.
+        fdr: With a population: highest expected share of false edges (0.05); ``level`` then plays no part.
         batch_size: Most cases scored together (`discover_log`); changes neither the result nor, much, the speed.
         memory_budget: What discovery may hold above the density and the log: bytes, or text like ``"2GB"``; a quarter
             of the free memory, at most 2 GiB, by default. Does not change the result.
@@ -332,6 +376,8 @@ def encode_log(density: Density, log: EventLog) -> SequenceSet:
 def empty_edges(settings: Settings) -> pl.DataFrame:
     """Return an empty edge table of many cases, with the columns these settings give."""
     extra = {} if settings.statistic == "kl_of_mean" else {"mean_of_kl_nats": pl.Float64}
+    if settings.population is not None:
+        extra["confidence"] = pl.Float64
     return pl.DataFrame(schema={"case": pl.String, **INSTANCE_SCHEMA, **extra})
 
 
@@ -426,14 +472,18 @@ def _graphs(
     rule = settings.rule(density)
     record = settings.to_dict(density) | {"horizon": horizon}
     allotment = settings.allotment(density, horizon, longest)
+    beliefs = None if settings.beliefs is None else settings.beliefs.for_types(density.vocabulary)
     for batch in _batches(iter(cases), settings, horizon, allotment):
         estimates = _estimates(density, [case for case, _ in batch], settings, horizon, allotment)
-        yield [
-            InstanceGraph.from_estimate(
-                case, density.vocabulary, found, rule.edges(found), n_unknown=n_unknown, settings=record
+        graphs = []
+        for (case, n_unknown), found in zip(batch, estimates, strict=True):
+            confidence = None if beliefs is None else beliefs.confidence(case, found, settings.delta)
+            edges = rule.edges(found) if confidence is None else confidence >= 1 - settings.error_rate
+            graph = InstanceGraph.from_estimate(
+                case, density.vocabulary, found, edges, confidence=confidence, n_unknown=n_unknown, settings=record
             )
-            for (case, n_unknown), found in zip(batch, estimates, strict=True)
-        ]
+            graphs.append(graph)
+        yield graphs
 
 
 def _batches(
@@ -470,7 +520,7 @@ def _estimates(
 def _estimates_of(
     density: Density, cases: Sequence[Case], settings: Settings, horizon: int, allotment: Allotment
 ) -> list[CMIEstimate]:
-    bands = [_Band(len(case.ids), horizon, settings) for case in cases]
+    bands = [_Band(case, horizon, settings) for case in cases]
     proposal = default_proposal(settings.design, settings.proposal)
     rule = settings.rule(density)
     waiting: list[tuple[int, Any, Branches]] = []
@@ -496,7 +546,7 @@ def _estimates_of(
         for low in range(0, len(causes), size):
             problem = Problem(
                 density, case.ids, causes[low : low + size], horizon, settings.context, proposal,
-                settings.particles, key, settings.statistic,
+                settings.particles, key, settings.statistic, case.times,
             )  # fmt: skip
             design: SingleCause | Staircase | TwoStages = make_design(settings.design, problem)
             if settings.adaptive:
@@ -514,12 +564,30 @@ def _estimates_of(
     return [band.estimate() for band in bands]
 
 
+def too_late(case: Case, horizon: int, seconds: float | None) -> NDArray[np.bool_] | None:
+    """Return which pairs lie further apart in time than ``seconds`` (bool, ``[L, m]``); None where that plays no part.
+
+    Raises:
+        ConfigError: The case has no times.
+    """
+    if seconds is None:
+        return None
+    if case.times is None:
+        raise ConfigError("horizon_time needs times: name the time column (time=..., --time), or leave it out")
+    effect = np.minimum(np.arange(len(case.ids))[:, None] + np.arange(1, horizon + 1), len(case.ids) - 1)
+    return np.asarray(case.times[effect] - case.times[:, None] > seconds)
+
+
 class _Band:
     """Banded arrays of one sequence, filled chunk by chunk."""
 
-    def __init__(self, length: int, horizon: int, settings: Settings) -> None:
+    def __init__(self, case: Case, horizon: int, settings: Settings) -> None:
+        length = len(case.ids)
+
         def empty() -> np.ndarray[Any, np.dtype[np.float64]]:
             return np.full((length, horizon), np.nan)
+
+        self.too_late = too_late(case, horizon, settings.horizon_seconds)
 
         self.cmi, self.std_error, self.log_p, self.log_q, self.q_std_error = (empty() for _ in range(5))
         self.mean_of_kl = None if settings.statistic == "kl_of_mean" else empty()
@@ -533,6 +601,8 @@ class _Band:
             value = getattr(cells, name)
             if value is not None:
                 getattr(self, name)[rows] = value
+                if self.too_late is not None:
+                    getattr(self, name)[rows][self.too_late[rows]] = np.nan
         self.n_particles[rows] = n_particles
         self.n_clamped += cells.n_clamped
 

@@ -19,16 +19,18 @@ Sources: e-values and their product, Vovk and Wang (2021); e-BH, Wang and Ramdas
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sequela.causal.cmi import CMIEstimate
+from sequela.causal.cmi import CMIEstimate, bernoulli_kl
+from sequela.causal.discovery import too_late
 from sequela.density.base import Density, Floats, Ids
-from sequela.errors import ConfigError
+from sequela.errors import ConfigError, check_range
+from sequela.events.log import event_at_level, event_parts
 from sequela.events.sequences import Case, SequenceSet
 from sequela.events.vocabulary import Vocabulary
 
@@ -76,18 +78,61 @@ class LagSums:
         added = (np.ones(len(cells)), support, strength, pointwise, strength**2, strength * support, support**2, tied)
         self.sums[:, cells // self.horizon, cells % self.horizon] += np.stack(added)
 
-    def to_frame(self, vocabulary: Vocabulary) -> pl.DataFrame:
+    def to_frame(self, names: Sequence[str]) -> pl.DataFrame:
         """Return ``cause``, ``effect``, ``lag`` and the sums; frames of other vocabularies can be put below it."""
         pair, column = np.nonzero(self.sums[1])
         columns = {name: values[pair, column] for name, values in zip(self.columns, self.sums, strict=True)}
-        return pair_names(self.pairs[pair], vocabulary).with_columns(lag=pl.Series(column + 1), **columns)
+        return pair_names(self.pairs[pair], names).with_columns(lag=pl.Series(column + 1), **columns)
 
 
-def pair_names(codes: Codes, vocabulary: Vocabulary) -> pl.DataFrame:
+@dataclass(frozen=True)
+class Groups:
+    """Event types taken together, as all codes of a component: pairs are then pairs of groups.
+
+    Attributes:
+        names: Of the groups.
+        of: Group of each event type (int32, ``[n_types]``).
+    """
+
+    names: tuple[str, ...]
+    of: Ids
+
+    @classmethod
+    def at_level(cls, vocabulary: Vocabulary, level: int | None) -> Groups:
+        """Group types by their first ``level`` parts; None leaves each by itself.
+
+        Raises:
+            ConfigError: No type has parts.
+        """
+        if level is None:
+            return cls(vocabulary.names, np.arange(vocabulary.n_types, dtype=np.int32))
+        check_range("level", level, low=1, whole=True)
+        if all(len(event_parts(name)) == 1 for name in vocabulary.names):
+            raise ConfigError(
+                "level needs event types with parts: name several columns as the event (event=['component', 'code'], "
+                "--event component --event code)"
+            )
+        names, of = np.unique([event_at_level(name, level) for name in vocabulary.names], return_inverse=True)
+        return cls(tuple(names.tolist()), of.astype(np.int32))
+
+    def sum(self, log_p: Floats) -> Floats:
+        """Return the log-probability of each group (float64, ``[n, n_groups]``) from that of each type."""
+        if np.array_equal(self.of, np.arange(len(self.names))):
+            return log_p
+        total = np.zeros((len(log_p), len(self.names)))
+        np.add.at(total.T, self.of, np.exp(log_p).T)
+        return np.log(np.clip(total, _FLOOR, 1.0))
+
+    def cases(self, sequences: SequenceSet) -> SequenceSet:
+        """Return sequences of groups."""
+        return replace(sequences, ids=self.of[sequences.ids])
+
+
+def pair_names(codes: Codes, names: Sequence[str]) -> pl.DataFrame:
     """Return ``cause`` and ``effect`` of some codes."""
-    names = pl.Series(list(vocabulary.names), dtype=pl.String)
-    cause, effect = np.divmod(codes, vocabulary.n_types)
-    return pl.DataFrame({"cause": names[cause], "effect": names[effect]})
+    series = pl.Series(list(names), dtype=pl.String)
+    cause, effect = np.divmod(codes, len(names))
+    return pl.DataFrame({"cause": series[cause], "effect": series[effect]})
 
 
 def pair_codes(causes: Ids, effects: Ids, n_types: int) -> Codes:
@@ -96,13 +141,18 @@ def pair_codes(causes: Ids, effects: Ids, n_types: int) -> Codes:
     return codes
 
 
-def co_occurring(sequences: SequenceSet, horizon: int, n_types: int) -> Codes:
-    """Return the sorted codes of all pairs of different types that occur within ``horizon`` events of each other."""
+def co_occurring(sequences: SequenceSet, horizon: int, n_types: int, seconds: float | None = None) -> Codes:
+    """Return the sorted codes of all pairs of different types that occur within ``horizon`` events of each other.
+
+    With ``seconds`` they must also lie no further apart in time.
+    """
     found = np.zeros(0, np.int64)
     case = np.repeat(np.arange(sequences.n_cases), sequences.lengths)
     ids = np.asarray(sequences.ids)
     for lag in range(1, min(horizon, len(ids) - 1) + 1):
         same = (case[:-lag] == case[lag:]) & (ids[:-lag] != ids[lag:])
+        if seconds is not None and sequences.times is not None:
+            same &= sequences.times[lag:] - sequences.times[:-lag] <= seconds
         found = np.union1d(found, pair_codes(ids[:-lag][same], ids[lag:][same], n_types))
     return found
 
@@ -121,62 +171,109 @@ class Rows:
     """Forecasts of one event each, with and without one type of its recent past.
 
     Attributes:
-        causes: The hidden type (int32, ``[n]``).
-        targets: The event that came (int32, ``[n]``).
-        log_p: Log forecast from the whole past (float64, ``[n, n_types]``).
+        causes: The hidden type, or group (int32, ``[n]``).
+        positions: Where in the case (int64, ``[n]``).
+        targets: What came (int32, ``[n]``).
+        log_p: Log forecast from the whole past (float64, ``[n, n_types]``, or groups).
         log_q: The same with the type hidden.
     """
 
     causes: Ids
+    positions: NDArray[np.int64]
     targets: Ids
     log_p: Floats
     log_q: Floats
 
 
-def forecasts(density: Density, case: Case, horizon: int) -> Iterator[Rows]:
+def forecasts(
+    density: Density, case: Case, horizon: int, seconds: float | None = None, groups: Groups | None = None
+) -> Iterator[Rows]:
     """Yield the forecasts of every event without each type among the ``horizon`` events before it.
 
-    An event ``q`` and a type ``u`` are served by the first ``u`` in reach of ``q``, at ``j``: one sequence a cause,
-    with all ``u`` from ``j`` to ``j + horizon`` hidden, is asked for all its ``q``. That is one branch a cause, as many
-    as the design ``"masked"`` has.
+    With ``seconds`` only those count that are no further back in time either; with ``groups`` all types of a group are
+    hidden together, and what is forecast is the group of the event. An event ``q`` and a type ``u`` are
+    served by the first ``u`` in reach of ``q``, at ``j``: one sequence a cause, with all ``u`` from ``j`` on hidden, is
+    asked for all its ``q``. That is one branch a cause, as many as the design ``"masked"`` has.
     """
-    ids, n = case.ids, len(case.ids)
+    ids, n, times = case.ids, len(case.ids), case.times
     if n < 2:
         return
-    full = density.conditional(ids, np.arange(n)) if n * density.vocabulary.n_types <= _CELLS else None
+    groups = groups or Groups.at_level(density.vocabulary, None)
+    own = groups.of[ids]
+    full = None
+    if n * density.vocabulary.n_types <= _CELLS:
+        full = groups.sum(density.conditional(ids, np.arange(n), times))
+    furthest = np.minimum(np.arange(n) + horizon, n - 1)  # the last event in reach of each
+    if seconds is not None and times is not None:
+        furthest = np.minimum(furthest, np.searchsorted(times, times + seconds, side="right") - 1)
     last: dict[int, int] = {}
     hidden_ids: list[Ids] = []
     asked: list[NDArray[np.int64]] = []
     kinds: list[int] = []
     size = 0
     for cause in range(n - 1):
-        kind = int(ids[cause])
+        kind = int(own[cause])
         # The first in reach: an earlier one of the same type still serves the effects it reaches.
-        low = max(cause, last.get(kind, -horizon - 1) + horizon) + 1
-        high = min(n - 1, cause + horizon)
+        low = max(cause, int(furthest[last[kind]]) if kind in last else -1) + 1
+        high = int(furthest[cause])
         last[kind] = cause
         if low <= high:
             changed = ids[: high + 1].copy()
             reach = changed[cause:]
-            reach[reach == kind] = density.vocabulary.hidden_id
+            reach[own[cause : high + 1] == kind] = density.vocabulary.hidden_id
             hidden_ids.append(changed)
             asked.append(np.arange(low, high + 1))
             kinds.append(kind)
             size += high - low + 1
         if hidden_ids and (size * density.vocabulary.n_types >= _CELLS or cause == n - 2):
-            log_q = np.concatenate(density.conditional_many(hidden_ids, asked))
+            log_q = groups.sum(np.concatenate(density.conditional_many(hidden_ids, asked, [times] * len(asked))))
             effects = np.concatenate(asked)
             if full is None:
                 first = int(effects.min())
-                log_p = density.conditional(ids, np.arange(first, int(effects.max()) + 1))[effects - first]
+                some = density.conditional(ids, np.arange(first, int(effects.max()) + 1), times)
+                log_p = groups.sum(some[effects - first])
             else:
                 log_p = full[effects]
             causes = np.repeat(np.array(kinds, np.int32), [len(one) for one in asked])
-            yield Rows(causes, ids[effects], log_p, log_q)
+            yield Rows(causes, effects, own[effects], log_p, log_q)
             hidden_ids, asked, kinds, size = [], [], [], 0
 
 
-def calibration(density: Density, sequences: SequenceSet, horizon: int, *, n_events: int = 20_000) -> Floats:
+def group_estimate(density: Density, case: Case, horizon: int, seconds: float | None, groups: Groups) -> CMIEstimate:
+    """Return the effect of a group on the group of each event, all of its events in reach hidden at once.
+
+    Every pair of positions of the two groups has the same value; NaN for pairs out of reach.
+    """
+    n, n_groups = len(case.ids), len(groups.names)
+    effect = np.arange(n)[:, None] + np.arange(1, horizon + 1)
+    result = np.full((2, n, horizon), np.nan)
+    late = too_late(case, horizon, seconds)
+    for rows in forecasts(density, case, horizon, seconds, groups):
+        keys = rows.positions * n_groups + rows.causes
+        order = np.argsort(keys)
+        wanted = effect * n_groups + groups.of[case.ids][:, None]
+        place = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
+        there = (keys[order][place] == wanted) & (effect < n)
+        if late is not None:
+            there &= ~late
+        row = order[place[there]]
+        for values, log_x in zip(result, (rows.log_p, rows.log_q), strict=True):
+            values[there] = np.clip(log_x[row, rows.targets[row]], np.log(_FLOOR), np.log1p(-_FLOOR))
+    log_p, log_q = result
+    with np.errstate(invalid="ignore"):
+        cmi = bernoulli_kl(log_p, log_q)
+    return CMIEstimate(cmi, np.where(np.isnan(cmi), np.nan, 0.0), log_p - log_q, log_p, log_q, None)
+
+
+def calibration(
+    density: Density,
+    sequences: SequenceSet,
+    horizon: int,
+    seconds: float | None = None,
+    groups: Groups | None = None,
+    *,
+    n_events: int = 20_000,
+) -> Floats:
     """Return what to add to the logit of each type's hidden forecast (float64, ``[n_types]``).
 
     With it the hidden forecasts of a type sum to how often it came, over all hidden types together. That holds for a
@@ -186,16 +283,18 @@ def calibration(density: Density, sequences: SequenceSet, horizon: int, *, n_eve
         density: A density that knows hidden events.
         sequences: Held-out cases.
         horizon: Largest lag.
+        seconds: Longest time between cause and effect.
+        groups: Types taken together.
         n_events: Cases are taken, in order of their name's hash, until they have this many events.
     """
-    n_types = density.vocabulary.n_types
+    n_types = density.vocabulary.n_types if groups is None else len(groups.names)
     came, expected, spread = np.zeros(n_types), np.zeros(n_types), np.zeros(n_types)
     left = n_events
     for case in sequences:
         if left <= 0:
             break
         left -= len(case.ids)
-        for rows in forecasts(density, case, horizon):
+        for rows in forecasts(density, case, horizon, seconds, groups):
             q = np.exp(rows.log_q)
             came += np.bincount(rows.targets, minlength=n_types)
             expected += q.sum(axis=0)
@@ -205,7 +304,16 @@ def calibration(density: Density, sequences: SequenceSet, horizon: int, *, n_eve
     return np.where((came >= 10) & np.isfinite(step), np.clip(step, -1, 1), 0.0)
 
 
-def add_bets(log_e: Floats, pairs: Codes, density: Density, case: Case, horizon: int, shift: Floats) -> None:
+def add_bets(
+    log_e: Floats,
+    pairs: Codes,
+    density: Density,
+    case: Case,
+    horizon: int,
+    shift: Floats,
+    seconds: float | None = None,
+    groups: Groups | None = None,
+) -> None:
     """Add one case's log bets to the log e-values of some pairs.
 
     Args:
@@ -215,9 +323,11 @@ def add_bets(log_e: Floats, pairs: Codes, density: Density, case: Case, horizon:
         case: Held-out case.
         horizon: Largest lag.
         shift: From `calibration`.
+        seconds: Longest time between cause and effect.
+        groups: Types taken together; pairs are then of groups.
     """
-    n_types = density.vocabulary.n_types
-    for rows in forecasts(density, case, horizon):
+    n_types = density.vocabulary.n_types if groups is None else len(groups.names)
+    for rows in forecasts(density, case, horizon, seconds, groups):
         log_q = shifted(rows.log_q, shift)
         row = np.arange(len(rows.targets))
         gain = _log1m(rows.log_p) - _log1m(log_q)  # v did not come

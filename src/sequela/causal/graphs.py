@@ -106,7 +106,8 @@ class InstanceGraph(_Graph, AnnotatedLog):
     Attributes:
         case: Name of the case.
         events: Event type at each position, as the density knows it (``<rare>`` for folded types).
-        edges: One row an edge, columns `INSTANCE_SCHEMA`, sorted by effect, then cause.
+        edges: One row an edge, columns `INSTANCE_SCHEMA`, sorted by effect, then cause; with a population also
+            ``confidence``.
         times: Seconds of each event, or None.
         n_tested: Pairs of positions that were tested.
         n_clamped: Log-probabilities that had to be clamped.
@@ -131,10 +132,11 @@ class InstanceGraph(_Graph, AnnotatedLog):
         estimate: CMIEstimate,
         edges: NDArray[np.bool_],
         *,
+        confidence: NDArray[np.float64] | None = None,
         n_unknown: int = 0,
         settings: Mapping[str, Any] | None = None,
     ) -> InstanceGraph:
-        """Build from an estimate and the pairs that are edges (bool, ``[L, m]``)."""
+        """Build from an estimate, the pairs that are edges (bool, ``[L, m]``) and how sure they are (``[L, m]``)."""
         cause, column = np.nonzero(edges)
         order = np.lexsort((cause, cause + column + 1))
         cause, column = cause[order], column[order]
@@ -154,6 +156,9 @@ class InstanceGraph(_Graph, AnnotatedLog):
         if estimate.mean_of_kl is not None:
             columns["mean_of_kl_nats"] = estimate.mean_of_kl[cause, column]
             schema["mean_of_kl_nats"] = pl.Float64()
+        if confidence is not None:
+            columns["confidence"] = confidence[cause, column]
+            schema["confidence"] = pl.Float64()
         return cls(
             case=case.name,
             events=tuple(names[case.ids].tolist()),

@@ -132,5 +132,7 @@ def job_fingerprint(density: Density, sequences: SequenceSet, arguments: dict[st
     digest = hashlib.blake2b(digest_size=16)
     digest.update((density.fingerprint + json.dumps(arguments, sort_keys=True, default=str)).encode())
     digest.update(sequences.ids.tobytes() + sequences.offsets.tobytes())
+    if sequences.times is not None and (density.uses_times or arguments.get("horizon_seconds") is not None):
+        digest.update(sequences.times.tobytes())
     digest.update("\0".join(sequences.case_names).encode())
     return digest.hexdigest()

@@ -20,7 +20,17 @@ import polars as pl
 from scipy.stats import norm
 
 from sequela.causal.discovery import Settings, encode_log, iter_estimates, log_nodes, longest_case
-from sequela.causal.evidence import LagSums, add_bets, calibration, check_evidence, co_occurring, e_bh, pair_names
+from sequela.causal.evidence import (
+    Groups,
+    LagSums,
+    add_bets,
+    calibration,
+    check_evidence,
+    co_occurring,
+    e_bh,
+    group_estimate,
+    pair_names,
+)
 from sequela.causal.graphs import _Graph, makes_it
 from sequela.causal.parts import Counts
 from sequela.causal.run import FORMAT, MARKER, SavedDiscovery, load_discovery, run_record
@@ -56,6 +66,17 @@ POPULATION_SCHEMA = pl.Schema(
     }
 )
 """Columns of a population table."""
+LAG_SCHEMA = pl.Schema(
+    {
+        "cause": pl.String,
+        "effect": pl.String,
+        "lag": pl.Int64,
+        "support": pl.Int64,
+        "cmi_nats": pl.Float64,
+        "std_error": pl.Float64,
+    }
+)
+"""Columns of a table of strengths by lag; the standard error is over cases, infinite for a single one."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,11 +91,13 @@ class PopulationGraph(_Graph):
             is an edge, and why it is uncertain.
         nodes: ``event`` and ``count`` over the cases that were used.
         run: Arguments, seed, versions and counts, as plain values.
+        lags: Strength of each pair at each lag, columns `LAG_SCHEMA`; empty where it is not known.
     """
 
     pairs: pl.DataFrame
     nodes: pl.DataFrame
     run: Mapping[str, Any] = field(default_factory=dict)
+    lags: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LAG_SCHEMA))
 
     @property
     def edges(self) -> pl.DataFrame:  # type: ignore[override]
@@ -92,10 +115,11 @@ class PopulationGraph(_Graph):
         return graph
 
     def save(self, out: str | Path, *, overwrite: bool = False) -> None:
-        """Write a folder: ``population.parquet`` (all pairs), ``nodes.parquet`` and ``run.json``."""
+        """Write a folder: ``population.parquet`` (all pairs), ``lags.parquet``, ``nodes.parquet``, ``run.json``."""
         with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
             self.pairs.write_parquet(folder / "population.parquet")
             self.nodes.write_parquet(folder / "nodes.parquet")
+            self.lags.write_parquet(folder / "lags.parquet")
             write_json(folder / MARKER, dict(self.run))
 
     def _top_rows(self) -> pl.DataFrame:
@@ -121,7 +145,8 @@ def load_population(path: str | Path) -> PopulationGraph:
         missing = set(POPULATION_SCHEMA) - set(pairs.columns)
         if missing:
             raise ValueError(f"columns are missing: {', '.join(sorted(missing))}")
-        return PopulationGraph(pairs, pl.read_parquet(folder / "nodes.parquet"), run)
+        nodes, lags = (pl.read_parquet(folder / f"{name}.parquet") for name in ("nodes", "lags"))
+        return PopulationGraph(pairs, nodes, run, lags.select(list(LAG_SCHEMA)))
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise LogFormatError(f"'{path}' is not a folder of population results: {error}") from error
 
@@ -141,6 +166,7 @@ def discover_population(
     *,
     cases: str = "held-out",
     fdr: float = 0.05,
+    level: int | None = None,
     progress: bool | Reporter = True,
     **settings: Any,
 ) -> PopulationGraph:
@@ -154,6 +180,10 @@ def discover_population(
             case, for a log that the density has not seen. Plays no part with `cross_fit`.
         fdr: Highest expected share of false ones among the edges. Holds as far as the density's forecasts with hidden
             events are right; see the docs page on evidence.
+        level: For event types with parts (several event columns): pairs of first parts (1), of first two parts (2), …
+            in place of pairs of whole types. All types that share these parts are hidden together and forecast
+            together, so what is rare by itself adds up; the density stays that of the whole types, and the strength is
+            that of hiding (``design`` and ``particles`` play no part).
         progress: Show a bar.
         settings: As for `discover`. ``delta`` is the least mean CMI of an edge at its strongest lag; the
             other thresholds play no part.
@@ -178,40 +208,54 @@ def discover_population(
     sums, bets, nodes, counts = [], [], [], Counts()
     with reporter(progress).bar("weighing evidence", sum(part.n_cases for _, part in parts)) as update:
         for one, part in parts:
-            strength, evidence = _weigh(one, part, chosen, counts, update)
+            groups = Groups.at_level(one.vocabulary, level)
+            strength, evidence = _weigh(one, part, chosen, groups, counts, update)
             sums.append(strength)
             bets.append(evidence)
-            nodes.append(log_nodes(one, encode_log(one, part)))
+            nodes.append(_group_nodes(one, part, groups))
     first = parts[0][0]
     record = run_record(first, log, encode_log(first, log), chosen, counts)
-    record["arguments"] |= {"delta": chosen.delta, "fdr": fdr, "cases": cases, "folds": len(parts)}
+    record["arguments"] |= {
+        "delta": chosen.delta, "fdr": fdr, "cases": cases, "folds": len(parts), "level": level,
+    }  # fmt: skip
     record["kind"] = "population"
     record["seconds"] = round(time.monotonic() - started, 3)
     summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
-    return PopulationGraph(finish(sums, bets, delta=chosen.delta, fdr=fdr), summed, record)
+    lags = _by_lag(pl.concat(sums)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
+    return PopulationGraph(finish(sums, bets, delta=chosen.delta, fdr=fdr), summed, record, lags)
 
 
 def _weigh(
-    density: Density, log: EventLog, settings: Settings, counts: Counts, update: Update
+    density: Density, log: EventLog, settings: Settings, groups: Groups, counts: Counts, update: Update
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the strengths and the log e-values that one density gives its cases."""
     sequences = encode_log(density, log)
-    n_types = density.vocabulary.n_types
+    n_groups = len(groups.names)
     horizon = settings.horizon_for(density, longest_case(sequences))
-    pairs = co_occurring(sequences, horizon, n_types)
+    seconds = settings.horizon_seconds
+    pairs = co_occurring(groups.cases(sequences), horizon, n_groups, seconds)
     sums, log_e = LagSums(pairs, horizon), np.zeros(len(pairs))
-    shift = calibration(density, sequences, horizon)
+    shift = calibration(density, sequences, horizon, seconds, groups)
     counts.n_unknown_events += sequences.n_unknown
-    for case, found in iter_estimates(density, sequences, settings):
-        sums.add(case, found, n_types)
-        add_bets(log_e, pairs, density, case, horizon, shift)
+    estimates = iter_estimates(density, sequences, settings)
+    if groups.names != density.vocabulary.names:
+        estimates = ((case, group_estimate(density, case, horizon, seconds, groups)) for case in sequences)
+    for case, found in estimates:
+        sums.add(case._replace(ids=groups.of[case.ids]), found, n_groups)
+        add_bets(log_e, pairs, density, case, horizon, shift, seconds, groups)
         counts.n_cases += 1
         counts.n_cases_skipped += len(case.ids) < 2
         counts.n_pairs_tested += found.n_tested
         counts.n_clamped += found.n_clamped
         update(counts.n_cases, f"{len(pairs):,} pairs")
-    evidence = pair_names(pairs, density.vocabulary).with_columns(log_e=pl.Series(log_e))
-    return sums.to_frame(density.vocabulary), evidence
+    evidence = pair_names(pairs, groups.names).with_columns(log_e=pl.Series(log_e))
+    return sums.to_frame(groups.names), evidence
+
+
+def _group_nodes(density: Density, log: EventLog, groups: Groups) -> pl.DataFrame:
+    nodes = log_nodes(density, encode_log(density, log))
+    named = pl.DataFrame({"event": density.vocabulary.names, "group": np.array(groups.names)[groups.of]})
+    return nodes.join(named, on="event").group_by(event="group").agg(pl.col("count").sum())
 
 
 def finish(sums: list[pl.DataFrame], bets: list[pl.DataFrame], *, delta: float, fdr: float) -> pl.DataFrame:
@@ -237,8 +281,8 @@ def finish(sums: list[pl.DataFrame], bets: list[pl.DataFrame], *, delta: float, 
     )
 
 
-def _strongest(sums: pl.DataFrame) -> pl.DataFrame:
-    """Return each pair's strength at its strongest lag.
+def _by_lag(sums: pl.DataFrame) -> pl.DataFrame:
+    """Return each pair's strength at each lag.
 
     The best of several noisy means is biased upwards, most where a lag has few places. Each lag's mean is therefore
     taken together with `_PRIOR` places at the mean of the pair's other lags.
@@ -252,18 +296,24 @@ def _strongest(sums: pl.DataFrame) -> pl.DataFrame:
     spread = pl.col("cmi_squared") - 2 * mean * pl.col("cmi_support") + mean**2 * pl.col("support_squared")
     # One case says nothing of how cases differ.
     error = pl.when(n_cases > 1).then((spread.clip(0) * n_cases / (n_cases - 1)).sqrt() / places).otherwise(math.inf)
-    by_lag = by_lag.with_columns(
+    return by_lag.with_columns(
         cmi_nats=(nats + _PRIOR * others) / (places + _PRIOR),
-        margin=float(norm.ppf(0.975)) * error,
+        std_error=error,
         pointwise_nats=pl.col("pointwise") / places,
+    )
+
+
+def _strongest(sums: pl.DataFrame) -> pl.DataFrame:
+    """Return each pair's strength at its strongest lag."""
+    keys, places, margin = ["cause", "effect"], pl.col("support"), float(norm.ppf(0.975)) * pl.col("std_error")
+    by_lag = _by_lag(sums).with_columns(
         tied=pl.col("ties").sum().over(keys) / places.sum().over(keys),
-        support_cases=n_cases.max().over(keys),
+        support_cases=pl.col("cases").max().over(keys),
         support=places.sum().over(keys),
     )
     best = by_lag.sort([*keys, pl.col("cmi_nats").round(9), "lag"], descending=[False, False, True, False])
     return best.unique(keys, keep="first", maintain_order=True).with_columns(
-        cmi_low_nats=(pl.col("cmi_nats") - pl.col("margin")).clip(0),
-        cmi_high_nats=pl.col("cmi_nats") + pl.col("margin"),
+        cmi_low_nats=(pl.col("cmi_nats") - margin).clip(0), cmi_high_nats=pl.col("cmi_nats") + margin
     )
 
 

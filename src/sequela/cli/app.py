@@ -13,6 +13,7 @@ from sequela.cli.base import (
     CaseColumn,
     Device,
     EventColumn,
+    HorizonTime,
     Log,
     MemoryBudget,
     Overwrite,
@@ -39,6 +40,10 @@ def fit(
     width: Annotated[int | None, typer.Option(help="Size of the hidden layers.")] = None,
     min_count: Annotated[int, typer.Option(help="Types seen less often are folded into <rare>.")] = 2,
     hide: Annotated[float, typer.Option(help="Highest share of past events hidden in training.")] = 0.5,
+    times: Annotated[
+        bool | None,
+        typer.Option("--times/--no-times", help="Use how long ago past events were; by default where that helps."),
+    ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Most training steps.")] = None,
     precision: Annotated[str, typer.Option(help="float32, bfloat16, or auto: bfloat16 where it is fast.")] = "float32",
     seed: Seed = 0,
@@ -67,6 +72,7 @@ def fit(
         memory=memory,
         width=width,
         hide=hide,
+        times="auto" if times is None else times,
         max_steps=max_steps,
         precision=precision,
         device=device,
@@ -94,10 +100,17 @@ def discover(
     horizon: Annotated[
         str | None, typer.Option(help="Largest lag in events, or 'full'; by default the model's memory.")
     ] = None,
+    horizon_time: HorizonTime = None,
     context: Annotated[int, typer.Option(help="Leading events that are never causes.")] = 0,
     threshold: Annotated[str, typer.Option(help="effect-size, fixed, vocabulary, percentile or otsu.")] = "effect-size",
     delta: Annotated[float, typer.Option(help="Smallest effect of interest, in nats.")] = 0.05,
     level: Annotated[float, typer.Option(help="Confidence that an edge's effect exceeds delta.")] = 0.95,
+    population: Annotated[
+        Path | None, typer.Option(help="Folder of `sequela population`: weigh edges by its evidence for their types.")
+    ] = None,
+    fdr: Annotated[
+        float | None, typer.Option(help="With --population: highest expected share of false edges (0.05).")
+    ] = None,
     tau: Annotated[float | None, typer.Option(help="For the thresholds fixed and vocabulary.")] = None,
     self_loops: Annotated[bool, typer.Option("--self-loops", help="Keep u -> u in the summary.")] = False,
     seed: Seed = 0,
@@ -126,6 +139,7 @@ def discover(
     """
     if out is None and not plan:
         raise typer.BadParameter("give a folder for the results", param_hint="--out")
+    from sequela.causal.population import load_population
     from sequela.causal.run import discover_to
     from sequela.density.checkpoint import load_density
 
@@ -139,6 +153,7 @@ def discover(
         "particles": particles,
         "statistic": statistic,
         "horizon": _horizon(horizon),
+        "horizon_time": horizon_time,
         "context": context,
         "threshold": threshold,
         "delta": delta,
@@ -148,6 +163,8 @@ def discover(
         "batch_size": batch_size,
         "memory_budget": memory_budget,
         "adaptive": adaptive,
+        "population": None if population is None else load_population(population),
+        "fdr": fdr,
     }
     if out is None or plan:
         _print_plan(density, table, as_json, settings)
@@ -195,9 +212,13 @@ def population(
     cases: Annotated[str, typer.Option(help="held-out (kept out of training), or all: the log is new.")] = "held-out",
     fdr: Annotated[float, typer.Option(help="Highest expected share of false links.")] = 0.05,
     delta: Annotated[float, typer.Option(help="Least mean effect of a link, in nats.")] = 0.05,
+    level: Annotated[
+        int | None, typer.Option(help="Links between the first 1, 2, … parts of event types (several --event columns).")
+    ] = None,
     design: Annotated[str, typer.Option(help="atomic, leave-one-out, masked or staircase.")] = "atomic",
     particles: Annotated[int, typer.Option(help="Replacements a cause.")] = 32,
     horizon: Annotated[str | None, typer.Option(help="Largest lag in events.")] = None,
+    horizon_time: HorizonTime = None,
     seed: Seed = 0,
     device: Device = None,
     overwrite: Overwrite = False,
@@ -224,7 +245,8 @@ def population(
         density = cross_fit(table, folds=folds, progress=not quiet, **arguments)
     found = discover_population(
         density, table, cases=cases, fdr=fdr, delta=delta, design=design, particles=particles,
-        horizon=_horizon(horizon), seed=seed, progress=not quiet,
+        horizon=_horizon(horizon), horizon_time=horizon_time, level=level, seed=seed,
+        progress=not quiet,
     )  # fmt: skip
     found.save(out, overwrite=overwrite)
     if as_json:
@@ -237,6 +259,39 @@ def population(
         f"{len(found):,} links among {found.pairs.height:,} pairs of event types, at a false discovery rate of "
         f"{fdr:g}, from {found.run['counts']['n_cases']:,} cases, in {found.run['seconds']:.0f} s; saved to '{out}'"
     )
+
+
+@app.command()
+@named_errors
+def diagnose(
+    model: Annotated[Path, typer.Argument(help="Folder that `sequela fit` wrote.", show_default=False)],
+    log: Log,
+    case: CaseColumn = None,
+    event: EventColumn = None,
+    time: TimeColumn = None,
+    time_format: TimeFormat = None,
+    cases: Annotated[str, typer.Option(help="held-out (kept out of training), or all: the log is new.")] = "held-out",
+    delta: Annotated[float, typer.Option(help="Effect size of interest, in nats.")] = 0.05,
+    fdr: Annotated[float, typer.Option(help="Highest expected share of false links.")] = 0.05,
+    horizon: Annotated[str | None, typer.Option(help="Largest lag in events.")] = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether model and log are good enough: references, length, power, drift, ties.
+
+    Example: `sequela diagnose model alarms.csv`
+    """
+    from sequela.causal.diagnosis import diagnose_log
+    from sequela.density.checkpoint import load_density
+
+    density = load_density(model, device=device)
+    table = _read_like(density, log, case, event, time, time_format)
+    found = diagnose_log(density, table, cases=cases, delta=delta, fdr=fdr, horizon=_horizon(horizon))
+    if as_json:
+        typer.echo(json.dumps([finding.to_dict() for finding in found]))
+        return
+    for finding in found:
+        typer.echo(f"{finding.verdict:5} {finding.topic}: {finding.sentence}")
 
 
 @app.command()

@@ -59,6 +59,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no choices
 MemoryBudget = Annotated[
     str | None, typer.Option(help="Most memory above model and log, as 2GB; by default a quarter of what is free.")
 ]
+HorizonTime = Annotated[
+    str | None, typer.Option(help="Longest time between cause and effect, as 90s, 10m, 2h; needs times.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; chosen automatically.")]
 
 

@@ -16,7 +16,8 @@ from sequela.events.vocabulary import Vocabulary
 
 Ids = NDArray[np.int32]
 Floats = NDArray[np.float64]
-
+Times = Sequence[Floats | None] | None
+"""Seconds of the events of several sequences."""
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 PRECISION_TOLERANCE = 0.05
@@ -30,11 +31,14 @@ class Branches(NamedTuple):
         ids: Observed events (int32, ``[L]``).
         starts: Where each branch leaves the observed sequence (int64, ``[K]``, ``0 <= start < L``).
         tails: What is fed from there on instead (int32, ``[K, S]``); any event type or the hidden id.
+        times: Seconds of each observed event (float64, ``[L]``), needed by a density that uses times. A tail replaces
+            what happened, not when.
     """
 
     ids: Ids
     starts: NDArray[np.int64]
     tails: Ids
+    times: Floats | None = None
 
 
 class Density(ABC):
@@ -48,6 +52,8 @@ class Density(ABC):
         memory: How many past events it looks at; None when it looks at all of them.
         knows_hidden: Whether it was trained with hidden events, so that `hidden_id` in the past means
             "something happened here that is not shown" (METHOD section 3, masked history).
+        uses_times: Whether it predicts what comes from how long ago each past event was; it then needs the times of
+            every sequence it scores. Densities that do not use times take and ignore them.
         info: How it was trained and judged, as plain JSON values; empty for a density that was not trained here.
     """
 
@@ -57,6 +63,7 @@ class Density(ABC):
     vocabulary: Vocabulary
     memory: int | None = None
     knows_hidden: bool = False
+    uses_times: bool = False
     info: Mapping[str, Any] = MappingProxyType({})
 
     @property
@@ -93,11 +100,12 @@ class Density(ABC):
         return self.least_bytes(longest, horizon)
 
     @abstractmethod
-    def score_many(self, sequences: Sequence[Ids]) -> list[Floats]:
+    def score_many(self, sequences: Sequence[Ids], times: Times = None) -> list[Floats]:
         """Score observed sequences.
 
         Args:
             sequences: Event ids (int32, ``[L]`` each).
+            times: Seconds of their events (float64, ``[L]`` each), needed by a density that uses times.
 
         Returns:
             ``log P(x_t | x_<t)`` in nats for each (float64, ``[L]`` each). The result of one sequence does not
@@ -132,9 +140,12 @@ class Density(ABC):
             precision = self.use_precision("float32")
             if has_fast_bfloat16(self.device):
                 ids = np.random.default_rng(0).integers(0, self.vocabulary.n_types, 64).astype(np.int32)
-                before = self.score(ids)
+                times = np.arange(64.0)
+                before = self.score(ids, times)
                 self._use_bfloat16(True)
-                precision = "bfloat16" if np.abs(self.score(ids) - before).max() <= PRECISION_TOLERANCE else "float32"
+                precision = (
+                    "bfloat16" if np.abs(self.score(ids, times) - before).max() <= PRECISION_TOLERANCE else "float32"
+                )
         self._use_bfloat16(precision == "bfloat16")
         self.precision = precision
         return precision
@@ -144,32 +155,38 @@ class Density(ABC):
 
     def score_both(self, branches: Sequence[Branches]) -> tuple[list[Floats], list[Floats]]:
         """Return `score_many` of the sequences and `score_branches_many`, in one go where that is cheaper."""
-        return self.score_many([one.ids for one in branches]), self.score_branches_many(branches)
+        times = [one.times for one in branches]
+        return self.score_many([one.ids for one in branches], times), self.score_branches_many(branches)
 
     @abstractmethod
-    def conditional(self, ids: Ids, positions: NDArray[np.int64]) -> Floats:
+    def conditional(self, ids: Ids, positions: NDArray[np.int64], times: Floats | None = None) -> Floats:
         """Return whole conditional distributions.
 
         Args:
             ids: Event ids (int32, ``[L]``), hidden ones allowed.
             positions: Where (int64, ``[n]``, ``0 <= position <= L``).
+            times: Seconds of the events, that of the position asked for included (float64, ``[L]``, or ``[L + 1]``
+                to ask for position ``L``), needed by a density that uses times.
 
         Returns:
             ``log P(. | x_<position)`` in nats (float64, ``[n, n_types]``). Memory grows with ``n * n_types``: ask in
             chunks when both are large.
         """
 
-    def conditional_many(self, sequences: Sequence[Ids], positions: Sequence[NDArray[np.int64]]) -> list[Floats]:
+    def conditional_many(
+        self, sequences: Sequence[Ids], positions: Sequence[NDArray[np.int64]], times: Times = None
+    ) -> list[Floats]:
         """Return `conditional` of several sequences, together where that is cheaper."""
-        return [self.conditional(ids, where) for ids, where in zip(sequences, positions, strict=True)]
+        own = times if times is not None else [None] * len(sequences)
+        return [self.conditional(*one) for one in zip(sequences, positions, own, strict=True)]
 
-    def score(self, ids: Ids) -> Floats:
+    def score(self, ids: Ids, times: Floats | None = None) -> Floats:
         """Return ``log P(x_t | x_<t)`` in nats (float64, ``[L]``) of one sequence (int32, ``[L]``)."""
-        return self.score_many([ids])[0]
+        return self.score_many([ids], [times])[0]
 
-    def score_branches(self, ids: Ids, starts: NDArray[np.int64], tails: Ids) -> Floats:
+    def score_branches(self, ids: Ids, starts: NDArray[np.int64], tails: Ids, times: Floats | None = None) -> Floats:
         """Score the branches of one sequence; see `score_branches_many` and `Branches` for the shapes."""
-        return self.score_branches_many([Branches(ids, starts, tails)])[0]
+        return self.score_branches_many([Branches(ids, starts, tails, times)])[0]
 
 
 def n_targets(branches: Branches) -> NDArray[np.int64]:

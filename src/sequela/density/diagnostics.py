@@ -91,9 +91,8 @@ def diagnose(density: Density, *, train: SequenceSet, held_out: SequenceSet) -> 
     """
     log_probs = []
     for low in range(0, held_out.n_cases, _CASES_A_CALL):
-        log_probs += density.score_many(
-            [held_out[i].ids for i in range(low, min(low + _CASES_A_CALL, held_out.n_cases))]
-        )
+        cases = [held_out[i] for i in range(low, min(low + _CASES_A_CALL, held_out.n_cases))]
+        log_probs += density.score_many([case.ids for case in cases], [case.times for case in cases])
     losses = -np.concatenate(log_probs)
     n_types = density.vocabulary.n_types
     grams = [-NGram(train, n_types=n_types, order=order).log_prob(held_out) for order in range(3)]

@@ -18,9 +18,10 @@ from sequela.density.devices import choose_device, has_fast_bfloat16, is_first_p
 from sequela.density.diagnostics import diagnose
 from sequela.density.huggingface import HuggingFaceDensity
 from sequela.density.tasks import DecoderTask, Task, WindowTask
+from sequela.density.timing import time_scale, times_tell
 from sequela.density.training import TrainingConfig, TrainingResult, forget_state, settings_text, train
 from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
-from sequela.errors import check_choice, check_range
+from sequela.errors import ConfigError, check_choice, check_range
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary
@@ -31,6 +32,8 @@ from sequela.threads import right_threads
 BACKBONES = ("window", "llama")
 SHARES = (0.8, 0.1, 0.1)
 _MAX_CONTEXT = 256
+_KNOTS = 12
+_LEAST_TOLD_NATS = 0.02
 _MAX_WIDE_TYPES = 2000
 """Up to this many types the window network has a table of direct effects: 16 MB."""
 
@@ -48,6 +51,7 @@ def fit(
     n_blocks: int = 2,
     dropout: float = 0.1,
     hide: float = 0.5,
+    times: bool | str = "auto",
     max_steps: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -74,6 +78,10 @@ def fit(
         dropout: Share of the window network's numbers dropped in training.
         hide: Highest share of past events hidden in training (masked history): it regularises, and allows the
             design ``"masked"``; 0 turns it off.
+        times: Whether the density knows how long ago each past event was: True, False, or ``"auto"``: where the log has
+            times and the time since the last event tells something of the next one (at least 0.02 nats beyond the last
+            event, and thrice what shuffled times tell). Only the window backbone uses times. What is scored later
+            then needs times too.
         max_steps: Most training steps.
         batch_size: Events (window) or blocks of events (llama) a step.
         learning_rate: Its highest value.
@@ -115,34 +123,26 @@ def fit(
         backbone, train_set, memory, max_steps, batch_size, learning_rate, patience, seed, vocabulary.n_types
     )
     config = replace(config, precision=precision)
+    use_times = _use_times(times, backbone, log, train_set, vocabulary.n_types, tell)
     _say_choices(tell, log, vocabulary, (train_set, validation_set, test_set), backbone, memory, width, config, device)
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if backbone == "window":
-            embedding = min(width // 2, 128)
-            sizes = WindowConfig(
-                vocabulary.n_types,
-                vocabulary.n_inputs,
-                memory,
-                embedding,
-                width,
-                n_blocks,
-                dropout,
-                wide=vocabulary.n_types <= _MAX_WIDE_TYPES,
+            network: torch.nn.Module = WindowNetwork(
+                _window_sizes(vocabulary, train_set, memory, width, n_blocks, dropout, use_times)
             )
-            network: torch.nn.Module = WindowNetwork(sizes)
         else:
             network = _llama(vocabulary, memory, width, n_blocks)
     tasks: list[Task] = [
-        WindowTask(part, vocabulary, memory=memory, hide=hide)
+        WindowTask(part, vocabulary, memory=memory, hide=hide, times=use_times)
         if backbone == "window"
         else DecoderTask(part, vocabulary, context=memory, hide=hide)
         for part in (train_set, validation_set)
     ]
     arguments = {
         "backbone": backbone, "seed": seed, "min_count": min_count, "memory": memory, "width": width,
-        "n_blocks": n_blocks, "dropout": dropout, "hide": hide,
+        "n_blocks": n_blocks, "dropout": dropout, "hide": hide, "times": use_times,
     }  # fmt: skip
     state_folder = None if out is None else Path(out).with_name(f".{Path(out).name}.training")
     result = train(
@@ -180,6 +180,49 @@ def fit(
         forget_state(state_folder)
         tell.say(f"saved to '{out}'")
     return density
+
+
+def _window_sizes(
+    vocabulary: Vocabulary, train_set: SequenceSet, memory: int, width: int, n_blocks: int, dropout: float, times: bool
+) -> WindowConfig:
+    sizes = WindowConfig(
+        vocabulary.n_types, vocabulary.n_inputs, memory, min(width // 2, 128), width, n_blocks, dropout,
+        wide=vocabulary.n_types <= _MAX_WIDE_TYPES,
+    )  # fmt: skip
+    if not times:
+        return sizes
+    shortest, longest = time_scale(train_set, memory)
+    return replace(sizes, n_knots=_KNOTS, shortest_seconds=shortest, longest_seconds=longest)
+
+
+def _use_times(
+    times: bool | str,
+    backbone: str,
+    log: EventLog,
+    train_set: SequenceSet,
+    n_types: int,
+    tell: Reporter,
+) -> bool:
+    """Decide whether the density gets times."""
+    if not isinstance(times, bool):
+        check_choice("times", times, ["auto"])
+    if times is True and (backbone != "window" or not log.has_times):
+        lack = "a time column" if backbone == "window" else "the window backbone (llama does not use times)"
+        raise ConfigError(f"times=True needs {lack}: leave times out, or set it to False")
+    if not times or not log.has_times:
+        return False
+    if backbone != "window":
+        tell.say("times: not used by this backbone (the window backbone uses them)")
+        return False
+    if times is True:
+        return True
+    told, chance = times_tell(train_set, n_types)
+    helps = told > max(_LEAST_TOLD_NATS, 3 * chance)
+    tell.say(
+        f"times: {'used' if helps else 'not used'}; the time since the last event tells {told:.3f} nats of the next "
+        f"beyond the last event ({chance:.3f} by chance)"
+    )
+    return helps
 
 
 def _width(n_events: int, n_types: int, backbone: str) -> int:
@@ -274,6 +317,9 @@ def _fingerprint(
     digest = hashlib.blake2b(digest_size=16)
     digest.update(sequences.ids.tobytes())
     digest.update(sequences.offsets.tobytes())
+    if arguments["times"]:
+        assert sequences.times is not None
+        digest.update(sequences.times.tobytes())
     digest.update((vocabulary.fingerprint + json.dumps(arguments) + settings_text(config)).encode())
     return digest.hexdigest()
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
-from sequela.density.base import Branches, Density, Floats, Ids, check_branches, check_sequence
+from sequela.density.base import Branches, Density, Floats, Ids, Times, check_branches, check_sequence
 from sequela.density.devices import fingerprint_of
 from sequela.density.llama import LlamaTiles
 from sequela.density.logits import MIN_ROWS, Head
@@ -184,8 +184,8 @@ class HuggingFaceDensity(Density):
         self._head = Head.of(self.model, self.tokens, self.device, bfloat16=on)
         self._llama = LlamaTiles(self.model) if LlamaTiles.fits(self.model) and not on else None
 
-    def score_many(self, sequences: Sequence[Ids]) -> list[Floats]:
-        """See `Density.score_many`."""
+    def score_many(self, sequences: Sequence[Ids], times: Times = None) -> list[Floats]:
+        """See `Density.score_many`; times play no part."""
         nothing = np.zeros(0, np.int64), np.zeros((0, 1), np.int32)
         return self._run([Branches(ids, *nothing) for ids in sequences], observed=True)[0]
 
@@ -198,7 +198,7 @@ class HuggingFaceDensity(Density):
         return self._run(branches, observed=True)
 
     @torch.inference_mode()
-    def conditional(self, ids: Ids, positions: NDArray[np.int64]) -> Floats:
+    def conditional(self, ids: Ids, positions: NDArray[np.int64], times: Floats | None = None) -> Floats:
         """See `Density.conditional`."""
         positions = np.asarray(positions)
         result = np.empty((len(positions), self.vocabulary.n_types))
@@ -213,7 +213,9 @@ class HuggingFaceDensity(Density):
         return result
 
     @torch.inference_mode()
-    def conditional_many(self, sequences: Sequence[Ids], positions: Sequence[NDArray[np.int64]]) -> list[Floats]:
+    def conditional_many(
+        self, sequences: Sequence[Ids], positions: Sequence[NDArray[np.int64]], times: Times = None
+    ) -> list[Floats]:
         """See `Density.conditional_many`; prefixes of like length run as one batch."""
         results = [np.empty((len(where), self.vocabulary.n_types)) for where in positions]
         jobs = []

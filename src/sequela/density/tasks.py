@@ -42,7 +42,9 @@ def hide_some(inputs: NDArray[np.int32], hidden_id: int, n_types: int, hide: flo
 class WindowTask:
     """Examples are events; the input is the window before each."""
 
-    def __init__(self, sequences: SequenceSet, vocabulary: Vocabulary, *, memory: int, hide: float) -> None:
+    def __init__(
+        self, sequences: SequenceSet, vocabulary: Vocabulary, *, memory: int, hide: float, times: bool = False
+    ) -> None:
         self.vocabulary = vocabulary
         self.memory = memory
         self.hide = hide
@@ -52,6 +54,11 @@ class WindowTask:
         self._place = np.arange(sequences.n_events) + np.repeat(np.arange(1, n_cases + 1) * memory, sequences.lengths)
         self._flat[self._place] = sequences.ids
         self.n_examples = self.n_targets = sequences.n_events
+        self._times = None
+        if times:
+            assert sequences.times is not None
+            self._times = np.zeros(len(self._flat))
+            self._times[self._place] = sequences.times
 
     def loss(self, model: Any, examples: NDArray[np.int64], rng: np.random.Generator | None, device: Any) -> Tensor:
         """See `Task.loss`."""
@@ -59,7 +66,12 @@ class WindowTask:
         windows = self._flat[place[:, None] + np.arange(-self.memory, 0)]
         if rng is not None and self.hide:
             hide_some(windows, self.vocabulary.hidden_id, self.vocabulary.n_types, self.hide, rng)
-        logits = model(torch.from_numpy(windows).to(device).long())
+        given = [torch.from_numpy(windows).to(device).long()]
+        if self._times is not None:
+            gaps = self._times[place][:, None] - self._times[place[:, None] + np.arange(-self.memory, 0)]
+            gaps = np.where(windows == self.vocabulary.begin_id, 0.0, gaps).astype(np.float32)
+            given.append(torch.from_numpy(gaps).to(device))
+        logits = model(*given)
         targets = torch.from_numpy(self._flat[place]).to(device).long()
         total = F.cross_entropy(logits.float(), targets, reduction="sum")
         return torch.stack([total, torch.tensor(float(len(examples)), device=total.device)])

@@ -5,6 +5,8 @@ has its own weights), residual gated blocks mix them, and one linear layer gives
 Wide part: each past event also adds a row of a table straight to the logits, scaled by a learnt weight of its lag. Most
 causes act alone; with it a pair of types is one number to learn, shared by all lags, and the deep part is left with
 what events do together.
+Times, where the density uses them: how long ago an event was is read on a log scale as weights of a few knots; they
+scale and shift what describes the event, and scale its row of the table by a curve of its own type.
 Sources: the neural probabilistic language model (Bengio et al. 2003) for the window and its direct connections;
 pre-norm residual blocks with SwiGLU units (Shazeer 2020) for the body; Cheng et al. (2016) for wide and deep.
 """
@@ -12,6 +14,7 @@ pre-norm residual blocks with SwiGLU units (Shazeer 2020) for the body; Cheng et
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,7 +26,9 @@ from torch.nn import functional as F
 from sequela.density.base import Floats, Ids
 from sequela.density.devices import fingerprint_of
 from sequela.density.logits import target_log_prob
+from sequela.density.timing import Gaps
 from sequela.density.windows import FiniteMemoryDensity
+from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
 
 _ROWS = {"cpu": 1024}
@@ -45,6 +50,9 @@ class WindowConfig:
         n_blocks: Residual blocks.
         dropout: Share of numbers dropped in training.
         wide: Whether there is a table of direct effects (``n_inputs * n_types`` numbers).
+        n_knots: Knots of the time scale; 0 uses no times.
+        shortest_seconds: Gap from which on gaps are told apart.
+        longest_seconds: Gap up to which they are.
     """
 
     n_types: int
@@ -55,6 +63,9 @@ class WindowConfig:
     n_blocks: int = 2
     dropout: float = 0.1
     wide: bool = False
+    n_knots: int = 0
+    shortest_seconds: float = 1.0
+    longest_seconds: float = 2.0
 
 
 class _GatedBlock(nn.Module):
@@ -89,24 +100,47 @@ class WindowNetwork(nn.Module):
             nn.init.zeros_(self.table.weight)
             lag = torch.arange(config.memory, 0, -1.0)  # the oldest event stands first
             self.lag_scale = nn.Parameter(torch.exp(-_DECAY * (lag - 1)))
+        if config.n_knots:
+            self.timing = nn.Linear(config.n_knots, 2 * config.embedding, bias=False)
+            nn.init.normal_(self.timing.weight, std=0.3)
+            if config.wide:
+                self.table_timing = nn.Embedding(config.n_inputs, config.n_knots)
+                nn.init.zeros_(self.table_timing.weight)
 
-    def hidden(self, windows: Tensor) -> Tensor:
-        """Return the last hidden layer, ``[B, width]``, for windows ``[B, memory]``."""
-        x = self.mix(self.dropout(self.embedding(windows).flatten(1)))  # [B, memory * embedding] -> [B, width]
+    def knots(self, gaps: Tensor | None) -> Tensor | None:
+        """Return the weight of each knot (``[B, memory, n_knots]``, sums to 1) for gaps in seconds ``[B, memory]``."""
+        if not self.config.n_knots:
+            return None
+        assert gaps is not None
+        unit, last = self.config.shortest_seconds, self.config.n_knots - 1
+        place = torch.log1p(gaps.float() / unit) * (last / math.log1p(self.config.longest_seconds / unit))
+        distance = (place.clamp(0, last)[..., None] - torch.arange(last + 1, device=gaps.device)).abs()
+        return (1 - distance).clamp(min=0)
+
+    def hidden(self, windows: Tensor, knots: Tensor | None = None) -> Tensor:
+        """Return the last hidden layer, ``[B, width]``, for windows ``[B, memory]`` and what `knots` gave."""
+        events = self.embedding(windows)  # [B, memory, embedding]
+        if knots is not None:
+            scale, shift = self.timing(knots.to(events.dtype)).chunk(2, dim=-1)
+            events = events * (1 + scale) + shift
+        x = self.mix(self.dropout(events.flatten(1)))  # [B, memory * embedding] -> [B, width]
         for block in self.blocks:
             x = block(x)
         hidden: Tensor = self.norm(x.to(self.norm.weight.dtype))
         return hidden
 
-    def forward(self, windows: Tensor) -> Tensor:
-        """Return logits, ``[B, n_types]``, for windows ``[B, memory]``."""
-        return self.logits(self.hidden(windows), windows)
+    def forward(self, windows: Tensor, gaps: Tensor | None = None) -> Tensor:
+        """Return logits, ``[B, n_types]``, for windows and gaps in seconds (``[B, memory]`` each)."""
+        knots = self.knots(gaps)
+        return self.logits(self.hidden(windows, knots), windows, knots)
 
-    def logits(self, hidden: Tensor, windows: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor, windows: Tensor, knots: Tensor | None = None) -> Tensor:
         """Return logits for windows whose last hidden layer is known."""
         logits: Tensor = self.head(hidden)
         if self.config.wide:
             scale = self.lag_scale.expand_as(windows).contiguous()
+            if knots is not None:
+                scale = scale * (1 + (self.table_timing(windows) * knots).sum(-1))
             logits = logits + F.embedding_bag(windows, self.table.weight, mode="sum", per_sample_weights=scale)
         return logits
 
@@ -132,6 +166,7 @@ class WindowDensity(FiniteMemoryDensity):
         self.vocabulary = vocabulary
         self.memory = network.config.memory
         self.knows_hidden = knows_hidden
+        self.uses_times = network.config.n_knots > 0
         self.device = device
         rows = _ROWS.get(torch.device(device).type, _ROWS_ACCELERATOR)
         # Logits of one chunk stay below a fixed size, which depends on the vocabulary only.
@@ -146,13 +181,21 @@ class WindowDensity(FiniteMemoryDensity):
     @property
     def step_flops(self) -> float:
         """See `Density.step_flops`: two for each weight but those of the tables that are looked up."""
-        looked_up = ("embedding.weight", "table.weight")
+        looked_up = ("embedding.weight", "table.weight", "table_timing.weight")
         return 2.0 * sum(w.numel() for name, w in self.network.named_parameters() if name not in looked_up)
 
     def least_bytes(self, longest: int, horizon: int) -> int:
         """See `Density.least_bytes`: one chunk of windows; its size is fixed, so that results are."""
         config = self.network.config
-        return self._rows * 4 * (4 * config.n_types + config.memory * (config.embedding + 4) + 12 * config.width)
+        a_window = config.memory * (config.embedding + 4)
+        if self.uses_times:
+            a_window += config.memory * (6 * config.n_knots + 4 * config.embedding)
+        return self._rows * 4 * (4 * config.n_types + a_window + 12 * config.width)
+
+    @property
+    def step_bytes(self) -> int:
+        """See `Density.step_bytes`."""
+        return super().step_bytes + (32 * self.memory if self.uses_times else 0)
 
     def config_dict(self) -> dict[str, Any]:
         """Return what `from_config` needs, as plain JSON."""
@@ -162,32 +205,47 @@ class WindowDensity(FiniteMemoryDensity):
         """Return the weights."""
         return self.network.state_dict()
 
-    @torch.inference_mode()
     def window_log_prob(self, windows: Ids, targets: Ids) -> Floats:
         """See `FiniteMemoryDensity.window_log_prob`."""
+        return self.timed_log_prob(windows, None, targets)
+
+    def window_conditional(self, windows: Ids) -> Floats:
+        """See `FiniteMemoryDensity.window_conditional`."""
+        return self.timed_conditional(windows, None)
+
+    @torch.inference_mode()
+    def timed_log_prob(self, windows: Ids, gaps: Gaps | None, targets: Ids) -> Floats:
+        """See `FiniteMemoryDensity.timed_log_prob`."""
         result = np.empty(len(windows))
         for low in range(0, len(windows), self._rows):
             part = slice(low, low + self._rows)
             chosen = torch.from_numpy(targets[part].astype(np.int64)).to(self.device)
-            result[part] = target_log_prob(self._logits(windows[part]), chosen).double().cpu().numpy()
+            result[part] = target_log_prob(self._logits(windows, gaps, part), chosen).double().cpu().numpy()
         return result
 
     @torch.inference_mode()
-    def window_conditional(self, windows: Ids) -> Floats:
-        """See `FiniteMemoryDensity.window_conditional`."""
+    def timed_conditional(self, windows: Ids, gaps: Gaps | None) -> Floats:
+        """See `FiniteMemoryDensity.timed_conditional`."""
         result = np.empty((len(windows), self.vocabulary.n_types))
         for low in range(0, len(windows), self._rows):
             part = slice(low, low + self._rows)
-            result[part] = self._logits(windows[part]).log_softmax(1).double().cpu().numpy()
+            result[part] = self._logits(windows, gaps, part).log_softmax(1).double().cpu().numpy()
         return result
 
-    def _logits(self, windows: Ids) -> Tensor:
-        rows = len(windows)
+    def _logits(self, windows: Ids, gaps: Gaps | None, part: slice) -> Tensor:
+        some = windows[part]
         padded = np.full((self._rows, self.memory), self.vocabulary.begin_id, dtype=np.int64)
-        padded[:rows] = windows
+        padded[: len(some)] = some
         given = torch.from_numpy(padded).to(self.device)
-        hidden = self._body.hidden(given).float()
-        return self.network.logits(hidden, given).float()[:rows]
+        knots = None
+        if self.uses_times:
+            if gaps is None:
+                raise ConfigError("this density was trained with times: its windows need gaps")
+            seconds = np.zeros((self._rows, self.memory), dtype=np.float32)
+            seconds[: len(some)] = gaps[part]
+            knots = self.network.knots(torch.from_numpy(seconds).to(self.device))
+        hidden = self._body.hidden(given, knots).float()
+        return self.network.logits(hidden, given, knots).float()[: len(some)]
 
     def _use_bfloat16(self, on: bool) -> None:
         self._body = copy.deepcopy(self.network).to(torch.bfloat16) if on else self.network

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sequela.density.base import Branches, Density, Floats, Ids, check_branches, check_sequence, n_targets
+from sequela.density.base import Branches, Density, Floats, Ids, Times, check_branches, check_sequence, n_targets
+from sequela.density.timing import Gaps, branch_gaps, check_times, observed_gaps
 
 
 def observed_windows(ids: Ids, positions: NDArray[np.int64], memory: int, begin_id: int) -> Ids:
@@ -61,22 +62,35 @@ class FiniteMemoryDensity(Density):
     def window_conditional(self, windows: Ids) -> Floats:
         """Return ``log P(. | window)`` in nats (float64, ``[n, n_types]``) for int32 ``[n, memory]``."""
 
-    def score_many(self, sequences: Sequence[Ids]) -> list[Floats]:
+    def timed_log_prob(self, windows: Ids, gaps: Gaps | None, targets: Ids) -> Floats:
+        """Return `window_log_prob` given how long before the target each event lies (float32 seconds, as windows).
+
+        For a density that uses times to override; others take no notice.
+        """
+        return self.window_log_prob(windows, targets)
+
+    def timed_conditional(self, windows: Ids, gaps: Gaps | None) -> Floats:
+        """Return `window_conditional` given the gaps; see `timed_log_prob`."""
+        return self.window_conditional(windows)
+
+    def score_many(self, sequences: Sequence[Ids], times: Times = None) -> list[Floats]:
         """See `Density.score_many`."""
         for ids in sequences:
             check_sequence(ids, self.vocabulary)
-        windows = [
-            observed_windows(ids, np.arange(len(ids)), self.memory, self.vocabulary.begin_id) for ids in sequences
-        ]
+        where = [np.arange(len(ids)) for ids in sequences]
         targets = [ids.astype(np.int32) for ids in sequences]
-        return self._score(windows, targets)
+        return self._score(self._observed(sequences, where), self._gaps(sequences, where, times), targets)
 
     def score_branches_many(self, branches: Sequence[Branches]) -> list[Floats]:
         """See `Density.score_branches_many`."""
         for one in branches:
             check_branches(one, self.vocabulary)
         pairs = [branch_windows(one, self.memory, self.vocabulary.begin_id) for one in branches]
-        scores = self._score([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+        gaps = None
+        if self.uses_times:
+            check_times([one.times for one in branches], [len(one.ids) for one in branches])
+            gaps = [branch_gaps(one, self.memory) for one in branches]
+        scores = self._score([pair[0] for pair in pairs], gaps, [pair[1] for pair in pairs])
         results = []
         for one, values in zip(branches, scores, strict=True):
             result = np.full(one.tails.shape, np.nan)
@@ -84,25 +98,39 @@ class FiniteMemoryDensity(Density):
             results.append(result)
         return results
 
-    def conditional(self, ids: Ids, positions: NDArray[np.int64]) -> Floats:
+    def conditional(self, ids: Ids, positions: NDArray[np.int64], times: Floats | None = None) -> Floats:
         """See `Density.conditional`."""
-        return self.window_conditional(
-            observed_windows(ids, np.asarray(positions), self.memory, self.vocabulary.begin_id)
-        )
+        return self.conditional_many([ids], [positions], [times])[0]
 
-    def conditional_many(self, sequences: Sequence[Ids], positions: Sequence[NDArray[np.int64]]) -> list[Floats]:
+    def conditional_many(
+        self, sequences: Sequence[Ids], positions: Sequence[NDArray[np.int64]], times: Times = None
+    ) -> list[Floats]:
         """See `Density.conditional_many`."""
-        windows = [
-            observed_windows(ids, np.asarray(where), self.memory, self.vocabulary.begin_id)
-            for ids, where in zip(sequences, positions, strict=True)
-        ]
-        if not windows:
+        if not sequences:
             return []
-        values = self.window_conditional(np.concatenate(windows))
+        where = [np.asarray(own) for own in positions]
+        windows, gaps = self._observed(sequences, where), self._gaps(sequences, where, times)
+        values = self.timed_conditional(np.concatenate(windows), None if gaps is None else np.concatenate(gaps))
         return np.split(values, np.cumsum([len(part) for part in windows])[:-1])
 
-    def _score(self, windows: list[Ids], targets: list[Ids]) -> list[Floats]:
+    def _observed(self, sequences: Sequence[Ids], positions: list[NDArray[np.int64]]) -> list[Ids]:
+        begin = self.vocabulary.begin_id
+        return [
+            observed_windows(ids, where, self.memory, begin) for ids, where in zip(sequences, positions, strict=True)
+        ]
+
+    def _gaps(self, sequences: Sequence[Ids], positions: list[NDArray[np.int64]], times: Times) -> list[Gaps] | None:
+        if not self.uses_times:
+            return None
+        needed = [
+            max(len(ids), int(where.max(initial=-1)) + 1) for ids, where in zip(sequences, positions, strict=True)
+        ]
+        known = check_times(times, needed)
+        return [observed_gaps(own, where, self.memory) for own, where in zip(known, positions, strict=True)]
+
+    def _score(self, windows: list[Ids], gaps: list[Gaps] | None, targets: list[Ids]) -> list[Floats]:
         if not windows:
             return []
-        values = self.window_log_prob(np.concatenate(windows), np.concatenate(targets))
+        together = None if gaps is None else np.concatenate(gaps)
+        values = self.timed_log_prob(np.concatenate(windows), together, np.concatenate(targets))
         return np.split(values, np.cumsum([len(part) for part in targets])[:-1])

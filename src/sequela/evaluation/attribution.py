@@ -48,6 +48,8 @@ class _WindowAttribution(Method):
     def __init__(self, density: Density) -> None:
         if not isinstance(density, WindowDensity):
             raise ConfigError(f"{self.name} needs a window density; got {type(density).__name__}")
+        if density.uses_times:
+            raise ConfigError(f"{self.name} needs a density without times: fit with times=False")
         self._captum = _captum()
         self._density = density
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -256,6 +257,27 @@ def _combine_parts(frame: pl.DataFrame, n_parts: int) -> pl.DataFrame:
         for i in range(n_parts)
     ]
     return frame.with_columns(pl.concat_str(escaped, separator=PART_SEPARATOR).alias("event"))
+
+
+def event_parts(name: str) -> list[str]:
+    r"""Return the parts of an event type that was made of several columns.
+
+    Example:
+        >>> event_parts("engine|P0A|fault"), event_parts(r"up\|down|1")
+        (['engine', 'P0A', 'fault'], ['up|down', '1'])
+    """
+    parts = re.split(r"(?<!\\)" + re.escape(PART_SEPARATOR), name)
+    return [part.replace("\\" + PART_SEPARATOR, PART_SEPARATOR) for part in parts]
+
+
+def event_at_level(name: str, level: int) -> str:
+    """Return an event type's first parts, written as it is.
+
+    Example:
+        >>> event_at_level("engine|P0A|fault", 1), event_at_level("engine|P0A|fault", 2), event_at_level("door", 2)
+        ('engine', 'engine|P0A', 'door')
+    """
+    return PART_SEPARATOR.join(re.split(r"(?<!\\)" + re.escape(PART_SEPARATOR), name)[:level])
 
 
 def _count_ties(frame: pl.DataFrame) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 
-from sequela.errors import LogFormatError
+from sequela.errors import ConfigError, LogFormatError
 
+_UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _ISO_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z")
 _LOCAL_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M")
 
@@ -55,6 +58,26 @@ def seconds_to_datetime(seconds: pl.Series) -> pl.Series:
         '1970-01-01T00:01:00.500000+00:00'
     """
     return (seconds * 1e6).round().cast(pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+
+
+def parse_duration(argument: str, value: str | float) -> float:
+    """Return seconds from a number of seconds or text like ``"10m"``, ``"1.5 h"``, ``"2d"``.
+
+    Args:
+        argument: Name of the argument, for messages.
+        value: Number or text; units are ms, s, m (or min), h, d, w.
+
+    Raises:
+        ConfigError: It is not a length of time above 0.
+
+    Example:
+        >>> parse_duration("horizon_time", "10m"), parse_duration("horizon_time", 2.5)
+        (600.0, 2.5)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(value).lower())
+    if isinstance(value, bool) or not found or found[2] not in _UNITS or float(found[1]) <= 0:
+        raise ConfigError(f"{argument} must be seconds above 0, or text like '90s', '10m', '2h', '1d'; got {value!r}")
+    return float(found[1]) * _UNITS[found[2]]
 
 
 def _datetime_to_seconds(values: pl.Series) -> pl.Series:

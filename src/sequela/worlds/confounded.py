@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sequela.density.base import Branches, Floats, Ids, check_branches, check_sequence, n_targets
+from sequela.density.base import Branches, Floats, Ids, Times, check_branches, check_sequence, n_targets
 from sequela.density.windows import observed_windows
 from sequela.errors import ConfigError, check_range
 from sequela.events.sequences import SequenceSet
@@ -137,7 +137,7 @@ class ConfoundedWorld(World):
 
         return draw_cases(conditional, self.vocabulary, self.base.memory, n_cases, length, seed=seed)
 
-    def score_many(self, sequences: Sequence[Ids]) -> list[Floats]:
+    def score_many(self, sequences: Sequence[Ids], times: Times = None) -> list[Floats]:
         """See `Density.score_many`."""
         results = []
         for ids in sequences:
@@ -149,7 +149,7 @@ class ConfoundedWorld(World):
         """See `Density.score_branches_many`."""
         return [self._branches(one) for one in branches]
 
-    def conditional(self, ids: Ids, positions: NDArray[np.int64]) -> Floats:
+    def conditional(self, ids: Ids, positions: NDArray[np.int64], times: Floats | None = None) -> Floats:
         """See `Density.conditional`."""
         _, beliefs = self._observed(ids)
         chosen = np.asarray(positions)
@@ -290,7 +290,7 @@ class ConfoundedWorld(World):
 
     def _branches(self, branches: Branches) -> Floats:
         check_branches(branches, self.vocabulary)
-        ids, starts, tails = branches
+        ids, starts, tails = branches.ids, branches.starts, branches.tails
         memory = self.base.memory
         _, beliefs = self._observed(ids)
         belief = beliefs[starts]

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sequela.density.base import Branches, Floats, Ids
+from sequela.density.base import Branches, Floats, Ids, Times
 from sequela.errors import check_range
 from sequela.events.sequences import SequenceSet
 from sequela.worlds.base import TRUTH_SCHEMA, FiniteWorld, Simulation, World
@@ -40,7 +40,7 @@ class ObservedWorld(World):
         """Return the truth of a clean sequence; see `World.truth`."""
         return self.base.truth(ids)
 
-    def score_many(self, sequences: Sequence[Ids]) -> list[Floats]:
+    def score_many(self, sequences: Sequence[Ids], times: Times = None) -> list[Floats]:
         """See `Density.score_many`."""
         return self.base.score_many(sequences)
 
@@ -48,7 +48,7 @@ class ObservedWorld(World):
         """See `Density.score_branches_many`."""
         return self.base.score_branches_many(branches)
 
-    def conditional(self, ids: Ids, positions: NDArray[np.int64]) -> Floats:
+    def conditional(self, ids: Ids, positions: NDArray[np.int64], times: Floats | None = None) -> Floats:
         """See `Density.conditional`."""
         return self.base.conditional(ids, positions)
 

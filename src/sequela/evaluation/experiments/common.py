@@ -184,7 +184,8 @@ def learn(world: World, n_cases: int, length: int | tuple[int, int], *, seed: in
     log = read_log(
         world.simulate(n_cases, length, seed=seed, with_truth=False).log, case="case", event="event", time="time"
     )
-    return fit(log, seed=seed, progress=False, **arguments)
+    # The worlds' truth is that of a density that knows no times.
+    return fit(log, seed=seed, progress=False, **({"times": False} | arguments))
 
 
 def translate(density: Density, world: World, case: Case) -> Case:
