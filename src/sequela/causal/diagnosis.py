@@ -144,7 +144,7 @@ def power(n: Floats, *, delta: float, needed: float, frequency: float) -> Floats
 
     Example:
         >>> power(np.array([50.0, 500.0]), delta=0.05, needed=8.0, frequency=0.05).round(2).tolist()
-        [0.07, 0.99]
+        [0.02, 0.98]
     """
     p = raised(frequency, delta)
     spread = np.sqrt(p * (1 - p)) * abs(np.log(p / frequency) - np.log((1 - p) / (1 - frequency)))
