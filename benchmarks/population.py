@@ -29,7 +29,7 @@ DELTA, FALSE = 0.05, 0.01
 TRAINING: dict[str, dict[str, Any]] = {
     "default": {},
     "short": {"max_steps": 60},
-    "overfit": {"patience": 1000, "dropout": 0.0, "max_steps": 1500},
+    "overfit": {"patience": 1000, "dropout": 0.0, "hide": 0.1, "max_steps": 600},
 }
 
 
@@ -94,14 +94,14 @@ def errors(args: argparse.Namespace) -> None:
         seed = args.first_seed + number
         kind = args.kinds[number % len(args.kinds)]
         training = args.trainings[(number // len(args.kinds)) % len(args.trainings)]
-        settings = TRAINING[training] | {"backbone": args.backbone}
+        settings = TRAINING[training] | {"backbone": args.backbone, "memory": args.memory, "width": args.width}
         means: dict[tuple[str, str], float] = {}
         if kind in EDGE_FREE:
-            log = to_log(EDGE_FREE[kind](args.types, args.cases, 30, seed))
+            log = to_log(EDGE_FREE[kind](args.types, args.cases, args.length, seed))
         else:
-            world = make_world(kind, n_types=args.types, seed=seed, horizon=4)
-            sampled = world.sample(args.cases, 30, seed=seed + 1)
-            log = sq.read_log(world.to_log(sampled))
+            world = make_world(kind, n_types=args.types, seed=seed, horizon=3)
+            sampled = world.sample(args.cases, args.length, seed=seed + 1)
+            log = sq.read_log(world.to_log(sampled), time=False)
             means = exact_means(world, sampled)
         started = time.perf_counter()
         found = sq.discover_population(
@@ -133,7 +133,7 @@ def power(args: argparse.Namespace) -> None:
         for seed in args.seeds_list:
             world = make_world(args.world, n_types=args.types, seed=seed, **args.options)
             sampled = world.sample(n_cases, 40, seed=seed + 1)
-            log = sq.read_log(world.to_log(sampled))
+            log = sq.read_log(world.to_log(sampled), time=False)
             means = exact_means(world, [case for case, _ in zip(sampled, range(600), strict=False)])
             started = time.perf_counter()
             densities = sq.cross_fit(log, folds=2, seed=seed, progress=False)
@@ -189,7 +189,7 @@ def alarms(args: argparse.Namespace) -> None:
     log = sq.read_log(DATA / "Alarm.csv", case="device_id", event="alarm_id", time="start_timestamp")
     truth = np.load(DATA / "DAG.npy", allow_pickle=False).astype(bool)
     off = ~np.eye(len(truth), dtype=bool)
-    for seed in range(args.seeds):
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
         densities = sq.cross_fit(log, folds=args.folds, seed=seed, progress=False)
         found = sq.discover_population(densities, log, progress=False)
         tables = {name: np.full(truth.shape, -1e9) for name in ("cmi_nats", "log10_e", "is_edge")}
@@ -232,6 +232,9 @@ def main() -> None:
     one.add_argument("--backbone", default="window")
     one.add_argument("--types", type=int, default=12)
     one.add_argument("--cases", type=int, default=300)
+    one.add_argument("--length", type=int, default=30)
+    one.add_argument("--memory", type=int, default=None)
+    one.add_argument("--width", type=int, default=None)
     one.set_defaults(run=errors)
     two = commands.add_parser("power")
     two.add_argument("--world", default="linear")
@@ -242,6 +245,7 @@ def main() -> None:
     two.set_defaults(run=power)
     three = commands.add_parser("alarms")
     three.add_argument("--seeds", type=int, default=5)
+    three.add_argument("--first-seed", type=int, default=0)
     three.add_argument("--folds", type=int, default=5)
     three.set_defaults(run=alarms)
     args = parser.parse_args()

@@ -90,6 +90,7 @@ def test_parts_of_names():
         Groups.at_level(VOCABULARY, 0)
 
 
+@pytest.mark.slow
 def test_rare_codes_add_up_to_a_link_of_components():
     """Each of 8 engine codes is followed by one of 8 door codes: rare by themselves, plain together."""
     rng = np.random.default_rng(0)

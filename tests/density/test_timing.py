@@ -219,6 +219,7 @@ def test_lengths_of_time_as_users_write_them():
             parse_duration("horizon_time", bad)
 
 
+@pytest.mark.slow
 def test_population_with_times():
     """Only what follows within seconds is caused, and only that is tested."""
     found = discover_population(
