@@ -3,7 +3,9 @@
     python benchmarks/engine.py --peer PEER_PYTHON [--repeats 5] [--only NAME]
 
 PEER_PYTHON is the Python of an environment with seq2cause (see `benchmarks/peers/README.md`). Both sides run in
-processes of their own, one thread each, in turns: ours, theirs, ours, … so that both meet the same noise.
+processes of their own, one thread each, in turns: ours, theirs, ours, … so that both meet the same noise. Beside the
+wall times stand processor times, which other work on the machine moves less, and the time of the bare matrix products
+of the tail steps: the limit of any engine that computes all of them.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +67,40 @@ def worker(folder: str, ids: str, n_types: int, particles: int) -> None:
     torch.set_num_threads(1)
     density = wrap_huggingface(folder, {f"e{i}": i for i in range(n_types)}, device="cpu")
     case = Case("case", np.load(ids).astype(np.int32), None)
+
+    def discover() -> float:
+        before = time.process_time()
+        estimate(density, case, particles=particles, horizon=HORIZON)
+        return time.process_time() - before
+
     print("ready", flush=True)
     for _ in sys.stdin:
-        _, seconds, peak = peak_above(lambda: estimate(density, case, particles=particles, horizon=HORIZON))
-        print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
+        spent, seconds, peak = peak_above(discover)
+        products = bare_products(density.model.config, len(case.ids), particles)
+        answer = {"seconds": seconds, "cpu_seconds": spent, "peak_bytes": peak, "products_seconds": products}
+        print(json.dumps(answer), flush=True)
+
+
+def bare_products(config: Any, length: int, particles: int) -> float:
+    """Return the processor seconds of nothing but the matrix products that the tail steps need.
+
+    Queries, keys and values of the first layer are left out: they are needed once for each distinct event only.
+    """
+    import torch
+
+    n_steps = sum(min(HORIZON, length - 1 - j) for j in range(length - 1)) * particles
+    width, inner = config.hidden_size, config.intermediate_size
+    shapes = [(width, 3 * width), (width, width), (width, 2 * inner), (inner, width)] * config.num_hidden_layers
+    weights = [torch.randn(shape) for shape in [*shapes[1:], (width, config.vocab_size)]]
+    rows = max(128, 2**20 // config.vocab_size)
+    inputs = {n: torch.randn(768, n) for n in (width, inner)}
+    with torch.inference_mode():
+        started = time.process_time()
+        for weight in weights:
+            size = rows if weight.shape[1] == config.vocab_size else 768
+            for low in range(0, n_steps, size):
+                torch.mm(inputs[weight.shape[0]][: min(size, n_steps - low)], weight)
+        return time.process_time() - started
 
 
 class Side:
@@ -115,8 +148,8 @@ def compare(name: str, peer: str, repeats: int) -> dict[str, Any]:
         ours.close()
         theirs.close()
 
-    def median(side: Side) -> float | None:
-        found = [answer["seconds"] for answer in side.answers[1:] if "seconds" in answer]
+    def median(side: Side, what: str) -> float | None:
+        found = [answer[what] for answer in side.answers[1:] if what in answer]
         return statistics.median(found) if found else None
 
     def peak_mb(side: Side) -> float | None:
@@ -127,12 +160,17 @@ def compare(name: str, peer: str, repeats: int) -> dict[str, Any]:
     row = {
         "setting": name, **{key: setting[key] for key in ("n_types", "length", "particles", "layers", "width")},
         "horizon": HORIZON, "threads": 1, "repeats": repeats,
-        "ours_seconds": median(ours), "theirs_seconds": median(theirs),
+        "ours_seconds": median(ours, "seconds"), "theirs_seconds": median(theirs, "seconds"),
+        "ours_cpu_seconds": median(ours, "cpu_seconds"), "theirs_cpu_seconds": median(theirs, "cpu_seconds"),
+        "products_cpu_seconds": median(ours, "products_seconds"),
         "ours_peak_mb": peak_mb(ours), "theirs_peak_mb": peak_mb(theirs),
         "target": setting["target"],
         "refused": next((a["refused"] for a in theirs.answers if "refused" in a), ""),
     }  # fmt: skip
-    row["times_faster"] = row["theirs_seconds"] / row["ours_seconds"] if row["theirs_seconds"] else None
+    if row["theirs_seconds"]:
+        row["times_faster"] = row["theirs_seconds"] / row["ours_seconds"]
+        row["times_faster_cpu"] = row["theirs_cpu_seconds"] / row["ours_cpu_seconds"]
+        row["times_faster_limit"] = row["theirs_cpu_seconds"] / row["products_cpu_seconds"]
     return row
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sequela.density import huggingface
 from sequela.density.base import Branches
@@ -222,3 +223,23 @@ def test_not_a_checkpoint(tmp_path):
     with pytest.raises(ConfigError, match="not a local Hugging Face"):
         wrap_huggingface(tmp_path, {"a": 0, "b": 1})
     assert huggingface.__doc__
+
+
+class OnlyFloat32(TorchDispatchMode):
+    """Fails where torch makes float64, which Apple devices do not have."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor) and found.dtype == torch.float64:
+            raise AssertionError(f"{func} gives float64")
+        return found
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_branches_are_scored_without_float64(name):
+    density = DENSITIES[name]
+    with OnlyFloat32():
+        found = density.score_branches(IDS, np.array([2, 5]), IDS[:6].reshape(2, 3))
+    assert np.isfinite(found).all()
+    with pytest.raises(AssertionError, match="float64"), OnlyFloat32():
+        torch.ones(2).double().exp()

@@ -282,7 +282,7 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
         5
     """
     chosen = _settings(settings)
-    one, n_unknown = _encode_case(density, case)
+    one, n_unknown = encode_case(density, case)
     horizon = chosen.horizon_for(density, len(one.ids))
     return next(_graphs(density, [(one, n_unknown)], chosen, horizon, len(one.ids)))[0]
 
@@ -293,7 +293,7 @@ def estimate(density: Density, case: EventLog | Case | Sequence[str], **settings
     Takes the arguments of `discover` (the threshold's play no part) and returns the banded arrays behind its graph.
     """
     chosen = _settings(settings)
-    one, _ = _encode_case(density, case)
+    one, _ = encode_case(density, case)
     horizon = chosen.horizon_for(density, len(one.ids))
     return _estimates(density, [one], chosen, horizon, chosen.allotment(density, horizon, len(one.ids)))[0]
 
@@ -436,7 +436,8 @@ def _settings(given: dict[str, Any]) -> Settings:
     return Settings(**given)
 
 
-def _encode_case(density: Density, case: EventLog | Case | Sequence[str]) -> tuple[Case, int]:
+def encode_case(density: Density, case: EventLog | Case | Sequence[str]) -> tuple[Case, int]:
+    """Return one case in the density's ids, and how many of its events are of unknown types."""
     if isinstance(case, Case):
         return case, 0
     if isinstance(case, EventLog):
@@ -520,7 +521,7 @@ def _estimates(
 def _estimates_of(
     density: Density, cases: Sequence[Case], settings: Settings, horizon: int, allotment: Allotment
 ) -> list[CMIEstimate]:
-    bands = [_Band(case, horizon, settings) for case in cases]
+    bands = [Band(case, horizon, settings) for case in cases]
     proposal = default_proposal(settings.design, settings.proposal)
     rule = settings.rule(density)
     waiting: list[tuple[int, Any, Branches]] = []
@@ -578,7 +579,7 @@ def too_late(case: Case, horizon: int, seconds: float | None) -> NDArray[np.bool
     return np.asarray(case.times[effect] - case.times[:, None] > seconds)
 
 
-class _Band:
+class Band:
     """Banded arrays of one sequence, filled chunk by chunk."""
 
     def __init__(self, case: Case, horizon: int, settings: Settings) -> None:
@@ -596,6 +597,7 @@ class _Band:
         self.n_clamped = 0
 
     def put(self, problem: Problem, cells: Cells, n_particles: int | NDArray[np.int64]) -> None:
+        """Fill the rows of a problem's causes."""
         rows = slice(int(problem.causes[0]), int(problem.causes[-1]) + 1)
         for name in ("cmi", "std_error", "log_p", "log_q", "q_std_error", "mean_of_kl"):
             value = getattr(cells, name)
@@ -607,6 +609,7 @@ class _Band:
         self.n_clamped += cells.n_clamped
 
     def estimate(self) -> CMIEstimate:
+        """Return all rows."""
         return CMIEstimate(
             cmi=self.cmi,
             std_error=self.std_error,

@@ -133,7 +133,7 @@ def calibration(density: Density, held_out: SequenceSet) -> pl.DataFrame:
         size = max(1, _CELLS_A_CALL // n_types)
         for low in range(0, len(case.ids), size):
             positions = np.arange(low, min(low + size, len(case.ids)))
-            chance = np.exp(density.conditional(case.ids, positions))
+            chance = np.exp(density.conditional(case.ids, positions, case.times))
             place = np.clip(np.searchsorted(edges, chance, side="right") - 1, 0, n_bins - 1)
             sums = np.bincount(place.ravel(), weights=chance.ravel(), minlength=n_bins)
             hits = np.bincount(place[np.arange(len(positions)), case.ids[positions]], minlength=n_bins)

@@ -103,16 +103,16 @@ class Head:
     def target_log_prob(self, hidden: Tensor, targets: NDArray[np.int32]) -> NDArray[np.float64]:
         """Return the log-probability of one event type for each row of the hidden layer (float64, ``[n]``)."""
         index = torch.from_numpy(targets.astype(np.int64)).to(hidden.device)
-        result = torch.empty(len(index), dtype=torch.float64, device=hidden.device)
+        result = torch.empty(len(index), dtype=torch.float32, device=hidden.device)  # Apple devices have no float64
         for part, logits in self._chunks(hidden):
-            result[part] = target_log_prob(logits, index[part]).double()
-        return result.cpu().numpy()
+            result[part] = target_log_prob(logits, index[part])
+        return result.cpu().numpy().astype(np.float64)
 
     def log_probs(self, hidden: Tensor) -> NDArray[np.float64]:
         """Return whole conditionals (float64, ``[n, n_types]``)."""
         result = np.empty((len(hidden), self.n_types))
         for part, logits in self._chunks(hidden):
-            result[part] = logits.double().log_softmax(1).cpu().numpy()
+            result[part] = logits.cpu().double().log_softmax(1).numpy()
         return result
 
     def _chunks(self, hidden: Tensor) -> Iterator[tuple[slice, Tensor]]:

@@ -219,7 +219,7 @@ def _validate(model: torch.nn.Module, task: Task, batch_size: int, device: Any) 
     examples = np.sort(np.random.default_rng(0).permutation(task.n_examples)[:size])
     total = torch.zeros(2, dtype=torch.float64)
     for low in range(0, len(examples), batch_size):
-        total += task.loss(model, examples[low : low + batch_size], None, device).double().cpu()
+        total += task.loss(model, examples[low : low + batch_size], None, device).cpu().double()
     return float(total[0] / total[1])
 
 

@@ -220,7 +220,7 @@ class WindowDensity(FiniteMemoryDensity):
         for low in range(0, len(windows), self._rows):
             part = slice(low, low + self._rows)
             chosen = torch.from_numpy(targets[part].astype(np.int64)).to(self.device)
-            result[part] = target_log_prob(self._logits(windows, gaps, part), chosen).double().cpu().numpy()
+            result[part] = target_log_prob(self._logits(windows, gaps, part), chosen).cpu().numpy()
         return result
 
     @torch.inference_mode()
@@ -229,7 +229,7 @@ class WindowDensity(FiniteMemoryDensity):
         result = np.empty((len(windows), self.vocabulary.n_types))
         for low in range(0, len(windows), self._rows):
             part = slice(low, low + self._rows)
-            result[part] = self._logits(windows, gaps, part).log_softmax(1).double().cpu().numpy()
+            result[part] = self._logits(windows, gaps, part).log_softmax(1).cpu().numpy()
         return result
 
     def _logits(self, windows: Ids, gaps: Gaps | None, part: slice) -> Tensor:
