@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 import sequela as sq
-from sequela.causal.discovery import encode_log
+from sequela.causal.encoding import encode_log
 from sequela.causal.evidence import calibration, shifted
 from sequela.density.timing import observed_gaps
 from sequela.density.windows import observed_windows

@@ -26,7 +26,8 @@ import torch
 
 import sequela as sq
 from engine import Side
-from sequela.causal.discovery import Settings, iter_estimates
+from sequela.causal.discovery import iter_estimates
+from sequela.causal.settings import Settings
 from sequela.density.base import Density
 from sequela.events.sequences import SequenceSet
 from sequela.worlds.softmax import SoftmaxWorld

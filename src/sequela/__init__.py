@@ -20,7 +20,7 @@ if "torch" not in sys.modules:
 _HOMES = {
     "CMIEstimate": "sequela.causal.cmi",
     "CrossFit": "sequela.density.crossfit",
-    "Discovery": "sequela.causal.discovery",
+    "Discovery": "sequela.causal.results",
     "EventLog": "sequela.events.log",
     "InstanceGraph": "sequela.causal.graphs",
     "PopulationGraph": "sequela.causal.population",
@@ -50,9 +50,10 @@ __all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604
 if TYPE_CHECKING:
     from sequela.causal.cmi import CMIEstimate
     from sequela.causal.diagnosis import diagnose_log
-    from sequela.causal.discovery import Discovery, discover, discover_log, estimate
+    from sequela.causal.discovery import discover, discover_log, estimate
     from sequela.causal.graphs import InstanceGraph, SummaryGraph
     from sequela.causal.population import PopulationGraph, discover_population, load_population
+    from sequela.causal.results import Discovery
     from sequela.causal.roots import root_causes
     from sequela.causal.run import load_discovery
     from sequela.density.checkpoint import load_density

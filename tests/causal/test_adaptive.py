@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from sequela.causal.discovery import Settings, discover_log, estimate
+from sequela.causal.discovery import discover_log, estimate
 from sequela.causal.draws import draw_uniform, first_few
+from sequela.causal.settings import Settings
 from sequela.errors import ConfigError
 from sequela.events.log import read_log
 from sequela.worlds.softmax import SoftmaxWorld

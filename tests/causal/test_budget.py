@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from sequela.causal.budget import parse_bytes
-from sequela.causal.discovery import Settings, discover_log, encode_log, estimate
+from sequela.causal.discovery import discover_log, estimate
+from sequela.causal.encoding import encode_log
 from sequela.causal.plan import plan_discovery
+from sequela.causal.settings import Settings
 from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
 from sequela.errors import ConfigError, OutOfMemoryBudgetError
 from sequela.events.log import read_log

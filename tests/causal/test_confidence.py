@@ -7,7 +7,8 @@ import pytest
 import sequela as sq
 from sequela.causal.cmi import CMIEstimate
 from sequela.causal.confidence import Beliefs, linked
-from sequela.causal.discovery import discover, discover_log, encode_log, estimate
+from sequela.causal.discovery import discover, discover_log, estimate
+from sequela.causal.encoding import encode_log
 from sequela.causal.population import LAG_SCHEMA, PopulationGraph, discover_population
 from sequela.density.windows import FiniteMemoryDensity
 from sequela.errors import ConfigError

@@ -9,9 +9,11 @@ import torch
 
 from sequela.causal import run
 from sequela.causal.budget import Allotment
-from sequela.causal.discovery import Settings, discover, discover_log, encode_log, estimate, iter_graphs
+from sequela.causal.discovery import discover, discover_log, estimate, iter_graphs
+from sequela.causal.encoding import encode_log
 from sequela.causal.parts import Counts
 from sequela.causal.run import discover_to, load_discovery
+from sequela.causal.settings import Settings
 from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
 from sequela.errors import ConfigError, LogFormatError, VocabularyError
 from sequela.events.log import EventLog, read_log

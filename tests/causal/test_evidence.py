@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sequela as sq
-from sequela.causal.discovery import Settings, iter_estimates
+from sequela.causal.discovery import iter_estimates
 from sequela.causal.evidence import LagSums, add_bets, calibration, co_occurring, e_bh, forecasts, shifted
 from sequela.causal.population import discover_population, finish, load_population
+from sequela.causal.settings import Settings
 from sequela.density.base import Density
 from sequela.density.crossfit import CrossFit, cross_fit, held_out_cases
 from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork

@@ -12,10 +12,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sequela.causal.discovery import Discovery, discover_log
+from sequela.causal.discovery import discover_log
 from sequela.causal.exports import annotate, export
 from sequela.causal.graphs import InstanceGraph, SummaryGraph
 from sequela.causal.population import POPULATION_SCHEMA, PopulationGraph
+from sequela.causal.results import Discovery
 from sequela.causal.run import discover_to
 from sequela.errors import ConfigError, LogFormatError, MissingExtraError
 from sequela.events.log import read_log

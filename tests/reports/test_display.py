@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from sequela.causal.cmi import CMIEstimate
-from sequela.causal.discovery import Discovery
 from sequela.causal.graphs import InstanceGraph
 from sequela.causal.population import POPULATION_SCHEMA, PopulationGraph
+from sequela.causal.results import Discovery
 from sequela.causal.run import SavedDiscovery
 from sequela.cli.tables import print_frame, print_links, print_population
 from sequela.display import TOP_ROWS, visible

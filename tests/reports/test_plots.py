@@ -13,8 +13,8 @@ from matplotlib.text import Text
 
 import sequela as sq
 from sequela.causal.cmi import CMIEstimate
-from sequela.causal.discovery import Discovery
 from sequela.causal.population import POPULATION_SCHEMA, PopulationGraph
+from sequela.causal.results import Discovery
 from sequela.causal.thresholds import sweep
 from sequela.density.diagnostics import calibration
 from sequela.display import visible

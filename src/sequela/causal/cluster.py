@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from sequela.causal.discovery import Settings, empty_edges
 from sequela.causal.parts import Counts, Parts
+from sequela.causal.results import empty_edges
+from sequela.causal.settings import Settings
 from sequela.density.base import Density
 from sequela.density.checkpoint import load_density, save_density
 from sequela.errors import MissingExtraError

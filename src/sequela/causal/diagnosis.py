@@ -13,9 +13,10 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
-from sequela.causal.discovery import Settings, encode_log, longest_case
+from sequela.causal.encoding import encode_log, longest_case
 from sequela.causal.evidence import co_occurring
 from sequela.causal.population import CASES
+from sequela.causal.settings import Settings
 from sequela.density.base import Density, Floats
 from sequela.density.crossfit import held_out_cases
 from sequela.density.diagnostics import DensityReport

@@ -27,7 +27,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequela.causal.cmi import CMIEstimate, bernoulli_kl
-from sequela.causal.discovery import too_late
+from sequela.causal.scoring import too_late
 from sequela.density.base import Density, Floats, Ids
 from sequela.errors import ConfigError, check_range
 from sequela.events.log import event_at_level, event_parts

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from sequela.causal.budget import format_bytes
-from sequela.causal.discovery import Settings, encode_log, iter_batches, longest_case
+from sequela.causal.discovery import iter_batches
+from sequela.causal.encoding import encode_log, longest_case
+from sequela.causal.settings import Settings
 from sequela.density.base import Density
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet

@@ -19,7 +19,8 @@ import numpy as np
 import polars as pl
 from scipy.stats import norm
 
-from sequela.causal.discovery import Settings, encode_log, iter_estimates, log_nodes, longest_case
+from sequela.causal.discovery import iter_estimates
+from sequela.causal.encoding import encode_log, longest_case
 from sequela.causal.evidence import (
     Groups,
     LagSums,
@@ -33,7 +34,9 @@ from sequela.causal.evidence import (
 )
 from sequela.causal.graphs import _Graph, makes_it
 from sequela.causal.parts import Counts
+from sequela.causal.results import log_nodes
 from sequela.causal.run import FORMAT, MARKER, SavedDiscovery, load_discovery, run_record
+from sequela.causal.settings import Settings
 from sequela.density.base import Density
 from sequela.density.crossfit import CrossFit, held_out_cases
 from sequela.display import TOP_ROWS

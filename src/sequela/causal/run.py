@@ -22,20 +22,13 @@ from typing import Any
 import polars as pl
 
 from sequela import __version__
-from sequela.causal.discovery import (
-    Discovery,
-    Settings,
-    case_graph,
-    empty_edges,
-    encode_log,
-    iter_batches,
-    log_events,
-    log_nodes,
-    longest_case,
-)
+from sequela.causal.discovery import iter_batches
+from sequela.causal.encoding import encode_log, longest_case
 from sequela.causal.exports import AnnotatedLog
 from sequela.causal.graphs import InstanceGraph, SummaryGraph, finish_pairs, pair_sums
 from sequela.causal.parts import Counts, Parts, job_fingerprint
+from sequela.causal.results import Discovery, case_graph, empty_edges, log_events, log_nodes
+from sequela.causal.settings import Settings
 from sequela.density.base import Density
 from sequela.display import Shown
 from sequela.errors import LogFormatError, check_choice

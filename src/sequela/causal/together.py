@@ -9,7 +9,9 @@ import numpy as np
 
 from sequela.causal.cmi import CMIEstimate
 from sequela.causal.designs import DESIGNS, Problem, default_proposal, make_design
-from sequela.causal.discovery import Band, Settings, encode_case
+from sequela.causal.encoding import encode_case
+from sequela.causal.scoring import Band
+from sequela.causal.settings import Settings
 from sequela.density.base import Branches, Density
 from sequela.errors import ConfigError, check_choice
 from sequela.events.log import EventLog

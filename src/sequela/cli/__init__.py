@@ -5,7 +5,6 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line."""
-    import sequela.cli.app  # noqa: F401  (registers all commands)
-    from sequela.cli.base import app
+    from sequela.cli.app import app
 
     app()

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from sequela.causal.discovery import Discovery
 from sequela.causal.graphs import InstanceGraph, SummaryGraph
 from sequela.causal.population import PopulationGraph
+from sequela.causal.results import Discovery
 from sequela.causal.run import SavedDiscovery
 from sequela.errors import ConfigError
 from sequela.events.log import PART_SEPARATOR

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from sequela.causal.cmi import CMIEstimate
-from sequela.causal.discovery import Discovery
 from sequela.causal.graphs import InstanceGraph, SummaryGraph
 from sequela.causal.population import PopulationGraph
+from sequela.causal.results import Discovery
 from sequela.causal.run import SavedDiscovery
 from sequela.causal.thresholds import Edges, sweep
 from sequela.errors import ConfigError

@@ -1,0 +1,172 @@
+"""Commands on logs with known causes: demo, simulate, evaluate, experiment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sequela.cli.base import (
+    AsJson,
+    Overwrite,
+    Quiet,
+    Seed,
+    app,
+    named_errors,
+)
+
+
+@app.command()
+@named_errors
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the log, the model, the edges and the pictures.")] = Path(
+        "demo"
+    ),
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate a log from a known world, take it through the whole path, and score the result.
+
+    Example: `sequela demo --out demo`
+    """
+    from sequela.evaluation.demo import run_demo
+
+    result = run_demo(out, seed=seed, progress=not quiet)
+    if as_json:
+        scores = {name: score.__dict__ for name, score in result.scores.items()}
+        typer.echo(json.dumps({"out": str(out), "scores": scores, "seconds": result.seconds}))
+        return
+    from sequela.cli.tables import print_links, print_scores
+
+    print_links(result.summary, title="Strongest links", truth=result.true_links)
+    print_scores(result.scores)
+    seconds = ", ".join(f"{stage} {value:.0f} s" for stage, value in result.seconds.items())
+    typer.echo(f"{seconds}. Look at {out / 'instance.png'} and {out / 'summary.png'}; next, your own log:")
+    typer.echo("  sequela fit LOG --case COLUMN --event COLUMN --time COLUMN --out model")
+    typer.echo("  sequela discover model LOG --out results")
+
+
+@app.command()
+@named_errors
+def simulate(
+    world: Annotated[
+        str,
+        typer.Argument(
+            help="linear, nonlinear, multiplicative, threshold, long_range, confounded, "
+            "simultaneous, noisy or diagnostic_log.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Event log to write: csv or parquet.")],
+    truth: Annotated[Path | None, typer.Option(help="Also write the true edges: parquet or csv.")] = None,
+    types: Annotated[int | None, typer.Option(help="Event types; by default what suits the world.")] = None,
+    cases: Annotated[int, typer.Option(help="How many cases.")] = 1000,
+    length: Annotated[str, typer.Option(help="Events a case: a number, or LOW-HIGH.")] = "20-60",
+    delta: Annotated[float, typer.Option(help="Nats above which a pair is a true edge.")] = 0.05,
+    option: Annotated[
+        list[str] | None, typer.Option(help="NAME=NUMBER of the world itself, as decay=0.2; repeat.")
+    ] = None,
+    seed: Seed = 0,
+    draw: Annotated[int, typer.Option(help="Another number gives fresh cases of the same world.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Write a log with known causes, as a user could have it.
+
+    Example: `sequela simulate diagnostic_log --out log.csv --truth truth.parquet`
+    """
+    from sequela.worlds.catalogue import make_world
+    from sequela.worlds.output import options_from_text, range_from_text, write_table
+
+    options = options_from_text(option or []) | ({} if types is None else {"n_types": types})
+    made = make_world(world, seed=seed, **options)
+    size = range_from_text("length", length)
+    found = made.simulate(cases, size, seed=1 + seed + 1_000_003 * draw, delta=delta, with_truth=truth is not None)
+    write_table(found.log, out)
+    if truth is not None:
+        write_table(found.truth, truth)
+    record = {
+        "out": str(out),
+        "truth": None if truth is None else str(truth),
+        "n_events": found.log.height,
+        "n_cases": cases,
+        "n_types": made.vocabulary.n_types,
+        "n_true_edges": None if truth is None else found.truth.height,
+    }
+    if as_json:
+        typer.echo(json.dumps(record))
+        return
+    edges = "" if truth is None else f", and {found.truth.height:,} true edges to '{truth}'"
+    typer.echo(f"wrote {found.log.height:,} events of {cases:,} cases to '{out}'{edges}")
+
+
+@app.command()
+@named_errors
+def evaluate(
+    graphs: Annotated[
+        Path, typer.Argument(help="Folder that `sequela discover` wrote, or its table of edges.", show_default=False)
+    ],
+    truth: Annotated[Path, typer.Argument(help="True edges: parquet or csv.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Compare found edges with labels.
+
+    Both tables need the columns case, cause_position, effect_position, cause, effect; positions count from 0.
+
+    Example: `sequela evaluate results truth.parquet`
+    """
+    from sequela.evaluation.compare import evaluate_edges, read_edges
+
+    found, n_pairs = read_edges(graphs)
+    result = evaluate_edges(found, read_edges(truth)[0], n_pairs=n_pairs)
+    if as_json:
+        typer.echo(json.dumps(result.to_dict()))
+        return
+    from sequela.cli.tables import print_evaluation
+
+    print_evaluation(result)
+
+
+@app.command()
+@named_errors
+def experiment(
+    name: Annotated[str | None, typer.Argument(help="Which; none lists them all.", show_default=False)] = None,
+    full: Annotated[
+        bool, typer.Option("--full/--quick", help="Sizes that claims rest on, or under two minutes.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for rows.csv, figure.png and experiment.json.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Repetitions: 2, or 5 with --full.")] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run one of the paper's experiments, or of ours, on worlds with known truth.
+
+    Example: `sequela experiment particles --out results/particles`
+    """
+    from sequela.cli.tables import print_frame
+    from sequela.evaluation.experiments import NAMES, get_experiment
+
+    if name is None:
+        for each in NAMES:
+            typer.echo(f"{each:14}{get_experiment(each).question}")
+        return
+    from sequela.evaluation.experiments.common import run
+
+    chosen = get_experiment(name)
+    result = run(
+        chosen,
+        full=full,
+        seeds=None if seeds is None else range(seeds),
+        out=out,
+        overwrite=overwrite,
+        progress=not quiet,
+    )
+    if as_json:
+        typer.echo(json.dumps({"experiment": name, "seconds": result.seconds, "rows": result.table.to_dicts()}))
+        return
+    print_frame(result.table, title=chosen.question)
+    saved = "" if out is None else f"; saved to '{out}'"
+    typer.echo(f"{'full' if full else 'quick'} size, {result.seconds:.0f} s{saved}")
