@@ -54,7 +54,7 @@ class Discovery(Shown, AnnotatedLog):
 
         Example:
             >>> from sequela.worlds.softmax import SoftmaxWorld
-            >>> from sequela import read_log
+            >>> from sequela import discover_log, read_log
             >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
             >>> found = discover_log(world, read_log(world.to_log(world.sample(3, 6, seed=1))), progress=False)
             >>> len(found.case("case-00001").events)

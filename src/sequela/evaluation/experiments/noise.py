@@ -60,4 +60,5 @@ EXPERIMENT = Experiment(
     by=("kind", "rate"),
     show=("precision", "recall", "f1", "links_f1", "mean_lag"),
     figure=lambda frame: lines(frame, "rate", "f1", by="kind", title="F1 over the rate of noise"),
+    quick_seeds=1,
 )

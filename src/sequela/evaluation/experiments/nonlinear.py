@@ -44,4 +44,5 @@ EXPERIMENT = Experiment(
     by=("world", "density"),
     show=("eps", "precision", "recall", "f1"),
     figure=lambda frame: bars(frame, "world", "f1", by="density", title="F1 by mechanism"),
+    quick_seeds=1,
 )

@@ -47,4 +47,5 @@ EXPERIMENT = Experiment(
     by=("decay", "steps"),
     show=("eps", "precision", "recall", "f1"),
     figure=lambda frame: lines(frame, "eps", "f1", by="decay", log_x=True, title="F1 against the oracle score"),
+    quick_seeds=1,
 )
