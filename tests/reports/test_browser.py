@@ -86,6 +86,11 @@ def drawn(page):
     )
 
 
+def settle(page):
+    """Wait until the page has drawn what was asked for."""
+    page.evaluate("() => new Promise(d => setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(d))))")
+
+
 def tap(page, what):
     """Tap something in the picture; nothing is handed back, for that would be the whole graph."""
     page.evaluate(f"() => {{ document.getElementById('graph')._cyreg.cy.{what}.emit('tap') }}")
@@ -95,7 +100,7 @@ def slide(page, id, value):
     page.eval_on_selector(
         f"#{id}", "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})) }", value
     )
-    page.wait_for_timeout(60)
+    settle(page)
 
 
 def test_table_and_picture_show_the_edges(open_page):
@@ -120,14 +125,14 @@ def test_filters_and_live_counts(open_page):
     assert [row[0] for row in rows_of(page)] == expected["cause"].to_list()
     assert page.inner_text("#counts").startswith(f"{expected.height} of 5 links pass")
     page.uncheck("#less")
-    page.wait_for_timeout(60)
+    settle(page)
     expected = expected.filter(pl.col("pointwise_nats") >= 0)
     assert len(rows_of(page)) == expected.height == len(drawn(page)[1])
     slide(page, "lag", 50)
     assert page.inner_text("#lag-out") == "1.2"
     assert [row[1] for row in rows_of(page)] == ["pump|11|warn"]
     page.click("#reset")
-    page.wait_for_timeout(100)
+    settle(page)
     assert len(rows_of(page)) == 5
 
 
@@ -142,7 +147,7 @@ def test_strength_by_mean_or_sum(open_page):
 def test_only_the_strongest_are_drawn_and_the_page_says_so(open_page):
     page = open_page(summary())
     page.fill("#limit", "2")
-    page.wait_for_timeout(60)
+    settle(page)
     assert len(drawn(page)[1]) == 2
     assert "the strongest 2 are drawn" in page.inner_text("#counts")
     assert len(rows_of(page)) == 5
@@ -189,7 +194,7 @@ def test_search_focus_and_keys(open_page):
         "pump|10|warn": -1, "pump|11|warn": -1, "fan|20|info": -1, "fan|21|info": 0, NASTY: 1,
     }  # fmt: skip
     page.fill("#hops", "1")
-    page.wait_for_timeout(60)
+    settle(page)
     assert len(drawn(page)[0]) == 4
     page.focus("#graph")
     page.keyboard.press("ArrowLeft")  # its strongest cause
@@ -263,7 +268,7 @@ def test_population_filters_by_q_and_shows_other_pairs_on_request(open_page):
     page = open_page(PopulationGraph(pl.DataFrame(pairs, schema=POPULATION_SCHEMA), nodes, {"arguments": {}}))
     assert len(rows_of(page)) == 2
     page.check("#candidates")
-    page.wait_for_timeout(60)
+    settle(page)
     assert len(rows_of(page)) == 3
     slide(page, "q", 0)
     assert [row[0] for row in rows_of(page)] == ["a"]
@@ -346,10 +351,10 @@ def test_events_stay_where_they_are_while_filters_change(open_page):
     where = f"{nodes}.map(n => [n.data('label'), n.position('x'), n.position('y')])"
     before = page.evaluate(where)
     page.fill("#limit", "3")
-    page.wait_for_timeout(60)
+    settle(page)
     assert len(page.evaluate(where)) == 4
     page.fill("#limit", "5")
-    page.wait_for_timeout(60)
+    settle(page)
     assert page.evaluate(where) == before
 
 
