@@ -32,6 +32,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "memory": {"n_types": 29_100, "length": 64, "particles": 32, "layers": 2, "width": 128, "target": 300e6},
 }
 HORIZON = 6
+AS_LONG_AS = 0.5
+"""Seconds of calls that one of our answers is the mean of, after a first call whose time is kept apart: the other side
+leaves the caches full of its own data, which a corpus of cases meets once."""
 PEER_LIMIT_GB = 12.0
 RESULTS = Path(__file__).parent / "results" / "engine.csv"
 
@@ -68,16 +71,20 @@ def worker(folder: str, ids: str, n_types: int, particles: int) -> None:
     density = wrap_huggingface(folder, {f"e{i}": i for i in range(n_types)}, device="cpu")
     case = Case("case", np.load(ids).astype(np.int32), None)
 
-    def discover() -> float:
-        before = time.process_time()
+    def discover() -> None:
         estimate(density, case, particles=particles, horizon=HORIZON)
-        return time.process_time() - before
 
     print("ready", flush=True)
     for _ in sys.stdin:
-        spent, seconds, peak = peak_above(discover)
+        _, first, peak = peak_above(discover)
+        started, spent, calls = time.perf_counter(), time.process_time(), 0
+        while calls == 0 or time.perf_counter() - started < AS_LONG_AS:
+            discover()
+            calls += 1
+        seconds, spent = (time.perf_counter() - started) / calls, (time.process_time() - spent) / calls
         products = bare_products(density.model.config, len(case.ids), particles)
-        answer = {"seconds": seconds, "cpu_seconds": spent, "peak_bytes": peak, "products_seconds": products}
+        answer = {"seconds": seconds, "cpu_seconds": spent, "first_seconds": first, "peak_bytes": peak}
+        answer["products_seconds"] = products
         print(json.dumps(answer), flush=True)
 
 
@@ -161,6 +168,7 @@ def compare(name: str, peer: str, repeats: int) -> dict[str, Any]:
         "setting": name, **{key: setting[key] for key in ("n_types", "length", "particles", "layers", "width")},
         "horizon": HORIZON, "threads": 1, "repeats": repeats,
         "ours_seconds": median(ours, "seconds"), "theirs_seconds": median(theirs, "seconds"),
+        "ours_first_seconds": median(ours, "first_seconds"),
         "ours_cpu_seconds": median(ours, "cpu_seconds"), "theirs_cpu_seconds": median(theirs, "cpu_seconds"),
         "products_cpu_seconds": median(ours, "products_seconds"),
         "ours_peak_mb": peak_mb(ours), "theirs_peak_mb": peak_mb(theirs),

@@ -37,8 +37,15 @@ N_TYPES, LENGTH, HORIZON, DELTA = 1000, 64, 6, 0.05
 N_CASES = 12_000
 FITS: dict[str, dict[str, Any]] = {
     "llama": {"backbone": "llama", "width": 128, "memory": LENGTH, "max_steps": 700, "learning_rate": 3e-3},
-    "window": {"backbone": "window", "memory": HORIZON, "dropout": 0.0, "max_steps": 1500, "learning_rate": 4e-3},
-}
+    "window": {
+        "backbone": "window",
+        "memory": HORIZON,
+        "width": 128,
+        "dropout": 0.0,
+        "max_steps": 1500,
+        "learning_rate": 4e-3,
+    },
+}  # fmt: skip
 OURS: list[dict[str, Any]] = [
     {"design": "masked"},
     *({"design": "atomic", "particles": n} for n in (2, 4, 8, 16, 32)),

@@ -4,6 +4,7 @@
     python benchmarks/scale.py vocabulary      # 100 to 29,100 types, beside the output layer alone
     python benchmarks/scale.py peak            # share of a plain batched forward's rate, same model and tokens
     python benchmarks/scale.py million         # a million events, window backbone, leave-one-out, to a folder
+    python benchmarks/scale.py threads         # fit with one thread, all, and as many as it chooses; with other work
 
 One thread unless --threads says otherwise; medians of --repeats runs. Weights are random: cost does not depend on them.
 """
@@ -11,7 +12,10 @@ One thread unless --threads says otherwise; medians of --repeats runs. Weights a
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -175,9 +179,57 @@ def million(particles: int, design: str, threads: int, n_events: int) -> list[di
     ]  # fmt: skip
 
 
+FIT = """
+import sys, time, torch
+n = int(sys.argv[1])
+if n:
+    torch.set_num_threads(n)
+from sequela import fit, read_log
+from sequela.worlds.softmax import SoftmaxWorld
+world = SoftmaxWorld.random(100, horizon=3, seed=0)
+log = read_log(world.to_log(world.sample(400, 40, seed=1)))
+started = time.perf_counter()
+density = fit(log, max_steps=60, progress=False)
+print(time.perf_counter() - started, density.fingerprint)
+"""
+
+
+def threads(repeats: int) -> list[dict[str, Any]]:
+    """Time `fit` in processes of their own, in turns, with as many other busy processes as there are processors."""
+    n = len(os.sched_getaffinity(0))
+    ways = {
+        "one": ("1", "PASSIVE"), f"{n}, spinning": (str(n), "ACTIVE"), f"{n}, sleeping": (str(n), "PASSIVE"),
+        "chosen": ("0", "PASSIVE"),
+    }  # fmt: skip
+    free = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    rows, weights = [], set()
+    for n_busy in (0, n):
+        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n_busy)]
+        spent: dict[str, list[float]] = {name: [] for name in ways}
+        load = os.getloadavg()[0]
+        for _ in range(repeats):
+            for name, (count, wait) in ways.items():
+                # Torch comes first: the policy is the one given here.
+                command = [sys.executable, "-c", FIT, count]
+                done = subprocess.run(
+                    command, env=free | {"OMP_WAIT_POLICY": wait}, capture_output=True, text=True, check=True
+                )
+                seconds_, weight = done.stdout.split()
+                spent[name].append(float(seconds_))
+                weights.add(weight)
+        for one in busy:
+            one.kill()
+        rows += [
+            {"threads": name, "busy_processes": n_busy, "load_before": load, "seconds": statistics.median(values),
+             "longest_seconds": max(values), "repeats": repeats}
+            for name, values in spent.items()
+        ]  # fmt: skip
+    return [row | {"same_weights": len(weights) == 1} for row in rows]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["length", "vocabulary", "peak", "million"])
+    parser.add_argument("what", choices=["length", "vocabulary", "peak", "million", "threads"])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--particles", type=int, default=8)
@@ -189,7 +241,9 @@ def main() -> None:
     if arguments.what == "million":
         rows = million(arguments.particles, arguments.design, arguments.threads, arguments.events)
     else:
-        rows = {"length": length, "vocabulary": vocabulary, "peak": peak}[arguments.what](arguments.repeats)
+        rows = {"length": length, "vocabulary": vocabulary, "peak": peak, "threads": threads}[arguments.what](
+            arguments.repeats
+        )
     table = pl.DataFrame(rows)
     with pl.Config(tbl_cols=-1, tbl_rows=-1, tbl_width_chars=180):
         print(table)

@@ -315,15 +315,18 @@ class HuggingFaceDensity(Density):
         n_visible = np.ones((len(tiles), n_rows), dtype=np.int64)
         has_target = np.zeros((len(tiles), n_rows, n_steps), dtype=bool)
         targets, places = [], []
-        for i, (number, rows, steps, _) in enumerate(tiles):
-            job = jobs[number]
+        for part in _runs(tiles):
+            job = jobs[tiles[part.start].job]
             one = branches[job.case]
+            filled = np.concatenate([np.arange(len(tile.rows)) + i * n_rows for i, tile in enumerate(tiles[part])])
+            rows = np.concatenate([tile.rows for tile in tiles[part]])
+            steps = np.concatenate([tile.steps for tile in tiles[part]])
             start = one.starts[rows]
-            tail[i, : len(rows)] = self._token_of_id[one.tails[rows, :n_steps]]
-            n_visible[i, : len(rows)] = 1 + start - job.block.begin
+            tail[part].reshape(-1, n_steps)[filled] = self._token_of_id[one.tails[rows, :n_steps]]
+            n_visible[part].reshape(-1)[filled] = 1 + start - job.block.begin
             target = start[:, None] + 1 + np.arange(n_steps)
             good = (np.arange(n_steps) < steps[:, None]) & (target >= job.block.low)
-            has_target[i, : len(rows)] = good
+            has_target[part].reshape(-1, n_steps)[filled] = good
             targets.append(one.ids[target[good]])
             row, step = np.nonzero(good)
             places.append((job.case, rows[row], step))
@@ -334,15 +337,16 @@ class HuggingFaceDensity(Density):
         sees = torch.cat([sees_prefix, own_tail.expand(len(tiles), -1, -1)], dim=2)
         tokens, positions = tail.reshape(len(tiles), -1), (visible + order).flatten(1)
         if self._llama is not None:
-            hidden = self._llama.hidden(tokens, positions, self._mask(sees), _runs(tiles, layers))
+            prefixes = [(part, layers[tiles[part.start].job]) for part in _runs(tiles)]
+            hidden = self._llama.hidden(tokens, positions, self._mask(sees), prefixes)
         else:
             cache = _PrefixCache(_stacked(tiles, layers, n_prefix))
             hidden = self._forward(tokens, positions, sees, cache).flatten(0, 1)
         rows_ = torch.from_numpy(np.flatnonzero(has_target)).to(self.device)
         values = self._head.target_log_prob(hidden.index_select(0, rows_), np.concatenate(targets))
         ends = np.cumsum([len(part) for part in targets])
-        for (index, row, step), part in zip(places, np.split(values, ends[:-1]), strict=True):
-            results[index][row, step] = part
+        for (index, row, step), own in zip(places, np.split(values, ends[:-1]), strict=True):
+            results[index][row, step] = own
 
     def _forward(self, tokens: NDArray[np.int64], positions: Tensor, sees: Tensor, cache: Any) -> Tensor:
         """Run tokens ``[B, n]`` after cached ones; ``sees`` is bool ``[B, n, cached + n]``; hidden is ``[B, n, d]``."""
@@ -403,11 +407,11 @@ def _stacked(tiles: list[Tile], layers: list[Layers], n_prefix: int) -> Layers:
     ]
 
 
-def _runs(tiles: list[Tile], layers: list[Layers]) -> list[tuple[slice, Layers]]:
-    """Return the prefix of each run of tiles of one job."""
+def _runs(tiles: list[Tile]) -> list[slice]:
+    """Return the runs of tiles of one job."""
     jobs = [tile.job for tile in tiles]
     starts = [i for i, job in enumerate(jobs) if i == 0 or job != jobs[i - 1]]
-    return [(slice(low, high), layers[jobs[low]]) for low, high in zip(starts, [*starts[1:], len(jobs)], strict=True)]
+    return [slice(low, high) for low, high in zip(starts, [*starts[1:], len(jobs)], strict=True)]
 
 
 def _groups(jobs: list[Job], n_tokens: int, *, same: bool = False) -> Iterator[list[Job]]:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 MIN_ROWS = 16
 """Matrix products of at least this many rows give each row the same bits whatever the others (measured with MKL)."""
-_LOGIT_BYTES = {"cpu": 4 * 2**20}
+_LOGIT_BYTES = {"cpu": 2**20}
 _LOGIT_BYTES_ACCELERATOR = 256 * 2**20
 """Logits held at once: what stays in a processor's cache, or keeps an accelerator busy."""
 _GOOD_ROWS = 128
