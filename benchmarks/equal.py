@@ -42,8 +42,9 @@ FITS: dict[str, dict[str, Any]] = {
         "memory": HORIZON,
         "width": 128,
         "dropout": 0.0,
-        "max_steps": 1500,
-        "learning_rate": 4e-3,
+        "batch_size": 1024,
+        "max_steps": 1000,
+        "learning_rate": 5e-3,
     },
 }  # fmt: skip
 OURS: list[dict[str, Any]] = [

@@ -191,6 +191,7 @@ def discover(
         f"{counts['n_edges']:,} edges among {counts['n_pairs_tested']:,} pairs of positions in {counts['n_cases']:,} "
         f"cases, {len(result.summary):,} links between event types, in {result.run['seconds']:.0f} s; saved to '{out}'"
     )
+    typer.echo(f"to look at it: sequela report {out} --out report.html")
 
 
 @app.command()
@@ -259,6 +260,7 @@ def population(
         f"{len(found):,} links among {found.pairs.height:,} pairs of event types, at a false discovery rate of "
         f"{fdr:g}, from {found.run['counts']['n_cases']:,} cases, in {found.run['seconds']:.0f} s; saved to '{out}'"
     )
+    typer.echo(f"to look at it: sequela report {out} --out report.html")
 
 
 @app.command()

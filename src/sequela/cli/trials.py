@@ -44,9 +44,10 @@ def demo(
     print_links(result.summary, title="Strongest links", truth=result.true_links)
     print_scores(result.scores)
     seconds = ", ".join(f"{stage} {value:.0f} s" for stage, value in result.seconds.items())
-    typer.echo(f"{seconds}. Look at {out / 'instance.png'} and {out / 'summary.png'}; next, your own log:")
+    typer.echo(f"{seconds}. Open {out / 'report.html'} in a browser; next, your own log:")
     typer.echo("  sequela fit LOG --case COLUMN --event COLUMN --time COLUMN --out model")
     typer.echo("  sequela discover model LOG --out results")
+    typer.echo("  sequela report results --out report.html")
 
 
 @app.command()

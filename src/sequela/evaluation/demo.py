@@ -19,6 +19,7 @@ from sequela.events.log import read_log
 from sequela.events.sequences import SequenceSet
 from sequela.files import check_writable_folder, whole_folder, write_json
 from sequela.progress import Reporter, reporter
+from sequela.reports.page import report
 from sequela.reports.plots import plot_instance, plot_summary, save_figure
 from sequela.worlds.softmax import SoftmaxWorld
 
@@ -66,7 +67,8 @@ def run_demo(out: str | Path, *, seed: int = 0, overwrite: bool = True, progress
     The cases that are scored are simulated apart and were never seen in training.
 
     Args:
-        out: Folder for ``log.csv``, ``new-cases.csv``, ``model/``, ``edges.parquet``, two pictures and ``demo.json``.
+        out: Folder for ``log.csv``, ``new-cases.csv``, ``model/``, ``edges.parquet``, two pictures, ``report.html`` and
+            ``demo.json``.
         seed: Of the world, the log and the training.
         overwrite: Replace an earlier demonstration there.
         progress: Show what is going on.
@@ -93,6 +95,7 @@ def run_demo(out: str | Path, *, seed: int = 0, overwrite: bool = True, progress
         save_figure(plot_instance(graph, max_events=40), folder / "instance.png")
         summary = found.summary()
         save_figure(plot_summary(summary), folder / "summary.png")
+        report(found, folder / "report.html", title="The demo's new cases")
         clock.stop("score and draw")
         record = {
             "seed": seed,
