@@ -23,7 +23,7 @@ def result(tmp_path_factory):
 def test_files_are_there(result):
     names = {path.name for path in result.folder.iterdir()}
     assert names == {
-        "log.csv", "new-cases.csv", "model", "edges.parquet", "instance.png", "summary.png", "demo.json",
+        "log.csv", "new-cases.csv", "model", "edges.parquet", "instance.png", "report.html", "summary.png", "demo.json",
     }  # fmt: skip
     record = json.loads((result.folder / "demo.json").read_text())
     assert record["scores"]["sequela"]["f1"] == pytest.approx(result.scores["sequela"].f1)
