@@ -328,6 +328,9 @@ def test_dark_mode_and_print(open_page):
     page.click("#theme")
     assert page.evaluate(back) == "rgb(255, 255, 255)"
     page.emulate_media(media="print")
+    page.evaluate("() => { window.dispatchEvent(new Event('beforeprint')) }")
+    assert page.locator("#paper circle").count() == 5
+    assert page.is_hidden("#graph")
     assert page.is_hidden("#filters")
     assert page.is_visible("#links")
 

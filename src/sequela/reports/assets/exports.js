@@ -58,7 +58,7 @@ function pictureSvg() {
       node.data("kind") === "group"
         ? makeSvg("rect", { x: x - radius, y: y - radius, width: 2 * radius, height: 2 * radius, rx: 4, fill: fillColour, stroke: colour("ink") })
         : makeSvg("circle", { cx: x, cy: y, r: radius, fill: fillColour }),
-      makeSvg("text", { x, y: y + radius + node.data("font"), "text-anchor": "middle", "font-size": node.data("font"), fill: colour("ink") }, node.data("label")),
+      makeSvg("text", { x, y: y + radius + node.data("font"), "text-anchor": "middle", "font-size": node.data("font"), fill: colour("ink"), stroke: colour("halo"), "stroke-width": 2.5, "paint-order": "stroke" }, node.data("label")),
     );
   });
   return svg;

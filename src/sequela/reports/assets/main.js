@@ -177,9 +177,13 @@ function startTheme() {
   window.addEventListener("beforeprint", () => {
     before = document.documentElement.dataset.theme === "dark";
     if (before) set(false);
-    for (const box of document.querySelectorAll("details.trust")) box.open = true;
+    $("trust").open = true;
+    if (!$("types").hidden) $("paper").replaceChildren(pictureSvg()); // a canvas would be cut off
   });
-  window.addEventListener("afterprint", () => before && set(true));
+  window.addEventListener("afterprint", () => {
+    $("paper").replaceChildren();
+    if (before) set(true);
+  });
   set(dark.matches);
 }
 
