@@ -23,11 +23,11 @@ from sequela.evaluation.baselines import adjacent_pairs, adjacent_pairs_pmi
 from sequela.evaluation.metrics import Scores, recall_by_lag, score_edges
 from sequela.worlds.softmax import SoftmaxWorld
 
-#: types, decay, training cases, scored cases, replacements
+#: types, decay, training cases, scored cases, replacements (all are enumerated)
 SETTINGS = {
     "nonlinear-100-r1": (100, 1.0, 40_000, 40, 101),
     "nonlinear-100-r0.2": (100, 0.2, 40_000, 40, 101),
-    "nonlinear-1000-r1": (1000, 1.0, 200_000, 20, 200),
+    "nonlinear-1000-r1": (1000, 1.0, 200_000, 20, 1001),
 }
 DELTA = 0.05
 

@@ -361,6 +361,19 @@ def test_events_stay_where_they_are_while_filters_change(open_page):
     assert page.evaluate(where) == before
 
 
+def test_nothing_found_is_said(open_page):
+    page = open_page(InstanceGraph("1", ("a", "b"), pl.DataFrame(schema=INSTANCE_SCHEMA), n_tested=1))
+    assert page.inner_text("#case-counts").startswith("0 of 0 edges between 2 events")
+    page.click('.event[data-position="1"] circle')
+    assert "No earlier event" in page.inner_text("#case-details")
+    page.click("#tab-types")
+    assert "0 of 0 links pass" in page.inner_text("#counts")
+    assert page.inner_text("#page") == "no link passes"
+    page.fill("#search", "b")
+    page.press("#search", "Enter")
+    assert page.inner_text("#details .name") == "b"
+
+
 def test_same_page_same_picture(open_page):
     graph = summary()
     positions = (
