@@ -8,8 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sequela as sq
+from sequela.causal.confidence import linked
 from sequela.causal.discovery import iter_estimates
-from sequela.causal.evidence import LagSums, add_bets, calibration, co_occurring, e_bh, forecasts, shifted
+from sequela.causal.evidence import (
+    LagSums,
+    add_bets,
+    calibration,
+    co_occurring,
+    e_bh,
+    family_weights,
+    forecasts,
+    shifted,
+)
 from sequela.causal.population import discover_population, finish, load_population
 from sequela.causal.settings import Settings
 from sequela.density.base import Density
@@ -281,6 +291,78 @@ def test_marks_say_why_a_direction_is_uncertain():
     assert "other direction" in marks["b", "a"]
     assert "share their time" in marks["a", "c"]
     assert marks["c", "d"] is None
+
+
+def test_an_edge_whose_association_goes_with_other_events_is_uncertain():
+    """a and c stand together 3 times as often as by chance, yet a tells little of c when the rest is known."""
+    rows = [lag_row("a", "c", 1, 30.0, 9.0) | {"pointwise": 30 * 0.3}, lag_row("a", "d", 1, 30.0, 9.0)]
+    rows.append(lag_row("b", "c", 1, 10.0, 3.0) | {"pointwise": -10 * 0.3})  # as often as by chance: nothing to lose
+    sums = pl.DataFrame(rows)
+    bets = pl.DataFrame([bets_row(u, v, 1e9) for u, v in sums.select("cause", "effect").iter_rows()])
+    nodes = pl.DataFrame({"event": ["a", "b", "c", "d"], "count": [100, 100, 100, 700]})
+    found = finish([sums], [bets], delta=0.05, fdr=0.05, nodes=nodes)
+    marks = {(row["cause"], row["effect"]): row["mark"] for row in found.iter_rows(named=True)}
+    assert "goes with other events" in marks["a", "c"]  # 0.3 nats of log 3
+    assert marks["a", "d"] is not None  # it stands there less often than by chance, and yet makes it likelier
+    assert marks["b", "c"] is None
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_what_mediators_explain_is_no_edge(seed):
+    """a -> b -> c: a and c go together, but once b is known a tells nothing of c."""
+    rng = np.random.default_rng(seed)
+    n, n_cases, length = 20, 200, 20
+    step = np.full((n, n), 1 / n)
+    for cause, effect in ((0, 1), (1, 2)):
+        step[cause] = 0.2 / (n - 1)
+        step[cause, effect] = 0.8
+    cases = []
+    for _ in range(n_cases):
+        ids = [int(rng.integers(n))]
+        while len(ids) < length:
+            ids.append(int(rng.choice(n, p=step[ids[-1]])))
+        cases.append(ids)
+    names = np.repeat([f"c{i}" for i in range(n_cases)], length)
+    frame = pl.DataFrame({"case": names, "event": [chr(97 + v) for ids in cases for v in ids]})
+    log = read_log(frame, case="case", event="event", time=False)
+    density = sq.fit(log, seed=0, max_steps=200, memory=3, width=32, progress=False)
+    found = discover_population(density, log, cases="all", particles=n, progress=False)
+    edges = set(found.edges.select("cause", "effect").iter_rows())
+    assert edges == {("a", "b"), ("b", "c")}
+    lags = dict(found.lags.filter((pl.col("cause") == "a") & (pl.col("effect") == "c")).select("lag", "support").rows())
+    assert lags[2] > 4 * lags[3]  # they do go together
+
+
+def test_family_weights_by_a_loop():
+    rng = np.random.default_rng(0)
+    log_e, family = rng.normal(0, 3, 30), rng.integers(0, 4, 30)
+    probability, share = linked(log_e)
+    prior = []
+    for i in range(30):
+        others = [probability[j] for j in range(30) if j != i and family[j] == family[i]]
+        prior.append((sum(others) + 5 * share) / (len(others) + 5))
+    weights = family_weights(log_e, family)
+    np.testing.assert_allclose(weights, np.array(prior) / np.mean(prior))
+    assert weights.mean() == pytest.approx(1)
+    changed = log_e.copy()
+    changed[7] += 5
+    others_own = family_weights(changed, family)[7] / family_weights(changed, family)[family != family[7]].mean()
+    assert others_own == pytest.approx(weights[7] / weights[family != family[7]].mean(), rel=0.05)
+
+
+def test_pooled_evidence_needs_less_where_the_family_is_linked():
+    strong = [("x|1", f"y|{i}", 1e6) for i in range(8)]
+    weak = [("x|2", "y|9", 8.0), ("z|1", "w|1", 8.0)]
+    nothing = [("z|2", f"w|{i}", 0.01) for i in range(20)]
+    pairs = [*strong, *weak, *nothing]
+    sums = pl.DataFrame([lag_row(u, v, 1, 10.0, 3.0) for u, v, _ in pairs])
+    bets = pl.DataFrame([bets_row(u, v, e) for u, v, e in pairs])
+    alone = finish([sums], [bets], delta=0.05, fdr=0.05)
+    pooled = finish([sums], [bets], delta=0.05, fdr=0.05, pool=True)
+    q = {(row["cause"], row["effect"]): row["q_value"] for row in pooled.iter_rows(named=True)}
+    q_alone = {(row["cause"], row["effect"]): row["q_value"] for row in alone.iter_rows(named=True)}
+    assert q["x|2", "y|9"] < q_alone["x|2", "y|9"] == q_alone["z|1", "w|1"] < q["z|1", "w|1"]
+    assert pooled["log10_e"].sort().equals(alone["log10_e"].sort())
 
 
 def test_lag_sums_equal_a_loop_over_places():

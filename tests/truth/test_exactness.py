@@ -55,9 +55,9 @@ def kl(p, q):
     return p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
 
 
-def problem(density, proposal, particles):
+def problem(density, proposal, particles, **more):
     causes = np.arange(2, LENGTH - 1)
-    return Problem(density, IDS, causes, HORIZON, 2, proposal, particles, key=99, statistic="both")
+    return Problem(density, IDS, causes, HORIZON, 2, proposal, particles, key=99, statistic="both", **more)
 
 
 @pytest.mark.parametrize("name", DENSITIES)
@@ -73,9 +73,10 @@ def problem(density, proposal, particles):
         ("masked", "model", 2),
     ],
 )
-def test_single_cause_equals_brute_force(name, design, proposal, particles):
+@pytest.mark.parametrize("spare_effect", [False, True])
+def test_single_cause_equals_brute_force(name, design, proposal, particles, spare_effect):
     density = DENSITIES[name]
-    task = problem(density, proposal, particles)
+    task = problem(density, proposal, particles, spare_effect=spare_effect)
     plan = SingleCause(design, task)
     cells = plan.cells(density.score(IDS), density.score_branches_many([plan.branches()])[0])
     draws = plan.draws
@@ -87,6 +88,8 @@ def test_single_cause_equals_brute_force(name, design, proposal, particles):
             options = list(zip(draws.types[row], draws.weight[row], strict=True))
             options.append((IDS[cause], draws.observed_weight[row]))
             for u, weight in options:
+                if spare_effect and u == IDS[effect] != IDS[cause]:
+                    continue
                 changed = IDS.copy()
                 changed[cause] = u
                 if design == "leave-one-out":

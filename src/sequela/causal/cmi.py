@@ -103,18 +103,19 @@ def with_observed(q_std_error: Floats, gap: Floats, unseen: Floats, n_particles:
     Args:
         q_std_error: Standard error from the draws alone (float64, ``[P, m]``).
         gap: ``p - q`` (float64, ``[P, m]``).
-        unseen: Share of the types not drawn, over the number of draws (float64, ``[P]``); 0 when all were.
+        unseen: Share of the types not drawn, over the number of draws (float64, ``[P, 1]`` or ``[P, m]``); 0 when all
+            were.
         n_particles: Draws.
 
     Returns:
         The larger error (float64, ``[P, m]``).
 
     Example:
-        >>> with_observed(np.array([[0.0]]), np.array([[0.3]]), np.array([0.02]), 8).round(4).tolist()
+        >>> with_observed(np.array([[0.0]]), np.array([[0.3]]), np.array([[0.02]]), 8).round(4).tolist()
         [[0.01]]
     """
     own = q_std_error**2 * (n_particles - 1) / n_particles
-    result: Floats = np.sqrt(own + 0.5 * unseen[:, None] * gap**2 / (n_particles + 1))
+    result: Floats = np.sqrt(own + 0.5 * unseen * gap**2 / (n_particles + 1))
     return result
 
 

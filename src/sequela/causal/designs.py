@@ -43,6 +43,8 @@ class Problem:
         key: Of the random draws of this case.
         statistic: One of `STATISTICS`.
         times: Seconds of the events (float64, ``[L]``), for a density that uses them.
+        spare_effect: Whether replacements of the effect's own type count for nothing, in pairs of different types
+            (designs that change the cause alone).
     """
 
     density: Density
@@ -55,6 +57,7 @@ class Problem:
     key: int
     statistic: str = "kl_of_mean"
     times: Floats | None = None
+    spare_effect: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,12 @@ class SingleCause:
         log_f = branch_scores.reshape(*types.shape, self.problem.horizon)  # [P, N, m]
         log_p, n_clamped_p = clamp(log_p)
         log_f, n_clamped_f = clamp(log_f)
+        weight, variance = weight[..., None], variance[..., None]  # [P, N, 1], or [P, N, m]
+        if self.problem.spare_effect:
+            kept = self._kept(types)
+            weight, variance = weight * kept, variance * kept
         with np.errstate(divide="ignore"):
-            log_weight = np.log(weight)[..., None] + np.zeros_like(log_f)  # [P, N, m]
+            log_weight = np.log(weight) + np.zeros_like(log_f)  # [P, N, m]
             log_own = np.log(observed_weight)[:, None] + np.zeros_like(log_p)  # [P, m]
         if self.weighs_mediators:
             # Evidence of the events between about the cause: what each replacement gave them.
@@ -122,7 +129,7 @@ class SingleCause:
                 error = self._error(mass, total, weight, variance, each - other[:, None])
                 return Cells(other, error, log_p, log_q, None, other, n_clamped)
         n = types.shape[1]
-        unseen = variance.sum(axis=1) * (n - 1) / n / np.maximum(weight.sum(axis=1), 1e-300) ** 2
+        unseen = variance.sum(axis=1) * (n - 1) / n / np.maximum(weight.sum(axis=1), 1e-300) ** 2  # [P, 1 or m]
         q_error = with_observed(q_error, p - q, unseen, n)
         return Cells(cmi, std_error, log_p, log_q, q_error, other, n_clamped)
 
@@ -130,12 +137,21 @@ class SingleCause:
     def _error(mass: Floats, total: Floats, weight: Floats, variance: Floats, deviation: Floats) -> Floats:
         """Standard error of a ratio of weighted sums, by linearisation."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            tilt = np.where(weight[..., None] > 0, mass / weight[..., None], 0.0) / total[:, None]
+            tilt = np.where(weight > 0, mass / weight, 0.0) / total[:, None]
         residual = tilt * deviation  # [P, N, m]
         share = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
-        centred = residual - (share[..., None] * residual).sum(axis=1, keepdims=True)
-        error: Floats = np.sqrt((variance[..., None] * centred**2).sum(axis=1))
+        centred = residual - (share * residual).sum(axis=1, keepdims=True)
+        error: Floats = np.sqrt((variance * centred**2).sum(axis=1))
         return error
+
+    def _kept(self, types: Ids) -> NDArray[np.bool_]:
+        """Return which replacements count at each lag (``[P, N, m]``): not those of the effect's own type."""
+        problem = self.problem
+        place = problem.causes[:, None] + 1 + np.arange(problem.horizon)
+        effect = problem.ids[np.minimum(place, len(problem.ids) - 1)]  # [P, m]
+        own = effect == problem.ids[problem.causes][:, None]
+        kept: NDArray[np.bool_] = (types[..., None] != effect[:, None]) | own[:, None]
+        return kept
 
 
 def single_branches(problem: Problem, causes: NDArray[np.int64], types: Ids) -> Branches:

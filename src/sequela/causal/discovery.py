@@ -34,6 +34,9 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
         proposal: What replaces events: ``"uniform"`` (default), ``"unigram"`` (by frequency) or ``"model"``.
         particles: Replacements a cause. More is slower and more exact; with as many as types all are enumerated.
         statistic: ``"kl_of_mean"`` (the paper's formula), ``"mean_of_kl"`` (larger, noisier) or ``"both"``.
+        spare_effect: Leave replacements of the effect's own type out (not in pairs of equal types, nor in staircases).
+            Otherwise an effect that brings itself about makes every other cause look like one that prevents it. By
+            default that is done in `discover_population`, and here where its result is the ``population``.
         horizon: Largest lag to test, or ``"full"``; by default the density's memory, or 8 if it has none.
         horizon_time: Longest time between a cause and an effect: seconds, or text like ``"10m"``, ``"2h"``. Pairs
             further apart are not tested. Needs times; ``horizon`` holds as well.

@@ -27,6 +27,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequela.causal.cmi import CMIEstimate, bernoulli_kl
+from sequela.causal.confidence import linked
 from sequela.causal.scoring import too_late
 from sequela.density.base import Density, Floats, Ids
 from sequela.errors import ConfigError, check_range
@@ -37,6 +38,8 @@ from sequela.events.vocabulary import Vocabulary
 _CELLS = 2**22
 """Probabilities held at once."""
 _FLOOR = 1e-9
+_FAMILY_PRIOR = 5.0
+"""Pairs at the mean of all that the mean of a family is drawn towards."""
 Codes = NDArray[np.int64]
 
 
@@ -296,7 +299,9 @@ def calibration(
         left -= len(case.ids)
         for rows in forecasts(density, case, horizon, seconds, groups):
             q = np.exp(rows.log_q)
-            came += np.bincount(rows.targets, minlength=n_types)
+            row = np.arange(len(q))
+            q[row, rows.causes] = 0.0  # a type's own past is no pair
+            came += np.bincount(rows.targets[rows.targets != rows.causes], minlength=n_types)
             expected += q.sum(axis=0)
             spread += (q * (1 - q)).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -356,6 +361,38 @@ def _log1m(log_p: Floats) -> Floats:
     """Return ``log(1 - p)``."""
     result: Floats = np.log1p(-np.exp(np.minimum(log_p, np.log1p(-_FLOOR))))
     return result
+
+
+def family_weights(log_e: Floats, family: NDArray[np.int64]) -> Floats:
+    """Return a weight for the e-value of each pair: how much likelier a link is in its family than anywhere.
+
+    A family holds the pairs whose types share their first parts, as all pairs of codes from one component to
+    another. The probability of a link of each pair follows from its e-value (`linked`); a pair's weight is the mean
+    of the others in its family, drawn towards the mean of all by `_FAMILY_PRIOR` pairs. Its own e-value plays no
+    part in it.
+
+    Args:
+        log_e: Log e-values (float64, ``[m]``).
+        family: Number of the family of each pair (int64, ``[m]``).
+
+    Returns:
+        float64, ``[m]``, mean 1, to multiply the e-values with before `e_bh`, which needs no more than that their
+        expectations sum to ``m`` where nothing is linked (compound e-values, Ignatiadis, Wang and Ramdas 2024). The
+        weights come from the same cases: exact as far as a pair's e-value does not depend on those of its family.
+
+    Example:
+        >>> log_e = np.log(np.array([1e6] * 20 + [30.0] + [0.01] * 79))
+        >>> weights = family_weights(log_e, np.array([0] * 21 + [1] * 79))
+        >>> float(weights[20].round(1)), float(weights[99].round(1))
+        (4.5, 0.1)
+    """
+    if not len(log_e):
+        return np.ones(0)
+    probability, share = linked(log_e)
+    total, size = np.bincount(family, weights=probability), np.bincount(family)
+    prior = (total[family] - probability + _FAMILY_PRIOR * share) / (size[family] - 1 + _FAMILY_PRIOR)
+    weights: Floats = prior / prior.mean()
+    return weights
 
 
 def e_bh(log_e: Floats) -> Floats:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from scipy.stats import norm
 
 from sequela.causal.discovery import iter_estimates
@@ -29,6 +30,7 @@ from sequela.causal.evidence import (
     check_evidence,
     co_occurring,
     e_bh,
+    family_weights,
     group_estimate,
     pair_names,
 )
@@ -41,7 +43,7 @@ from sequela.density.base import Density
 from sequela.density.crossfit import CrossFit, held_out_cases
 from sequela.display import TOP_ROWS
 from sequela.errors import LogFormatError, check_choice, check_range
-from sequela.events.log import EventLog
+from sequela.events.log import EventLog, event_at_level, event_parts
 from sequela.files import read_json, whole_folder, write_json
 from sequela.progress import Reporter, Update, reporter
 
@@ -49,6 +51,10 @@ if TYPE_CHECKING:
     import networkx as nx
 
 CASES = ("held-out", "all")
+_OWN_SHARE = 1 / 3
+"""An edge that keeps less than this of its log lift when the other events are known is marked as uncertain."""
+_TELLING_LIFT = 0.4
+"""Least absolute log lift for that: without an association there is nothing to lose."""
 _PRIOR = 5.0
 """Places at the mean of the other lags that the mean of a lag is drawn towards."""
 POPULATION_SCHEMA = pl.Schema(
@@ -170,6 +176,7 @@ def discover_population(
     cases: str = "held-out",
     fdr: float = 0.05,
     level: int | None = None,
+    pool: bool = True,
     progress: bool | Reporter = True,
     **settings: Any,
 ) -> PopulationGraph:
@@ -187,6 +194,8 @@ def discover_population(
             in place of pairs of whole types. All types that share these parts are hidden together and forecast
             together, so what is rare by itself adds up; the density stays that of the whole types, and the strength is
             that of hiding (``design`` and ``particles`` play no part).
+        pool: For event types with parts: evidence counts for more in a pair whose first parts are linked in other
+            pairs too, and for less elsewhere, see `sequela.causal.evidence.family_weights`.
         progress: Show a bar.
         settings: As for `discover`. ``delta`` is the least mean CMI of an edge at its strongest lag; the
             other thresholds play no part.
@@ -200,7 +209,7 @@ def discover_population(
     """
     check_choice("cases", cases, CASES)
     check_range("fdr", fdr, low=0, high=1, above=True)
-    chosen = Settings(**settings)
+    chosen = Settings(**({"spare_effect": True} | settings))
     if isinstance(density, CrossFit):
         parts = list(density.held_out(log))
     else:
@@ -217,15 +226,17 @@ def discover_population(
             bets.append(evidence)
             nodes.append(_group_nodes(one, part, groups))
     first = parts[0][0]
+    pool = pool and level is None and any(len(event_parts(name)) > 1 for name in first.vocabulary.names)
     record = run_record(first, log, encode_log(first, log), chosen, counts)
     record["arguments"] |= {
-        "delta": chosen.delta, "fdr": fdr, "cases": cases, "folds": len(parts), "level": level,
+        "delta": chosen.delta, "fdr": fdr, "cases": cases, "folds": len(parts), "level": level, "pool": pool,
     }  # fmt: skip
     record["kind"] = "population"
     record["seconds"] = round(time.monotonic() - started, 3)
     summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
     lags = _by_lag(pl.concat(sums)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
-    return PopulationGraph(finish(sums, bets, delta=chosen.delta, fdr=fdr), summed, record, lags)
+    pairs = finish(sums, bets, delta=chosen.delta, fdr=fdr, nodes=summed, pool=pool)
+    return PopulationGraph(pairs, summed, record, lags)
 
 
 def _weigh(
@@ -261,11 +272,27 @@ def _group_nodes(density: Density, log: EventLog, groups: Groups) -> pl.DataFram
     return nodes.join(named, on="event").group_by(event="group").agg(pl.col("count").sum())
 
 
-def finish(sums: list[pl.DataFrame], bets: list[pl.DataFrame], *, delta: float, fdr: float) -> pl.DataFrame:
+def finish(
+    sums: list[pl.DataFrame],
+    bets: list[pl.DataFrame],
+    *,
+    delta: float,
+    fdr: float,
+    nodes: pl.DataFrame | None = None,
+    pool: bool = False,
+) -> pl.DataFrame:
     """Turn strengths and log e-values, one frame each a density, into the columns of `PopulationGraph.pairs`.
 
     The e-value of a pair is the mean over densities: those of cross-fitting have seen each other's cases, and the
     product of their e-values would not be one.
+
+    Args:
+        sums: From `LagSums`.
+        bets: ``cause``, ``effect``, ``log_e``.
+        delta: Least mean CMI of an edge.
+        fdr: Highest expected share of false ones among the edges.
+        nodes: ``event`` and ``count``, to tell whether what links a pair goes with other events.
+        pool: Weigh the evidence of a pair by that of its family: pairs with the same first parts.
     """
     n_densities = len(bets)
     strength = _strongest(pl.concat(sums))
@@ -273,15 +300,23 @@ def finish(sums: list[pl.DataFrame], bets: list[pl.DataFrame], *, delta: float, 
     table = strength.join(evidence, on=["cause", "effect"], how="left").sort("cause", "effect")
     # A density that never met the pair has placed no bet: its e-value is 1.
     log_e = np.array([_log_mean_exp(list(row), n_densities) for row in table["log_e"]])
+    q_value = e_bh(log_e + np.log(family_weights(log_e, _families(table))) if pool else log_e)
     table = table.with_columns(
-        log10_e=pl.Series(log_e / np.log(10), dtype=pl.Float64), q_value=pl.Series(e_bh(log_e), dtype=pl.Float64)
+        log10_e=pl.Series(log_e / np.log(10), dtype=pl.Float64), q_value=pl.Series(q_value, dtype=pl.Float64)
     ).with_columns(is_edge=(pl.col("q_value") <= fdr) & (pl.col("cmi_nats") >= delta))
     return (
-        table.with_columns(_mark(table))
+        table.with_columns(_mark(table, nodes))
         .sort(["is_edge", pl.col("cmi_nats").round(9), "cause", "effect"], descending=[True, True, False, False])
         .select(list(POPULATION_SCHEMA))
         .cast(POPULATION_SCHEMA)
     )
+
+
+def _families(table: pl.DataFrame) -> NDArray[np.int64]:
+    first = [[event_at_level(name, 1) for name in table[column]] for column in ("cause", "effect")]
+    pairs = pl.DataFrame({"cause": first[0], "effect": first[1]}, schema={"cause": pl.String, "effect": pl.String})
+    family: NDArray[np.int64] = pairs.select(pl.struct(pl.all()).rank("dense")).to_series().to_numpy().astype(np.int64)
+    return family - 1
 
 
 def _by_lag(sums: pl.DataFrame) -> pl.DataFrame:
@@ -310,6 +345,7 @@ def _strongest(sums: pl.DataFrame) -> pl.DataFrame:
     """Return each pair's strength at its strongest lag."""
     keys, places, margin = ["cause", "effect"], pl.col("support"), float(norm.ppf(0.975)) * pl.col("std_error")
     by_lag = _by_lag(sums).with_columns(
+        places_there=places,
         tied=pl.col("ties").sum().over(keys) / places.sum().over(keys),
         support_cases=pl.col("cases").max().over(keys),
         support=places.sum().over(keys),
@@ -326,15 +362,29 @@ def _log_mean_exp(values: list[float], n: int) -> float:
     return top + float(np.log(np.exp(padded - top).mean()))
 
 
-def _mark(table: pl.DataFrame) -> pl.Series:
-    """Say why the direction of an edge is uncertain; null where nothing speaks against it."""
+def _log_lift(table: pl.DataFrame, nodes: pl.DataFrame) -> list[float]:
+    """Return how much more often than by chance each effect stands at the pair's strongest lag (log ratio)."""
+    count = dict(nodes.select("event", "count").iter_rows())
+    total = sum(count.values())
+    columns = table.select("cause", "effect", "places_there").iter_rows()
+    return [math.log(places * total / (count[cause] * count[effect])) for cause, effect, places in columns]
+
+
+def _mark(table: pl.DataFrame, nodes: pl.DataFrame | None = None) -> pl.Series:
+    """Say why an edge is uncertain; null where nothing speaks against it.
+
+    What the cause tells of the effect when the other events are known is set against their plain association. Where
+    most of that goes with other events, a cause of both that the log holds only in part fits as well.
+    """
+    lifts = [0.0] * len(table) if nodes is None else _log_lift(table, nodes)
     strength = {
         (cause, effect): value
         for cause, effect, value, edge in table.select("cause", "effect", "cmi_nats", "is_edge").iter_rows()
         if edge
     }
     marks: list[str | None] = []
-    for cause, effect, tied, edge in table.select("cause", "effect", "tied", "is_edge").iter_rows():
+    columns = table.select("cause", "effect", "tied", "is_edge", "pointwise_nats").iter_rows()
+    for (cause, effect, tied, edge, pointwise), lift in zip(columns, lifts, strict=True):
         own, back = strength.get((cause, effect)), strength.get((effect, cause))
         if not edge or own is None:
             marks.append(None)
@@ -342,6 +392,8 @@ def _mark(table: pl.DataFrame) -> pl.Series:
             marks.append("uncertain: most of its events share their time")
         elif back is not None and 0.5 <= own / back <= 2:
             marks.append("uncertain: as strong in the other direction")
+        elif abs(lift) >= _TELLING_LIFT and pointwise / lift < _OWN_SHARE:
+            marks.append("uncertain: most of their association goes with other events")
         else:
             marks.append(None)
     return pl.Series("mark", marks, dtype=pl.String)

@@ -36,6 +36,7 @@ class Settings:
     proposal: str | None = None
     particles: int = DEFAULT_PARTICLES
     statistic: str = "kl_of_mean"
+    spare_effect: bool | None = None
     horizon: int | str | None = None
     horizon_time: str | float | None = None
     context: int = 0
@@ -82,6 +83,13 @@ class Settings:
         check_range("adaptive", self.adaptive, low=0, high=0.5)
         if self.adaptive:
             check_adaptive(self.design, default_proposal(self.design, self.proposal), self.statistic, rule)
+
+    @property
+    def spares_effect(self) -> bool:
+        """Whether replacements of the effect's own type are left out; as the population did, unless said."""
+        if self.spare_effect is None and self.population is not None:
+            return bool(self.population.run.get("arguments", {}).get("spare_effect", False))
+        return bool(self.spare_effect)
 
     @property
     def error_rate(self) -> float:
@@ -141,6 +149,7 @@ class Settings:
             "proposal": default_proposal(self.design, self.proposal),
             "threshold": self.rule(density).to_dict(),
             "horizon_seconds": self.horizon_seconds,
+            "spare_effect": self.spares_effect,
         }
         if self.beliefs is None:
             del values["population"], values["fdr"]
