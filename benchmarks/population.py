@@ -2,6 +2,7 @@
 
     python benchmarks/population.py errors --logs 50 --first-seed 20000
     python benchmarks/population.py power --world nonlinear --types 30 --cases 300 3000
+    python benchmarks/population.py parts --types 2000 --cases 1500
     python benchmarks/population.py alarms --seeds 5
 
 A row a log; results are appended to benchmarks/results/population_*.csv. A pair is true when its exact CMI, averaged
@@ -20,6 +21,8 @@ import numpy as np
 import polars as pl
 
 import sequela as sq
+from sequela.causal.evidence import e_bh, family_weights
+from sequela.causal.population import families
 from sequela.evaluation.metrics import auroc, score_edges
 from sequela.worlds.catalogue import make_world
 
@@ -72,8 +75,11 @@ def to_log(cases: list[np.ndarray]) -> sq.EventLog:
     return sq.read_log(frame, case="case", event="event", time=False)
 
 
-def exact_means(world: Any, cases: Any) -> dict[tuple[str, str], float]:
-    """Exact CMI of each pair of types, averaged over the places where it occurs, at its strongest lag."""
+def exact_means(world: Any, cases: Any, least: int = 5) -> dict[tuple[str, str], float]:
+    """Exact CMI of each pair of types, averaged over the places where it occurs, at its strongest lag.
+
+    Only lags count at which the pair has ``least`` places.
+    """
     n, horizon = world.vocabulary.n_types, world.memory
     total, count = np.zeros((horizon, n, n)), np.zeros((horizon, n, n))
     for case in cases:
@@ -83,7 +89,7 @@ def exact_means(world: Any, cases: Any) -> dict[tuple[str, str], float]:
         np.add.at(total, (column, case.ids[cause], effect), truth[cause, column])
         np.add.at(count, (column, case.ids[cause], effect), 1)
     names = world.vocabulary.names
-    mean = np.where(count >= 5, total / np.maximum(count, 1), 0.0).max(axis=0)
+    mean = np.where(count >= least, total / np.maximum(count, 1), 0.0).max(axis=0)
     seen = zip(*np.nonzero(count.sum(axis=0)), strict=True)
     return {(names[u], names[v]): float(mean[u, v]) for u, v in seen if u != v}
 
@@ -112,6 +118,9 @@ def errors(args: argparse.Namespace) -> None:
             for rule, chosen in {
                 "evidence": pairs.filter(pl.col("q_value") <= fdr),
                 "edges": pairs.filter((pl.col("q_value") <= fdr) & (pl.col("cmi_nats") >= DELTA)),
+                "unmarked edges": pairs.filter(
+                    (pl.col("q_value") <= fdr) & (pl.col("cmi_nats") >= DELTA) & pl.col("mark").is_null()
+                ),
                 "delta alone": pairs.filter(pl.col("cmi_nats") >= DELTA),
             }.items():
                 strength = [means.get(pair, 0.0) for pair in chosen.select("cause", "effect").iter_rows()]
@@ -136,18 +145,26 @@ def power(args: argparse.Namespace) -> None:
             log = sq.read_log(world.to_log(sampled), time=False)
             means = exact_means(world, [case for case, _ in zip(sampled, range(600), strict=False)])
             started = time.perf_counter()
-            densities = sq.cross_fit(log, folds=2, seed=seed, progress=False)
+            # Many cases: one density and the tenth of the cases that it never saw.
+            split = n_cases >= args.split_from
+            densities = (
+                sq.fit(log, seed=seed, progress=False)
+                if split
+                else sq.cross_fit(log, folds=2, seed=seed, progress=False)
+            )
             fitted = time.perf_counter() - started
-            found = sq.discover_population(densities, log, progress=False)
+            found = sq.discover_population(densities, log, particles=args.particles, progress=False)
             total = time.perf_counter() - started - fitted
             pairs = found.pairs
             keys = list(pairs.select("cause", "effect").iter_rows())
-            real = np.array([means.get(key, 0.0) >= DELTA for key in keys])
+            strength = np.array([means.get(key, 0.0) for key in keys])
+            real, chosen = strength >= DELTA, pairs["is_edge"].to_numpy()
             lift, adjacent = count_baselines(log, keys)
             row = {
                 "world": args.world, "types": args.types, "cases": n_cases, "seed": seed,
-                "options": str(args.options), "n_pairs": len(keys), "n_true": int(real.sum()),
-                "f1": score_edges(pairs["is_edge"].to_numpy(), real).f1,
+                "options": str(args.options), "split": split, "n_pairs": len(keys), "n_true": int(real.sum()),
+                "f1": score_edges(chosen, real).f1,
+                "n_found": int(pairs["is_edge"].sum()), "n_false": int((chosen & (strength < FALSE)).sum()),
                 "f1_delta_alone": score_edges(pairs["cmi_nats"].to_numpy() >= DELTA, real).f1,
                 "f1_best_on_labels": best_f1(pairs["cmi_nats"].to_numpy(), real),
                 "f1_best_lift": best_f1(lift, real), "f1_best_adjacent": best_f1(adjacent, real),
@@ -182,6 +199,49 @@ def best_f1(score: np.ndarray, real: np.ndarray) -> float:
     order = np.argsort(-score, kind="stable")
     hits = np.cumsum(real[order])
     return float((2 * hits / (np.arange(1, len(real) + 1) + max(real.sum(), 1))).max())
+
+
+def parts(args: argparse.Namespace) -> None:
+    """Types with parts: a density with and without them, evidence pooled and not; recall by support."""
+    for seed in args.seeds_list:
+        world = make_world("diagnostic_log", n_types=args.types, seed=seed)
+        sampled = world.sample(args.cases, args.length, seed=seed + 1)
+        columns = ["component", "code", "severity"]
+        log = sq.read_log(world.to_log(sampled), case="case", event=columns, time=False)
+        means = {
+            tuple(name.replace(".", "|") for name in pair): value
+            for pair, value in exact_means(world, sampled, least=1).items()
+        }
+        for with_parts in (True, False):
+            started = time.perf_counter()
+            densities = sq.cross_fit(log, folds=2, seed=seed, parts=with_parts, max_steps=args.steps, progress=False)
+            fitted = time.perf_counter() - started
+            found = sq.discover_population(
+                densities, log, particles=args.particles, horizon=6, pool=False, progress=False
+            )
+            total = time.perf_counter() - started - fitted
+            pairs = found.pairs
+            log_e = pairs["log10_e"].to_numpy() * np.log(10)
+            q_pooled = e_bh(log_e + np.log(family_weights(log_e, families(pairs))))
+            strength = np.array([means.get(key, 0.0) for key in pairs.select("cause", "effect").rows()])
+            strong, support = pairs["cmi_nats"].to_numpy() >= DELTA, pairs["support"].to_numpy()
+            for pooled, q in ((False, pairs["q_value"].to_numpy()), (True, q_pooled)):
+                chosen = (q <= args.fdr) & strong
+                for low, high in ((1, 2), (3, 9), (10, 29), (30, 99), (100, 10**9), (1, 10**9)):
+                    there = (support >= low) & (support <= high)
+                    real = there & (strength >= DELTA)
+                    save(
+                        "parts",
+                        {
+                            "types": args.types, "cases": args.cases, "seed": seed,
+                            "parts": with_parts, "pooled": pooled,
+                            "support": f"{low}-{high}" if high < 10**9 else f"{low}+", "n_true": int(real.sum()),
+                            "n_found": int((chosen & there).sum()), "n_right": int((chosen & real).sum()),
+                            "n_false": int((chosen & there & (strength < FALSE)).sum()),
+                            "nats": np.mean([d.info["report"]["cross_entropy"] for d in densities.densities]),
+                            "fit_seconds": fitted, "seconds": total,
+                        },
+                    )  # fmt: skip
 
 
 def alarms(args: argparse.Namespace) -> None:
@@ -242,7 +302,18 @@ def main() -> None:
     two.add_argument("--cases", dest="cases_list", nargs="+", type=int, default=[300, 3000])
     two.add_argument("--seeds", dest="seeds_list", nargs="+", type=int, default=[30_000])
     two.add_argument("--decay", type=float, default=None)
+    two.add_argument("--particles", type=int, default=32)
+    two.add_argument("--split-from", type=int, default=10_000)
     two.set_defaults(run=power)
+    four = commands.add_parser("parts")
+    four.add_argument("--types", type=int, default=2000)
+    four.add_argument("--cases", type=int, default=1500)
+    four.add_argument("--length", type=int, default=40)
+    four.add_argument("--steps", type=int, default=None)
+    four.add_argument("--particles", type=int, default=8)
+    four.add_argument("--fdr", type=float, default=0.05)
+    four.add_argument("--seeds", dest="seeds_list", nargs="+", type=int, default=[50_000, 50_001])
+    four.set_defaults(run=parts)
     three = commands.add_parser("alarms")
     three.add_argument("--seeds", type=int, default=5)
     three.add_argument("--first-seed", type=int, default=0)

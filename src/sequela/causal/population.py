@@ -300,7 +300,7 @@ def finish(
     table = strength.join(evidence, on=["cause", "effect"], how="left").sort("cause", "effect")
     # A density that never met the pair has placed no bet: its e-value is 1.
     log_e = np.array([_log_mean_exp(list(row), n_densities) for row in table["log_e"]])
-    q_value = e_bh(log_e + np.log(family_weights(log_e, _families(table))) if pool else log_e)
+    q_value = e_bh(log_e + np.log(family_weights(log_e, families(table))) if pool else log_e)
     table = table.with_columns(
         log10_e=pl.Series(log_e / np.log(10), dtype=pl.Float64), q_value=pl.Series(q_value, dtype=pl.Float64)
     ).with_columns(is_edge=(pl.col("q_value") <= fdr) & (pl.col("cmi_nats") >= delta))
@@ -312,7 +312,8 @@ def finish(
     )
 
 
-def _families(table: pl.DataFrame) -> NDArray[np.int64]:
+def families(table: pl.DataFrame) -> NDArray[np.int64]:
+    """Return a number for the family of each pair (int64, ``[n]``): pairs of types with the same first parts."""
     first = [[event_at_level(name, 1) for name in table[column]] for column in ("cause", "effect")]
     pairs = pl.DataFrame({"cause": first[0], "effect": first[1]}, schema={"cause": pl.String, "effect": pl.String})
     family: NDArray[np.int64] = pairs.select(pl.struct(pl.all()).rank("dense")).to_series().to_numpy().astype(np.int64)
