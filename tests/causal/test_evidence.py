@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 import sequela as sq
 from sequela.causal.discovery import iter_estimates
-from sequela.causal.evidence import LagSums, add_bets, calibration, co_occurring, e_bh, forecasts, shifted
+from sequela.causal.evidence import (
+    LagSums,
+    _log1m_shifted,
+    add_bets,
+    calibration,
+    co_occurring,
+    e_bh,
+    forecasts,
+    shifted,
+)
 from sequela.causal.population import discover_population, finish, load_population
 from sequela.causal.settings import Settings
 from sequela.density.base import Density
@@ -183,6 +192,8 @@ def test_calibration_moves_a_biased_hidden_forecast():
     whole = SequenceSet(ids, np.arange(0, 6001, 30), pl.Series([f"c{i}" for i in range(200)]))
     shift = calibration(density, whole, 2)
     assert np.exp(shifted(np.log([[0.6, 0.2, 0.2]]), shift))[0] == pytest.approx(true, abs=0.03)
+    wide = np.log(np.array([[1e-12, 1e-6, 0.3], [0.3, 0.999, 1 - 1e-12]]))
+    np.testing.assert_allclose(_log1m_shifted(wide, shift), np.log1p(-np.exp(shifted(wide, shift))), rtol=1e-6)
     pairs = co_occurring(whole, 2, 3)
     raw, moved = np.zeros(len(pairs)), np.zeros(len(pairs))
     for case in whole:

@@ -383,10 +383,10 @@ def add_bets_many(
     """
     n_types = density.vocabulary.n_types if groups is None else len(groups.names)
     for rows in forecasts_many(density, cases, horizon, seconds, groups):
-        log_q = shifted(rows.log_q, shift)
-        row = np.arange(len(rows.targets))
-        gain = _log1m(rows.log_p) - _log1m(log_q)  # v did not come
-        gain[row, rows.targets] = rows.log_p[row, rows.targets] - log_q[row, rows.targets]
+        gain = _log1m(rows.log_p)
+        gain -= _log1m_shifted(rows.log_q, shift)  # v did not come
+        row, came = np.arange(len(rows.targets)), rows.targets
+        gain[row, came] = rows.log_p[row, came] - shifted(rows.log_q[row, came], shift[came])
         kinds = np.unique(rows.causes)
         order = np.argsort(rows.causes, kind="stable")
         by_kind = np.add.reduceat(gain[order], np.searchsorted(rows.causes[order], kinds), axis=0)  # [kinds, n_types]
@@ -407,9 +407,20 @@ def shifted(log_q: Floats, shift: Floats) -> Floats:
     return moved
 
 
+def _log1m_shifted(log_q: Floats, shift: Floats) -> Floats:
+    """Return ``log(1 - q)`` of what `shifted` gives: minus the log of 1 plus the odds."""
+    q = np.exp(np.clip(log_q, np.log(_FLOOR), np.log1p(-_FLOOR)))
+    odds = q * np.exp(shift)
+    odds /= 1 - q
+    result: Floats = np.negative(np.log1p(odds, out=odds), out=odds)
+    return result
+
+
 def _log1m(log_p: Floats) -> Floats:
     """Return ``log(1 - p)``."""
-    result: Floats = np.log1p(-np.exp(np.minimum(log_p, np.log1p(-_FLOOR))))
+    p = np.minimum(log_p, np.log1p(-_FLOOR))
+    np.negative(np.exp(p, out=p), out=p)
+    result: Floats = np.log1p(p, out=p)
     return result
 
 

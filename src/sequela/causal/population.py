@@ -298,9 +298,9 @@ def _strongest(sums: pl.DataFrame) -> pl.DataFrame:
 
 
 def _log_mean_exp(values: list[float], n: int) -> float:
-    padded = np.array([*values, *[0.0] * (n - len(values))])
-    top = float(padded.max())
-    return top + float(np.log(np.exp(padded - top).mean()))
+    padded = [*values, *[0.0] * (n - len(values))]
+    top = max(padded)
+    return top + math.log(math.fsum(math.exp(value - top) for value in padded) / n)
 
 
 def _mark(table: pl.DataFrame) -> pl.Series:
