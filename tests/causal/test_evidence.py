@@ -12,6 +12,7 @@ from sequela.causal.confidence import linked
 from sequela.causal.discovery import iter_estimates
 from sequela.causal.evidence import (
     LagSums,
+    _log1m_shifted,
     add_bets,
     calibration,
     co_occurring,
@@ -193,6 +194,8 @@ def test_calibration_moves_a_biased_hidden_forecast():
     whole = SequenceSet(ids, np.arange(0, 6001, 30), pl.Series([f"c{i}" for i in range(200)]))
     shift = calibration(density, whole, 2)
     assert np.exp(shifted(np.log([[0.6, 0.2, 0.2]]), shift))[0] == pytest.approx(true, abs=0.03)
+    wide = np.log(np.array([[1e-12, 1e-6, 0.3], [0.3, 0.999, 1 - 1e-12]]))
+    np.testing.assert_allclose(_log1m_shifted(wide, shift), np.log1p(-np.exp(shifted(wide, shift))), rtol=1e-6)
     pairs = co_occurring(whole, 2, 3)
     raw, moved = np.zeros(len(pairs)), np.zeros(len(pairs))
     for case in whole:
@@ -370,8 +373,7 @@ def test_lag_sums_equal_a_loop_over_places():
     log = read_log(WORLD.to_log(WORLD.sample(4, (2, 15), seed=1)))
     sequences = SequenceSet.from_log(log, WORLD.vocabulary)
     settings = Settings(particles=6, horizon=3)
-    pairs = co_occurring(sequences, 3, 6)
-    sums = LagSums(pairs, 3)
+    sums = LagSums(3)
     places, nats = {}, {}
     for case, found in iter_estimates(density, sequences, settings):
         sums.add(case, found, 6)
@@ -381,12 +383,14 @@ def test_lag_sums_equal_a_loop_over_places():
                     key = (WORLD.vocabulary.names[case.ids[j]], WORLD.vocabulary.names[case.ids[q]], q - j)
                     places[key] = places.get(key, 0) + 1
                     nats[key] = nats.get(key, 0.0) + found.cmi[j, q - j - 1]
-    frame = sums.to_frame(WORLD.vocabulary.names)
-    assert frame.height == len(places)
-    for row in frame.iter_rows(named=True):
-        key = (row["cause"], row["effect"], row["lag"])
-        assert row["support"] == places[key]
-        assert row["cmi"] == pytest.approx(nats[key])
+    cells, table = sums.table()
+    assert len(cells) == len(places)
+    assert (np.diff(cells) > 0).all()
+    names = WORLD.vocabulary.names
+    for cell, row in zip(cells.tolist(), table.T, strict=True):
+        key = (names[cell // 3 // 6], names[cell // 3 % 6], cell % 3 + 1)
+        assert row[LagSums.columns.index("support")] == places[key]
+        assert row[LagSums.columns.index("cmi")] == pytest.approx(nats[key])
 
 
 def test_true_links_are_found_and_a_fold_never_sees_its_cases(tmp_path):

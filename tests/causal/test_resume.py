@@ -15,9 +15,10 @@ from sequela.worlds.softmax import SoftmaxWorld
 # Runs a command; parts are made often, and KILL_AT counts renames: the process dies before or after that one.
 SCRIPT = """
 import os, signal, sys
-from sequela.causal import run
+from sequela.causal import partials, run
+from sequela.causal.parts import Parts
 from sequela.cli.app import app
-run._SECONDS_A_PART, run._ROWS_A_GROUP = 0.05, 300
+Parts.seconds, run._ROWS_A_GROUP, partials._EVENTS_A_UNIT = 0.05, 300, 100
 at, after, real, count = int(sys.argv[1]), sys.argv[2] == "after", os.replace, 0
 def replace(*arguments):
     global count
@@ -48,6 +49,8 @@ def given(tmp_path_factory):
 def command(given, verb, out):
     if verb == "discover":
         return ["discover", str(given / "model"), str(given / "log.csv"), "--out", str(out), "--delta", "0.01"]
+    if verb == "population":
+        return ["population", str(given / "model"), str(given / "log.csv"), "--out", str(out), "--cases", "all"]
     return ["fit", str(given / "log.csv"), "--out", str(out), "--max-steps", "300"]
 
 
@@ -68,24 +71,25 @@ def content(folder):
     return found
 
 
-def test_killed_at_a_rename_and_taken_up(given, tmp_path):
-    reference = start(command(given, "discover", tmp_path / "whole"))
+@pytest.mark.parametrize("verb", ["discover", "population"])
+def test_killed_at_a_rename_and_taken_up(given, tmp_path, verb):
+    reference = start(command(given, verb, tmp_path / "whole"))
     reference.communicate()
     assert reference.returncode == 0
-    killed = start(command(given, "discover", tmp_path / "out"), at=6, when="after")
+    killed = start(command(given, verb, tmp_path / "out"), at=6, when="after")
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
-    again = start(command(given, "discover", tmp_path / "out"))
+    again = start(command(given, verb, tmp_path / "out"))
     text = again.communicate()[0].decode()
     assert again.returncode == 0, text
-    assert "taking up the interrupted discovery" in text
+    assert "taking up the interrupted" in text
     assert content(tmp_path / "out") == content(tmp_path / "whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["discover", "fit"])
+@pytest.mark.parametrize("verb", ["discover", "population", "fit"])
 def test_killed_at_twenty_random_moments(given, tmp_path, verb):
     started = time.monotonic()
     reference = start(command(given, verb, tmp_path / "whole"))

@@ -141,9 +141,14 @@ def iter_batches(
     yield from _graphs(density, ((case, 0) for case in sequences), settings, horizon, longest)
 
 
-def iter_estimates(density: Density, sequences: SequenceSet, settings: Settings) -> Iterator[tuple[Case, CMIEstimate]]:
-    """Yield every case, in order, with its estimate; memory is that of one batch."""
-    longest = longest_case(sequences)
+def iter_estimates(
+    density: Density, sequences: SequenceSet, settings: Settings, *, longest: int | None = None
+) -> Iterator[tuple[Case, CMIEstimate]]:
+    """Yield every case, in order, with its estimate; memory is that of one batch.
+
+    ``longest`` is as for `iter_batches`, by default that of these cases.
+    """
+    longest = longest_case(sequences) if longest is None else longest
     horizon = settings.horizon_for(density, longest)
     allotment = settings.allotment(density, horizon, longest)
     for batch in grouped(((case, 0) for case in sequences), settings, horizon, allotment):

@@ -19,8 +19,10 @@ Sources: e-values and their product, Vovk and Wang (2021); e-BH, Wang and Ramdas
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -44,10 +46,9 @@ Codes = NDArray[np.int64]
 
 
 class LagSums:
-    """What is known of the strength of each type pair at each lag, as sums over cases; those of disjoint cases add up.
+    """What is known of the strength of each type pair at each lag, as sums over cases; only what was met is held.
 
     Args:
-        pairs: Sorted code ``cause * n_types + effect`` of each pair (int64, ``[P]``).
         horizon: Largest lag ``m``.
     """
 
@@ -56,10 +57,10 @@ class LagSums:
     information; sums over cases of the squared CMI sum of a case, of its product with the case's places, and of their
     square; places that share their time."""
 
-    def __init__(self, pairs: Codes, horizon: int) -> None:
-        self.pairs = pairs
+    def __init__(self, horizon: int) -> None:
         self.horizon = horizon
-        self.sums = np.zeros((len(self.columns), len(pairs), horizon))
+        self._cells: list[Codes] = []
+        self._added: list[Floats] = []
 
     def add(self, case: Case, estimate: CMIEstimate, n_types: int) -> None:
         """Add the tested pairs of positions of one case."""
@@ -67,8 +68,8 @@ class LagSums:
         effect = cause + column + 1
         different = case.ids[cause] != case.ids[effect]
         cause, column, effect = cause[different], column[different], effect[different]
-        place = np.searchsorted(self.pairs, pair_codes(case.ids[cause], case.ids[effect], n_types))
-        cells, inverse = np.unique(place * self.horizon + column, return_inverse=True)
+        pair = pair_codes(case.ids[cause], case.ids[effect], n_types)
+        cells, inverse = np.unique(pair * self.horizon + column, return_inverse=True)
 
         def total(values: Floats | None = None) -> Floats:
             return np.bincount(inverse, weights=values, minlength=len(cells)).astype(np.float64)
@@ -79,13 +80,22 @@ class LagSums:
             tied = total((case.times[cause] == case.times[effect]).astype(np.float64))
         pointwise = total(estimate.pointwise[cause, column])
         added = (np.ones(len(cells)), support, strength, pointwise, strength**2, strength * support, support**2, tied)
-        self.sums[:, cells // self.horizon, cells % self.horizon] += np.stack(added)
+        self._cells.append(cells)
+        self._added.append(np.stack(added))
 
-    def to_frame(self, names: Sequence[str]) -> pl.DataFrame:
-        """Return ``cause``, ``effect``, ``lag`` and the sums; frames of other vocabularies can be put below it."""
-        pair, column = np.nonzero(self.sums[1])
-        columns = {name: values[pair, column] for name, values in zip(self.columns, self.sums, strict=True)}
-        return pair_names(self.pairs[pair], names).with_columns(lag=pl.Series(column + 1), **columns)
+    def table(self) -> tuple[Codes, Floats]:
+        """Return the sorted cells that were met (int64, ``[C]``) and their sums (float64, ``[8, C]``).
+
+        A cell is the code of the pair times the horizon, plus lag - 1. The sums have a row for each of `columns`; cases
+        are added in the order they came.
+        """
+        if not self._cells:
+            return np.zeros(0, np.int64), np.zeros((len(self.columns), 0))
+        cells, inverse = np.unique(np.concatenate(self._cells), return_inverse=True)
+        added = np.concatenate(self._added, axis=1)
+        return cells, np.stack(
+            [np.bincount(inverse, weights=row, minlength=len(cells)).astype(np.float64) for row in added]
+        )
 
 
 @dataclass(frozen=True)
@@ -198,22 +208,47 @@ def forecasts(
     served by the first ``u`` in reach of ``q``, at ``j``: one sequence a cause, with all ``u`` from ``j`` on hidden, is
     asked for all its ``q``. That is one branch a cause, as many as the design ``"masked"`` has.
     """
-    ids, n, times = case.ids, len(case.ids), case.times
-    if n < 2:
-        return
+    yield from forecasts_many(density, [case], horizon, seconds, groups)
+
+
+def forecasts_many(
+    density: Density,
+    cases: Iterable[Case],
+    horizon: int,
+    seconds: float | None = None,
+    groups: Groups | None = None,
+) -> Iterator[Rows]:
+    """Yield the `forecasts` of several cases, as many together as may be held: short cases would not fill a call."""
     groups = groups or Groups.at_level(density.vocabulary, None)
+    waiting: list[_Asked] = []
+    size = 0
+    for case in cases:
+        for one in _asked(density, case, horizon, seconds, groups):
+            waiting.append(one)
+            size += len(one.positions)
+            if size * density.vocabulary.n_types >= _CELLS:
+                yield _answer(density, waiting, groups)
+                waiting, size = [], 0
+    if waiting:
+        yield _answer(density, waiting, groups)
+
+
+class _Asked(NamedTuple):
+    """A past with one type hidden, and the events to forecast from it."""
+
+    case: Case
+    kind: int
+    hidden: Ids
+    positions: NDArray[np.int64]
+
+
+def _asked(density: Density, case: Case, horizon: int, seconds: float | None, groups: Groups) -> Iterator[_Asked]:
+    ids, n, times = case.ids, len(case.ids), case.times
     own = groups.of[ids]
-    full = None
-    if n * density.vocabulary.n_types <= _CELLS:
-        full = groups.sum(density.conditional(ids, np.arange(n), times))
     furthest = np.minimum(np.arange(n) + horizon, n - 1)  # the last event in reach of each
     if seconds is not None and times is not None:
         furthest = np.minimum(furthest, np.searchsorted(times, times + seconds, side="right") - 1)
     last: dict[int, int] = {}
-    hidden_ids: list[Ids] = []
-    asked: list[NDArray[np.int64]] = []
-    kinds: list[int] = []
-    size = 0
     for cause in range(n - 1):
         kind = int(own[cause])
         # The first in reach: an earlier one of the same type still serves the effects it reaches.
@@ -224,22 +259,33 @@ def forecasts(
             changed = ids[: high + 1].copy()
             reach = changed[cause:]
             reach[own[cause : high + 1] == kind] = density.vocabulary.hidden_id
-            hidden_ids.append(changed)
-            asked.append(np.arange(low, high + 1))
-            kinds.append(kind)
-            size += high - low + 1
-        if hidden_ids and (size * density.vocabulary.n_types >= _CELLS or cause == n - 2):
-            log_q = groups.sum(np.concatenate(density.conditional_many(hidden_ids, asked, [times] * len(asked))))
-            effects = np.concatenate(asked)
-            if full is None:
-                first = int(effects.min())
-                some = density.conditional(ids, np.arange(first, int(effects.max()) + 1), times)
-                log_p = groups.sum(some[effects - first])
-            else:
-                log_p = full[effects]
-            causes = np.repeat(np.array(kinds, np.int32), [len(one) for one in asked])
-            yield Rows(causes, effects, own[effects], log_p, log_q)
-            hidden_ids, asked, kinds, size = [], [], [], 0
+            yield _Asked(case, kind, changed, np.arange(low, high + 1))
+
+
+def _answer(density: Density, asked: list[_Asked], groups: Groups) -> Rows:
+    """Ask for all forecasts at once; the whole past of an event is asked for once, whatever is hidden in others."""
+    places = [one.positions for one in asked]
+    of_case, cases = [], [asked[0].case]
+    for one in asked:
+        if one.case is not cases[-1]:
+            cases.append(one.case)
+        of_case.append(len(cases) - 1)
+    owner = np.repeat(of_case, [len(some) for some in places])
+    effects = np.concatenate(places)
+    starts = np.cumsum([0, *(len(case.ids) for case in cases)])
+    wanted, row = np.unique(starts[owner] + effects, return_inverse=True)
+    cuts = np.searchsorted(wanted, starts)
+    whole = [wanted[low:high] - start for low, high, start in zip(cuts[:-1], cuts[1:], starts[:-1], strict=True)]
+    answers = density.conditional_many(
+        [*(one.hidden for one in asked), *(case.ids for case in cases)],
+        [*places, *whole],
+        [*(one.case.times for one in asked), *(case.times for case in cases)],
+    )
+    log_q = groups.sum(np.concatenate(answers[: len(asked)]))
+    log_p = groups.sum(np.concatenate(answers[len(asked) :]))[row]
+    own = np.concatenate([groups.of[case.ids] for case in cases])
+    causes = np.repeat(np.array([one.kind for one in asked], np.int32), [len(some) for some in places])
+    return Rows(causes, effects, own[starts[owner] + effects], log_p, log_q)
 
 
 def group_estimate(density: Density, case: Case, horizon: int, seconds: float | None, groups: Groups) -> CMIEstimate:
@@ -288,22 +334,19 @@ def calibration(
         horizon: Largest lag.
         seconds: Longest time between cause and effect.
         groups: Types taken together.
-        n_events: Cases are taken, in order of their name's hash, until they have this many events.
+        n_events: Cases spread evenly over all count, of about this many events.
     """
     n_types = density.vocabulary.n_types if groups is None else len(groups.names)
     came, expected, spread = np.zeros(n_types), np.zeros(n_types), np.zeros(n_types)
-    left = n_events
-    for case in sequences:
-        if left <= 0:
-            break
-        left -= len(case.ids)
-        for rows in forecasts(density, case, horizon, seconds, groups):
-            q = np.exp(rows.log_q)
-            row = np.arange(len(q))
-            q[row, rows.causes] = 0.0  # a type's own past is no pair
-            came += np.bincount(rows.targets[rows.targets != rows.causes], minlength=n_types)
-            expected += q.sum(axis=0)
-            spread += (q * (1 - q)).sum(axis=0)
+    n_all = sequences.n_cases
+    n_cases = min(n_all, math.ceil(n_events * n_all / max(1, sequences.n_events)))
+    some = (sequences[i * n_all // n_cases] for i in range(n_cases))
+    for rows in forecasts_many(density, some, horizon, seconds, groups):
+        q = np.exp(rows.log_q)
+        q[np.arange(len(q)), rows.causes] = 0.0  # a type's own past is no pair
+        came += np.bincount(rows.targets[rows.targets != rows.causes], minlength=n_types)
+        expected += q.sum(axis=0)
+        spread += (q * (1 - q)).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         step = (came - expected) / spread  # one Newton step of the intercept of a logistic regression
     return np.where((came >= 10) & np.isfinite(step), np.clip(step, -1, 1), 0.0)
@@ -319,24 +362,38 @@ def add_bets(
     seconds: float | None = None,
     groups: Groups | None = None,
 ) -> None:
-    """Add one case's log bets to the log e-values of some pairs.
+    """Add one case's log bets to the log e-values of some pairs; see `add_bets_many`."""
+    add_bets_many(log_e, pairs, density, [case], horizon, shift, seconds, groups)
+
+
+def add_bets_many(
+    log_e: Floats,
+    pairs: Codes,
+    density: Density,
+    cases: Iterable[Case],
+    horizon: int,
+    shift: Floats,
+    seconds: float | None = None,
+    groups: Groups | None = None,
+) -> None:
+    """Add the log bets of some cases to the log e-values of some pairs.
 
     Args:
         log_e: One a pair (float64, ``[P]``), changed in place.
         pairs: Sorted codes of the pairs to bet on (int64, ``[P]``).
         density: A density that knows hidden events.
-        case: Held-out case.
+        cases: Held-out cases.
         horizon: Largest lag.
         shift: From `calibration`.
         seconds: Longest time between cause and effect.
         groups: Types taken together; pairs are then of groups.
     """
     n_types = density.vocabulary.n_types if groups is None else len(groups.names)
-    for rows in forecasts(density, case, horizon, seconds, groups):
-        log_q = shifted(rows.log_q, shift)
-        row = np.arange(len(rows.targets))
-        gain = _log1m(rows.log_p) - _log1m(log_q)  # v did not come
-        gain[row, rows.targets] = rows.log_p[row, rows.targets] - log_q[row, rows.targets]
+    for rows in forecasts_many(density, cases, horizon, seconds, groups):
+        gain = _log1m(rows.log_p)
+        gain -= _log1m_shifted(rows.log_q, shift)  # v did not come
+        row, came = np.arange(len(rows.targets)), rows.targets
+        gain[row, came] = rows.log_p[row, came] - shifted(rows.log_q[row, came], shift[came])
         kinds = np.unique(rows.causes)
         order = np.argsort(rows.causes, kind="stable")
         by_kind = np.add.reduceat(gain[order], np.searchsorted(rows.causes[order], kinds), axis=0)  # [kinds, n_types]
@@ -357,9 +414,20 @@ def shifted(log_q: Floats, shift: Floats) -> Floats:
     return moved
 
 
+def _log1m_shifted(log_q: Floats, shift: Floats) -> Floats:
+    """Return ``log(1 - q)`` of what `shifted` gives: minus the log of 1 plus the odds."""
+    q = np.exp(np.clip(log_q, np.log(_FLOOR), np.log1p(-_FLOOR)))
+    odds = q * np.exp(shift)
+    odds /= 1 - q
+    result: Floats = np.negative(np.log1p(odds, out=odds), out=odds)
+    return result
+
+
 def _log1m(log_p: Floats) -> Floats:
     """Return ``log(1 - p)``."""
-    result: Floats = np.log1p(-np.exp(np.minimum(log_p, np.log1p(-_FLOOR))))
+    p = np.minimum(log_p, np.log1p(-_FLOOR))
+    np.negative(np.exp(p, out=p), out=p)
+    result: Floats = np.log1p(p, out=p)
     return result
 
 

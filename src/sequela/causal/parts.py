@@ -1,9 +1,9 @@
-"""Finished parts of a long discovery, on disk, so that a run that was killed goes on where it was.
+"""Finished parts of long work over cases, on disk, so that a run that was killed goes on where it was.
 
 ```
 .OUT.discovering/
     state.json                 what is being done: another job is not mixed in
-    0000000000-0000000120.parquet   edges of cases 0 … 119
+    0000000000-0000000120.parquet   result of cases 0 … 119: edges, or sums for a population
     0000000000-0000000120.json      what was counted on the way; written last: a part without it does not count
 ```
 """
@@ -64,24 +64,31 @@ class Counts:
 
 
 class Part(NamedTuple):
-    """Cases ``low … high - 1``, their edges and counts."""
+    """Cases ``low … high - 1``, the file of their result, and counts."""
 
     low: int
     high: int
-    edges: Path
+    path: Path
     counts: Counts
+
+    def read(self) -> pl.DataFrame:
+        """Read the result."""
+        return pl.read_parquet(self.path, memory_map=False)
 
 
 class Parts:
     """The folder of finished parts of one job."""
 
+    seconds = 10.0
+    """How long a part takes at least: about what a killed run loses."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @classmethod
-    def open(cls, out: Path, fingerprint: str | None) -> Parts:
+    def open(cls, out: Path, fingerprint: str | None, *, doing: str = "discovering") -> Parts:
         """Take up the parts of the same job, or start anew."""
-        parts = cls(out.with_name(f".{out.name}.discovering"))
+        parts = cls(out.with_name(f".{out.name}.{doing}"))
         state = {"format": _FORMAT, "fingerprint": fingerprint}
         try:
             same = fingerprint is not None and read_json(parts.folder / _STATE) == state
@@ -93,11 +100,17 @@ class Parts:
             write_json(parts.folder / _STATE, state)
         return parts
 
-    def add(self, low: int, high: int, edges: pl.DataFrame, counts: Counts) -> None:
+    def within(self, name: str) -> Parts:
+        """Return a folder inside for one of several sets of cases."""
+        inner = Parts(self.folder / name)
+        inner.folder.mkdir(exist_ok=True)
+        return inner
+
+    def add(self, low: int, high: int, rows: pl.DataFrame, counts: Counts) -> None:
         """Keep a finished part; it counts from the moment its JSON is there."""
         name = self.folder / f"{low:010d}-{high:010d}"
         with whole_file(name.with_suffix(".parquet")) as temporary:
-            edges.write_parquet(temporary, compression="zstd")
+            rows.write_parquet(temporary, compression="zstd")
         write_json(name.with_suffix(".json"), asdict(counts))
 
     def done(self) -> list[Part]:
@@ -105,9 +118,9 @@ class Parts:
         found: list[Part] = []
         for path in sorted(self.folder.glob("[0-9]*-[0-9]*.json")):
             low, high = map(int, path.stem.split("-"))
-            edges = path.with_suffix(".parquet")
-            if edges.exists() and (not found or low >= found[-1].high):
-                found.append(Part(low, high, edges, Counts(**read_json(path))))
+            result = path.with_suffix(".parquet")
+            if result.exists() and (not found or low >= found[-1].high):
+                found.append(Part(low, high, result, Counts(**read_json(path))))
         return found
 
     def gaps(self, n_cases: int) -> Iterator[tuple[int, int]]:
@@ -125,14 +138,20 @@ class Parts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def job_fingerprint(density: Density, sequences: SequenceSet, arguments: dict[str, Any]) -> str | None:
-    """Return a hash of everything that decides the edges; None when the density cannot tell which one it is."""
+def job_fingerprint(
+    density: Density, sequences: SequenceSet, arguments: dict[str, Any], *, times: bool = False
+) -> str | None:
+    """Return a hash of everything that decides the result; None when the density cannot tell which one it is.
+
+    Times count where the density or the arguments use them, or with ``times``.
+    """
     if density.fingerprint is None:
         return None
     digest = hashlib.blake2b(digest_size=16)
     digest.update((density.fingerprint + json.dumps(arguments, sort_keys=True, default=str)).encode())
     digest.update(sequences.ids.tobytes() + sequences.offsets.tobytes())
-    if sequences.times is not None and (density.uses_times or arguments.get("horizon_seconds") is not None):
+    used = times or density.uses_times or arguments.get("horizon_seconds") is not None
+    if sequences.times is not None and used:
         digest.update(sequences.times.tobytes())
     digest.update("\0".join(sequences.case_names).encode())
     return digest.hexdigest()

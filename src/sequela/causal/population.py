@@ -20,32 +20,20 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from sequela.causal.discovery import iter_estimates
-from sequela.causal.encoding import encode_log, longest_case
-from sequela.causal.evidence import (
-    Groups,
-    LagSums,
-    add_bets,
-    calibration,
-    check_evidence,
-    co_occurring,
-    e_bh,
-    family_weights,
-    group_estimate,
-    pair_names,
-)
+from sequela.causal.encoding import encode_log
+from sequela.causal.evidence import Groups, check_evidence, e_bh, family_weights
 from sequela.causal.graphs import _Graph, makes_it
 from sequela.causal.parts import Counts
-from sequela.causal.results import log_nodes
-from sequela.causal.run import FORMAT, MARKER, SavedDiscovery, load_discovery, run_record
+from sequela.causal.run import ENGINES, FORMAT, MARKER, SavedDiscovery, load_discovery, run_record
 from sequela.causal.settings import Settings
+from sequela.causal.weighing import weigh_all, weighing_job
 from sequela.density.base import Density
 from sequela.density.crossfit import CrossFit, held_out_cases
 from sequela.display import TOP_ROWS
 from sequela.errors import LogFormatError, check_choice, check_range
 from sequela.events.log import EventLog, event_at_level, event_parts
-from sequela.files import read_json, whole_folder, write_json
-from sequela.progress import Reporter, Update, reporter
+from sequela.files import check_writable_folder, read_json, whole_folder, write_json
+from sequela.progress import Reporter, reporter
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -177,6 +165,10 @@ def discover_population(
     fdr: float = 0.05,
     level: int | None = None,
     pool: bool = True,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    engine: str = "local",
+    workers: int | None = None,
     progress: bool | Reporter = True,
     **settings: Any,
 ) -> PopulationGraph:
@@ -196,6 +188,12 @@ def discover_population(
             that of hiding (``design`` and ``particles`` play no part).
         pool: For event types with parts: evidence counts for more in a pair whose first parts are linked in other
             pairs too, and for less elsewhere, see `sequela.causal.evidence.family_weights`.
+        out: Folder to save the result to. With it, a run that was interrupted, even killed, goes on when the same call
+            is made again.
+        overwrite: Replace an earlier result in ``out``.
+        engine: ``"local"`` (this process) or ``"ray"`` (a Ray cluster; needs the extra ``ray``). Same result, to the
+            last bit. Where the cluster is of several machines, ``out`` must be a folder that all of them see.
+        workers: Ray actors, each with a density of its own; by default one for each processor of the cluster.
         progress: Show a bar.
         settings: As for `discover`. ``delta`` is the least mean CMI of an edge at its strongest lag; the
             other thresholds play no part.
@@ -204,11 +202,16 @@ def discover_population(
         All pairs with their evidence.
 
     Raises:
-        ConfigError: A setting is not allowed, no case is held out, or the density knows no hidden events.
+        ConfigError: A setting is not allowed, no case is held out, the density knows no hidden events, or the folder
+            may not be written.
         VocabularyError: The log is not of the density's vocabulary.
+        MissingExtraError: Ray is asked for and not installed.
     """
     check_choice("cases", cases, CASES)
+    check_choice("engine", engine, ENGINES)
     check_range("fdr", fdr, low=0, high=1, above=True)
+    if out is not None:
+        check_writable_folder(out, marker=MARKER, overwrite=overwrite)
     chosen = Settings(**({"spare_effect": True} | settings))
     if isinstance(density, CrossFit):
         parts = list(density.held_out(log))
@@ -217,59 +220,32 @@ def discover_population(
     for one, _ in parts:
         check_evidence(one)
     started = time.monotonic()
-    sums, bets, nodes, counts = [], [], [], Counts()
-    with reporter(progress).bar("weighing evidence", sum(part.n_cases for _, part in parts)) as update:
-        for one, part in parts:
-            groups = Groups.at_level(one.vocabulary, level)
-            strength, evidence = _weigh(one, part, chosen, groups, counts, update)
+    given = [(one, encode_log(one, part)) for one, part in parts]
+    counts = Counts(sum(sequences.n_unknown for _, sequences in given))
+    sums, bets, nodes = [], [], []
+    with weighing_job(given, chosen, level, out=out, on_disk=engine == "ray") as job:
+        weighed = weigh_all(given, chosen, level, job, engine=engine, workers=workers, tell=reporter(progress))
+        for (one, _), partial in zip(given, weighed, strict=True):
+            strength, evidence, seen = partial.tables(Groups.at_level(one.vocabulary, level))
             sums.append(strength)
             bets.append(evidence)
-            nodes.append(_group_nodes(one, part, groups))
-    first = parts[0][0]
-    pool = pool and level is None and any(len(event_parts(name)) > 1 for name in first.vocabulary.names)
-    record = run_record(first, log, encode_log(first, log), chosen, counts)
-    record["arguments"] |= {
-        "delta": chosen.delta, "fdr": fdr, "cases": cases, "folds": len(parts), "level": level, "pool": pool,
-    }  # fmt: skip
-    record["kind"] = "population"
-    record["seconds"] = round(time.monotonic() - started, 3)
-    summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
-    lags = _by_lag(pl.concat(sums)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
-    pairs = finish(sums, bets, delta=chosen.delta, fdr=fdr, nodes=summed, pool=pool)
-    return PopulationGraph(pairs, summed, record, lags)
-
-
-def _weigh(
-    density: Density, log: EventLog, settings: Settings, groups: Groups, counts: Counts, update: Update
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the strengths and the log e-values that one density gives its cases."""
-    sequences = encode_log(density, log)
-    n_groups = len(groups.names)
-    horizon = settings.horizon_for(density, longest_case(sequences))
-    seconds = settings.horizon_seconds
-    pairs = co_occurring(groups.cases(sequences), horizon, n_groups, seconds)
-    sums, log_e = LagSums(pairs, horizon), np.zeros(len(pairs))
-    shift = calibration(density, sequences, horizon, seconds, groups)
-    counts.n_unknown_events += sequences.n_unknown
-    estimates = iter_estimates(density, sequences, settings)
-    if groups.names != density.vocabulary.names:
-        estimates = ((case, group_estimate(density, case, horizon, seconds, groups)) for case in sequences)
-    for case, found in estimates:
-        sums.add(case._replace(ids=groups.of[case.ids]), found, n_groups)
-        add_bets(log_e, pairs, density, case, horizon, shift, seconds, groups)
-        counts.n_cases += 1
-        counts.n_cases_skipped += len(case.ids) < 2
-        counts.n_pairs_tested += found.n_tested
-        counts.n_clamped += found.n_clamped
-        update(counts.n_cases, f"{len(pairs):,} pairs")
-    evidence = pair_names(pairs, groups.names).with_columns(log_e=pl.Series(log_e))
-    return sums.to_frame(groups.names), evidence
-
-
-def _group_nodes(density: Density, log: EventLog, groups: Groups) -> pl.DataFrame:
-    nodes = log_nodes(density, encode_log(density, log))
-    named = pl.DataFrame({"event": density.vocabulary.names, "group": np.array(groups.names)[groups.of]})
-    return nodes.join(named, on="event").group_by(event="group").agg(pl.col("count").sum())
+            nodes.append(seen)
+            counts.include(partial.counts)
+        first = parts[0][0]
+        pool = pool and level is None and any(len(event_parts(name)) > 1 for name in first.vocabulary.names)
+        record = run_record(first, log, encode_log(first, log), chosen, counts)
+        record["arguments"] |= {
+            "delta": chosen.delta, "fdr": fdr, "cases": cases, "folds": len(parts), "level": level, "pool": pool,
+        }  # fmt: skip
+        record["kind"] = "population"
+        record["seconds"] = round(time.monotonic() - started, 3)
+        summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
+        lags = _by_lag(pl.concat(sums)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
+        pairs = finish(sums, bets, delta=chosen.delta, fdr=fdr, nodes=summed, pool=pool)
+        found = PopulationGraph(pairs, summed, record, lags)
+        if out is not None:
+            found.save(out, overwrite=overwrite)
+    return found
 
 
 def finish(
@@ -327,7 +303,8 @@ def _by_lag(sums: pl.DataFrame) -> pl.DataFrame:
     taken together with `_PRIOR` places at the mean of the pair's other lags.
     """
     keys = ["cause", "effect"]
-    by_lag = sums.group_by(*keys, "lag").agg(pl.all().sum()).sort(*keys, "lag")
+    # The order of additions is kept: same bits, however many threads.
+    by_lag = sums.group_by(*keys, "lag", maintain_order=True).agg(pl.all().sum()).sort(*keys, "lag")
     places, nats = pl.col("support"), pl.col("cmi")
     other_places, other_nats = places.sum().over(keys) - places, nats.sum().over(keys) - nats
     others = pl.when(other_places > 0).then(other_nats / other_places).otherwise(0.0)
@@ -358,9 +335,9 @@ def _strongest(sums: pl.DataFrame) -> pl.DataFrame:
 
 
 def _log_mean_exp(values: list[float], n: int) -> float:
-    padded = np.array([*values, *[0.0] * (n - len(values))])
-    top = float(padded.max())
-    return top + float(np.log(np.exp(padded - top).mean()))
+    padded = [*values, *[0.0] * (n - len(values))]
+    top = max(padded)
+    return top + math.log(math.fsum(math.exp(value - top) for value in padded) / n)
 
 
 def _log_lift(table: pl.DataFrame, nodes: pl.DataFrame) -> list[float]:

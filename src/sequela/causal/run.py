@@ -41,8 +41,6 @@ MARKER = "run.json"
 FORMAT = 1
 _ROWS_A_GROUP = 50_000
 _EVENTS_A_GROUP = 500_000
-_SECONDS_A_PART = 10.0
-"""What a killed run loses at most."""
 ENGINES = ("local", "ray")
 
 
@@ -145,9 +143,11 @@ def discover_to(
     try:
         with tell.bar("discovering", sequences.n_cases) as update:
             if engine == "ray":
-                from sequela.causal.cluster import discover_on_ray
+                from sequela.causal.cluster import cluster, work_on_ray
 
-                discover_on_ray(density, sequences, chosen, longest, parts, n_workers=workers, update=update)
+                with cluster(workers) as n_workers:
+                    task = Discovering(chosen, longest)
+                    work_on_ray(density, sequences, task, parts, n_workers=n_workers, update=update)
             else:
                 _discover_here(density, sequences, chosen, longest, parts, update)
     except BaseException:
@@ -196,6 +196,22 @@ def _keep(parts: Parts, low: int, frames: list[pl.DataFrame], counts: Counts, em
     parts.add(low, low + counts.n_cases, pl.concat([empty, *frames]), counts)
 
 
+@dataclass(frozen=True)
+class Discovering:
+    """How the cases of one density are discovered by a worker."""
+
+    settings: Settings
+    longest: int
+
+    def __call__(self, density: Density, low: int, cases: SequenceSet) -> tuple[pl.DataFrame, Counts]:
+        """Return the edges of some cases, and what was counted."""
+        frames, counts = [empty_edges(self.settings)], Counts()
+        for _, some, more in part_of_batches(density, cases, self.settings, self.longest):
+            frames += some
+            counts.include(more)
+        return pl.concat(frames), counts
+
+
 def part_of_batches(
     density: Density, sequences: SequenceSet, settings: Settings, longest: int
 ) -> Iterator[tuple[int, list[pl.DataFrame], Counts]]:
@@ -206,7 +222,7 @@ def part_of_batches(
             counts.add(graph)
             if len(graph):
                 frames.append(graph.edges.select(pl.lit(graph.case).alias("case"), pl.all()))
-        if counts.n_edges >= _ROWS_A_GROUP or time.monotonic() - since >= _SECONDS_A_PART:
+        if counts.n_edges >= _ROWS_A_GROUP or time.monotonic() - since >= Parts.seconds:
             yield first, frames, counts
             first, frames, counts, since = first + counts.n_cases, [], Counts(), time.monotonic()
     if counts.n_cases:
@@ -228,7 +244,7 @@ def _merge(parts: Parts, empty: pl.DataFrame, path: Path) -> pl.DataFrame:
 
         waiting = empty
         for part in parts.done():
-            waiting = pl.concat([waiting, pl.read_parquet(part.edges, memory_map=False)])
+            waiting = pl.concat([waiting, part.read()])
             while waiting.height >= _ROWS_A_GROUP:
                 rest = waiting["case"][_ROWS_A_GROUP - 1 :]
                 cut = _ROWS_A_GROUP - 1 + int((rest == rest[0]).sum())  # a case is in one group

@@ -221,6 +221,8 @@ def population(
     horizon: Annotated[str | None, typer.Option(help="Largest lag in events.")] = None,
     horizon_time: HorizonTime = None,
     seed: Seed = 0,
+    engine: Annotated[str, typer.Option(help="local, or ray (a Ray cluster; extra 'ray').")] = "local",
+    workers: Annotated[int | None, typer.Option(help="Ray actors; by default one a processor.")] = None,
     device: Device = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -229,6 +231,7 @@ def population(
     """Find which event types cause which over many cases, with evidence and without labels.
 
     Only cases that the model has not been trained on count: those that `fit` kept apart (a tenth), or all with --folds.
+    An interrupted run goes on when the same command is given again.
 
     Example: `sequela population model alarms.csv --folds 5 --out population`
     """
@@ -247,9 +250,8 @@ def population(
     found = discover_population(
         density, table, cases=cases, fdr=fdr, delta=delta, design=design, particles=particles,
         horizon=_horizon(horizon), horizon_time=horizon_time, level=level, seed=seed,
-        progress=not quiet,
+        out=out, overwrite=overwrite, engine=engine, workers=workers, progress=not quiet,
     )  # fmt: skip
-    found.save(out, overwrite=overwrite)
     if as_json:
         typer.echo(json.dumps({"out": str(out), "n_links": len(found), "n_pairs": found.pairs.height, **found.run}))
         return
