@@ -216,6 +216,12 @@ def population(
     level: Annotated[
         int | None, typer.Option(help="Links between the first 1, 2, … parts of event types (several --event columns).")
     ] = None,
+    pool: Annotated[
+        bool,
+        typer.Option(
+            help="For event types with parts: a pair needs less evidence where others with the same first parts are linked."
+        ),
+    ] = True,
     design: Annotated[str, typer.Option(help="atomic, leave-one-out, masked or staircase.")] = "atomic",
     particles: Annotated[int, typer.Option(help="Replacements a cause.")] = 32,
     horizon: Annotated[str | None, typer.Option(help="Largest lag in events.")] = None,
@@ -249,8 +255,8 @@ def population(
         density = cross_fit(table, folds=folds, progress=not quiet, **arguments)
     found = discover_population(
         density, table, cases=cases, fdr=fdr, delta=delta, design=design, particles=particles,
-        horizon=_horizon(horizon), horizon_time=horizon_time, level=level, seed=seed,
-        out=out, overwrite=overwrite, engine=engine, workers=workers, progress=not quiet,
+        horizon=_horizon(horizon), horizon_time=horizon_time, level=level, pool=pool,
+        seed=seed, out=out, overwrite=overwrite, engine=engine, workers=workers, progress=not quiet,
     )  # fmt: skip
     if as_json:
         typer.echo(json.dumps({"out": str(out), "n_links": len(found), "n_pairs": found.pairs.height, **found.run}))
