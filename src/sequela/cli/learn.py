@@ -219,7 +219,7 @@ def population(
     pool: Annotated[
         bool,
         typer.Option(
-            help="For event types with parts: a pair needs less evidence where others with the same first parts are linked."
+            help="Types with parts: less evidence is needed where others with the same first parts are linked."
         ),
     ] = True,
     design: Annotated[str, typer.Option(help="atomic, leave-one-out, masked or staircase.")] = "atomic",
