@@ -20,7 +20,7 @@ from sequela.causal.results import empty_edges
 from sequela.causal.settings import Settings
 from sequela.density.base import Density
 from sequela.density.checkpoint import load_density, save_density
-from sequela.errors import MissingExtraError
+from sequela.errors import ConfigError, MissingExtraError
 from sequela.events.sequences import SequenceSet
 from sequela.progress import Update
 
@@ -30,11 +30,13 @@ _RANGES_A_WORKER = 8
 class Worker:
     """An actor: a density, and what to do with ranges of cases."""
 
-    def __init__(self, folder: str, settings: Settings, longest: int, precision: str) -> None:
+    def __init__(self, folder: str, settings: Settings, longest: int, precision: str, compiled: bool) -> None:
         import torch
 
         torch.set_num_threads(1)  # one actor a processor
         self.density = load_density(Path(folder) / "density", precision=precision)
+        if compiled and not self.density.use_compilation():
+            raise ConfigError("this worker could not compile the model, unlike the driver: set compile to False")
         self.parts = Parts(Path(folder))
         self.settings = settings
         self.longest = longest
@@ -95,7 +97,7 @@ def discover_on_ray(
         _ranges(sequences, parts, n_workers).write_parquet(given)
         found = ray.data.read_parquet(str(given), override_num_blocks=n_workers * _RANGES_A_WORKER).map_batches(
             Worker,
-            fn_constructor_args=(str(parts.folder.resolve()), settings, longest, density.precision),
+            fn_constructor_args=(str(parts.folder.resolve()), settings, longest, density.precision, density.compiled),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=n_workers),
             num_cpus=1,
