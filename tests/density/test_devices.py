@@ -40,8 +40,9 @@ def test_the_guard_guards():
         torch.ones(2).double()
 
 
-@pytest.mark.parametrize("backbone", ["window", "llama"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("backbone", "precision"), [("window", "float32"), ("window", "bfloat16"), ("llama", "float32")]
+)
 def test_training_and_discovery_need_no_float64(backbone, precision):
     log = read_log(FRAME, time="time")
     with NoFloat64() as guard:
