@@ -42,10 +42,11 @@ def compile_or_warn(
     own = types.FunctionType(run.__code__.replace(), run.__globals__, run.__name__, run.__defaults__, run.__closure__)
     graphs = backend == "inductor" and torch.device(device).type == "cuda"
     try:
-        compiled: Callable[..., Tensor] = torch.compile(
-            own, dynamic=False, backend=backend, mode="reduce-overhead" if graphs else None
-        )
-        found, expected = (call(*arguments).float().log_softmax(1).cpu() for call in (compiled, run))
+        with warnings.catch_warnings(action="ignore"):  # torch's notices about itself
+            compiled: Callable[..., Tensor] = torch.compile(
+                own, dynamic=False, backend=backend, mode="reduce-overhead" if graphs else None
+            )
+            found, expected = (call(*arguments).float().log_softmax(1).cpu() for call in (compiled, run))
         moved = float((found - expected).abs().max())
     except Exception as error:  # compilers fail in many ways; each means that there is no compiled code
         reason = str(error).strip().splitlines() or [type(error).__name__]
