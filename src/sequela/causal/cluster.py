@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sequela.causal.parts import Counts, Parts
 from sequela.density.base import Density
 from sequela.density.checkpoint import load_density, save_density
-from sequela.errors import MissingExtraError
+from sequela.errors import ConfigError, MissingExtraError
 from sequela.events.sequences import SequenceSet
 from sequela.progress import Update
 
@@ -40,11 +40,13 @@ class Task(Protocol):
 class Worker:
     """An actor: a density, and what to do with ranges of cases."""
 
-    def __init__(self, folder: str, task: Task, precision: str) -> None:
+    def __init__(self, folder: str, task: Task, precision: str, compiled: bool) -> None:
         import torch
 
         torch.set_num_threads(1)  # one actor a processor
         self.density = load_density(Path(folder) / "density", precision=precision)
+        if compiled and not self.density.use_compilation():
+            raise ConfigError("this worker could not compile the model, unlike the driver: set compile to False")
         self.parts = Parts(Path(folder))
         self.task = task
 
@@ -122,7 +124,7 @@ def work_on_ray(
     ranges.write_parquet(given)
     found = ray.data.read_parquet(str(given), override_num_blocks=n_workers * _RANGES_A_WORKER).map_batches(
         Worker,
-        fn_constructor_args=(str(parts.folder.resolve()), task, density.precision),
+        fn_constructor_args=(str(parts.folder.resolve()), task, density.precision, density.compiled),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=n_workers),
         num_cpus=1,

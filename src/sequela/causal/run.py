@@ -27,9 +27,11 @@ from sequela.causal.encoding import encode_log, longest_case
 from sequela.causal.exports import AnnotatedLog
 from sequela.causal.graphs import InstanceGraph, SummaryGraph, finish_pairs, pair_sums
 from sequela.causal.parts import Counts, Parts, job_fingerprint
+from sequela.causal.plan import case_costs
 from sequela.causal.results import Discovery, case_graph, empty_edges, log_events, log_nodes
 from sequela.causal.settings import Settings
 from sequela.density.base import Density
+from sequela.density.compiled import compilation
 from sequela.display import Shown
 from sequela.errors import LogFormatError, check_choice
 from sequela.events.log import EventLog
@@ -103,6 +105,7 @@ def discover_to(
     self_loops: bool = False,
     engine: str = "local",
     workers: int | None = None,
+    compile: bool | str = "auto",
     **settings: Any,
 ) -> SavedDiscovery:
     """Discover every case of a log and stream the edges to a folder, in bounded memory.
@@ -118,6 +121,8 @@ def discover_to(
         self_loops: Keep ``u -> u`` in the summary.
         engine: ``"local"`` (this process) or ``"ray"`` (a Ray cluster; needs the extra ``ray``). Same result.
         workers: Ray actors, each with a density of its own; by default one for each processor of the cluster.
+        compile: Run the density as compiled code (True, False), or ``"auto"``: on CUDA, where there is enough to do.
+            The ``"density"`` of `run.json` says what was done. See `Density.use_compilation`.
         settings: As for `sequela.discover`.
 
     Raises:
@@ -135,39 +140,43 @@ def discover_to(
     chosen.allotment(density, horizon, longest)  # refuse what cannot fit before anything is written
     started = time.monotonic()
     tell = reporter(progress)
-    arguments = chosen.to_dict(density) | {"horizon": horizon}
-    parts = Parts.open(Path(out), job_fingerprint(density, sequences, arguments))
-    n_before = sum(part.high - part.low for part in parts.done())
-    if n_before:
-        tell.say(f"taking up the interrupted discovery: {n_before:,} of {sequences.n_cases:,} cases are done")
-    try:
-        with tell.bar("discovering", sequences.n_cases) as update:
-            if engine == "ray":
-                from sequela.causal.cluster import cluster, work_on_ray
+    n_steps = int(case_costs(density, sequences.lengths, chosen, horizon)[2].sum())
+    with compilation(density, compile, n_steps) as compiled:
+        if compiled:
+            tell.say("the model runs as compiled code")
+        arguments = chosen.to_dict(density) | {"horizon": horizon}
+        parts = Parts.open(Path(out), job_fingerprint(density, sequences, arguments))
+        n_before = sum(part.high - part.low for part in parts.done())
+        if n_before:
+            tell.say(f"taking up the interrupted discovery: {n_before:,} of {sequences.n_cases:,} cases are done")
+        try:
+            with tell.bar("discovering", sequences.n_cases) as update:
+                if engine == "ray":
+                    from sequela.causal.cluster import cluster, work_on_ray
 
-                with cluster(workers) as n_workers:
-                    task = Discovering(chosen, longest)
-                    work_on_ray(density, sequences, task, parts, n_workers=n_workers, update=update)
-            else:
-                _discover_here(density, sequences, chosen, longest, parts, update)
-    except BaseException:
-        if density.fingerprint is None or not parts.done():
-            parts.close()
-        raise
-    counts = Counts(sequences.n_unknown)
-    for part in parts.done():
-        counts.include(part.counts)
-    with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
-        sums = _merge(parts, empty_edges(chosen), folder / "edges.parquet")
-        summary = SummaryGraph(finish_pairs(sums, self_loops=self_loops), log_nodes(density, sequences))
-        summary.edges.write_parquet(folder / "summary.parquet")
-        summary.nodes.write_parquet(folder / "nodes.parquet")
-        _write_events(density, sequences, folder / "events.parquet")
-        run = run_record(density, log, sequences, chosen, counts)
-        run["arguments"]["self_loops"] = self_loops
-        run["seconds"] = round(time.monotonic() - started, 3)
-        write_json(folder / MARKER, run)
-    parts.close()
+                    with cluster(workers) as n_workers:
+                        task = Discovering(chosen, longest)
+                        work_on_ray(density, sequences, task, parts, n_workers=n_workers, update=update)
+                else:
+                    _discover_here(density, sequences, chosen, longest, parts, update)
+        except BaseException:
+            if density.fingerprint is None or not parts.done():
+                parts.close()
+            raise
+        counts = Counts(sequences.n_unknown)
+        for part in parts.done():
+            counts.include(part.counts)
+        with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
+            sums = _merge(parts, empty_edges(chosen), folder / "edges.parquet")
+            summary = SummaryGraph(finish_pairs(sums, self_loops=self_loops), log_nodes(density, sequences))
+            summary.edges.write_parquet(folder / "summary.parquet")
+            summary.nodes.write_parquet(folder / "nodes.parquet")
+            _write_events(density, sequences, folder / "events.parquet")
+            run = run_record(density, log, sequences, chosen, counts)
+            run["arguments"]["self_loops"] = self_loops
+            run["seconds"] = round(time.monotonic() - started, 3)
+            write_json(folder / MARKER, run)
+        parts.close()
     return SavedDiscovery(Path(out), summary, run)
 
 
@@ -311,6 +320,9 @@ def run_record(
         "counts": asdict(counts) | {"n_rare_events": _n_rare(density, sequences)},
         "density": {
             "backbone": density.backbone,
+            "device": density.device,
+            "precision": density.precision,
+            "compiled": density.compiled,
             "memory": density.memory,
             "vocabulary": density.vocabulary.fingerprint,
             "n_types": density.vocabulary.n_types,

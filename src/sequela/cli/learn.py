@@ -124,8 +124,14 @@ def discover(
     workers: Annotated[int | None, typer.Option(help="Ray actors; by default one a processor.")] = None,
     device: Device = None,
     precision: Annotated[
-        str, typer.Option(help="float32, bfloat16, or auto: bfloat16 where it is fast and close.")
+        str, typer.Option(help="float32, bfloat16, float16, or auto: what is fast on the device and close.")
     ] = "float32",
+    compile: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile", help="Run the model as compiled code; by default on CUDA for long jobs."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -178,6 +184,7 @@ def discover(
         self_loops=self_loops,
         engine=engine,
         workers=workers,
+        compile="auto" if compile is None else compile,
         **settings,
     )
     if as_json:

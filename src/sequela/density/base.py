@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sequela.density.devices import has_fast_bfloat16
+from sequela.density.devices import fast_half
 from sequela.errors import ConfigError, check_choice
 from sequela.events.vocabulary import Vocabulary
 
@@ -19,9 +19,11 @@ Floats = NDArray[np.float64]
 Times = Sequence[Floats | None] | None
 """Seconds of the events of several sequences."""
 
-PRECISIONS = ("float32", "bfloat16", "auto")
+PRECISIONS = ("float32", "bfloat16", "float16", "auto")
 PRECISION_TOLERANCE = 0.05
-"""Nats by which "auto" lets bfloat16 move a log-probability of a random sequence."""
+"""Nats by which "auto" lets 16-bit numbers move a log-probability of a random sequence."""
+COMPILED_TOLERANCE = 1e-4
+"""Nats by which compiled code may move a log-probability (with 16-bit numbers: `PRECISION_TOLERANCE`)."""
 
 
 class Branches(NamedTuple):
@@ -48,6 +50,8 @@ class Density(ABC):
         backbone: What kind of model it is.
         device: Where it runs.
         precision: What the hidden layers are computed in; see `use_precision`.
+        can_compile: Whether `use_compilation` can do anything.
+        compiled: Whether it has.
         vocabulary: Its event types. Ids ``0 … n_types - 1`` are predicted; inputs may also hold `hidden_id`.
         memory: How many past events it looks at; None when it looks at all of them.
         knows_hidden: Whether it was trained with hidden events, so that `hidden_id` in the past means
@@ -60,6 +64,8 @@ class Density(ABC):
     backbone: str = "exact"
     device: str = "cpu"
     precision: str = "float32"
+    can_compile: bool = False
+    compiled: bool = False
     vocabulary: Vocabulary
     memory: int | None = None
     knows_hidden: bool = False
@@ -126,32 +132,65 @@ class Density(ABC):
         """Choose the numbers that the hidden layers are computed in; log-probabilities are always formed in float32.
 
         Args:
-            precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the device has it in hardware and
-                no log-probability of a random sequence moves by more than `PRECISION_TOLERANCE`.
+            precision: ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"auto"``: the 16-bit numbers that the device
+                has in hardware (`fast_half`), if no log-probability of a random sequence moves by more than
+                `PRECISION_TOLERANCE`.
 
         Returns:
             What was chosen.
 
         Raises:
-            ConfigError: The density is exact and has nothing to choose.
+            ConfigError: The density is exact and has nothing to choose, or float16 is too small for its numbers.
         """
         check_choice("precision", precision, PRECISIONS)
+        self.use_compilation(False)  # what was compiled belongs to the old precision
         if precision == "auto":
-            precision = self.use_precision("float32")
-            if has_fast_bfloat16(self.device):
-                ids = np.random.default_rng(0).integers(0, self.vocabulary.n_types, 64).astype(np.int32)
-                times = np.arange(64.0)
-                before = self.score(ids, times)
-                self._use_bfloat16(True)
-                precision = (
-                    "bfloat16" if np.abs(self.score(ids, times) - before).max() <= PRECISION_TOLERANCE else "float32"
-                )
-        self._use_bfloat16(precision == "bfloat16")
+            precision, half = self.use_precision("float32"), fast_half(self.device)
+            if half is not None:
+                before = self._score_random()
+                self._use_dtype(half)
+                moved = np.abs(self._score_random() - before).max()
+                precision = half if moved <= PRECISION_TOLERANCE else "float32"  # not where `moved` is NaN
+        self._use_dtype(precision)
+        if precision == "float16" and not np.isfinite(self._score_random()).all():
+            self.use_precision("float32")
+            raise ConfigError(
+                "numbers of this model exceed what float16 can hold (65,504): set precision to 'bfloat16' or 'float32'"
+            )
         self.precision = precision
         return precision
 
-    def _use_bfloat16(self, on: bool) -> None:
+    def _use_dtype(self, name: str) -> None:
+        """Compute the hidden layers in ``"float32"`` (the weights as they are), ``"bfloat16"`` or ``"float16"``."""
         raise ConfigError(f"precision cannot be chosen for a {type(self).__name__}: it is exact")
+
+    def _score_random(self) -> Floats:
+        """Return the scores of a fixed random sequence, by which a way of computing is judged."""
+        ids = np.random.default_rng(0).integers(0, self.vocabulary.n_types, 64).astype(np.int32)
+        return self.score(ids, np.arange(64.0))
+
+    def use_compilation(self, on: bool = True, *, backend: str = "inductor") -> bool:
+        """Compile what scores with ``torch.compile`` (on CUDA as CUDA graphs), or go back to running it as it is.
+
+        Choose the precision first: `use_precision` undoes this. Takes some seconds to a minute. Where compiling fails
+        (no C++ compiler, say), or moves a log-probability of a random chunk by more than `COMPILED_TOLERANCE`, a
+        warning says so and everything runs as before.
+
+        Args:
+            on: Whether to compile.
+            backend: Of ``torch.compile``.
+
+        Returns:
+            Whether it is compiled now.
+
+        Raises:
+            ConfigError: A density of this kind cannot be compiled.
+        """
+        if on:
+            raise ConfigError(
+                f"a {type(self).__name__} cannot be compiled, only the backbone 'window' can: leave compile as 'auto'"
+            )
+        return False
 
     def score_both(self, branches: Sequence[Branches]) -> tuple[list[Floats], list[Floats]]:
         """Return `score_many` of the sequences and `score_branches_many`, in one go where that is cheaper."""

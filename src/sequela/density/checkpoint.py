@@ -81,7 +81,7 @@ def load_density(path: str | Path, *, device: str | None = None, precision: str 
     Args:
         path: Folder that `fit` or `save_density` wrote.
         device: ``"cpu"``, ``"cuda"``, …; chosen automatically when not given.
-        precision: ``"float32"``, ``"bfloat16"`` or ``"auto"``; see `Density.use_precision`.
+        precision: ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"auto"``; see `Density.use_precision`.
 
     Raises:
         CheckpointError: The folder is missing, damaged, of another format, or its parts do not belong together.

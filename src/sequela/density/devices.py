@@ -21,6 +21,21 @@ def choose_device() -> str:
     return "cpu"
 
 
+def fast_half(device: str) -> str | None:
+    """Return the 16-bit numbers a device is fast with: ``"bfloat16"`` where it is native, ``"float16"``, or None.
+
+    GPUs of compute capability 7 and Apple's have float16 only, or bfloat16 in software on some systems.
+    """
+    import torch
+
+    if has_fast_bfloat16(device):
+        return "bfloat16"
+    kind = torch.device(device).type
+    if kind == "mps" or (kind == "cuda" and torch.cuda.get_device_capability(device)[0] == 7):
+        return "float16"
+    return None
+
+
 def has_fast_bfloat16(device: str) -> bool:
     """Whether a device multiplies bfloat16 matrices natively: a CPU with AMX, a GPU of compute capability 8 or more."""
     import torch

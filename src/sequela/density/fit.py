@@ -13,13 +13,20 @@ import torch
 
 from sequela import __version__
 from sequela.density import checkpoint
-from sequela.density.base import PRECISIONS, Density
+from sequela.density.base import Density
 from sequela.density.devices import choose_device, has_fast_bfloat16, is_first_process
 from sequela.density.diagnostics import diagnose
 from sequela.density.huggingface import HuggingFaceDensity
 from sequela.density.tasks import DecoderTask, Task, WindowTask
 from sequela.density.timing import time_scale, times_tell
-from sequela.density.training import TrainingConfig, TrainingResult, forget_state, settings_text, train
+from sequela.density.training import (
+    TRAINING_PRECISIONS,
+    TrainingConfig,
+    TrainingResult,
+    forget_state,
+    settings_text,
+    train,
+)
 from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
 from sequela.errors import ConfigError, check_choice, check_range
 from sequela.events.log import EventLog
@@ -99,7 +106,7 @@ def fit(
         ConfigError: An argument is out of range, or `out` may not be written.
     """
     check_choice("backbone", backbone, BACKBONES)
-    check_choice("precision", precision, PRECISIONS)
+    check_choice("precision", precision, TRAINING_PRECISIONS)
     check_range("hide", hide, low=0, high=0.9)
     check_range("dropout", dropout, low=0, high=0.9)
     check_range("n_blocks", n_blocks, low=1, whole=True)

@@ -180,9 +180,10 @@ class HuggingFaceDensity(Density):
         return int(n_tokens * a_token + copies + logits + held + whole)
 
     @torch.inference_mode()
-    def _use_bfloat16(self, on: bool) -> None:
-        self._head = Head.of(self.model, self.tokens, self.device, bfloat16=on)
-        self._llama = LlamaTiles(self.model) if LlamaTiles.fits(self.model) and not on else None
+    def _use_dtype(self, name: str) -> None:
+        dtype = None if name == "float32" else getattr(torch, name)
+        self._head = Head.of(self.model, self.tokens, self.device, dtype=dtype)
+        self._llama = LlamaTiles(self.model) if LlamaTiles.fits(self.model) and dtype is None else None
 
     def score_many(self, sequences: Sequence[Ids], times: Times = None) -> list[Floats]:
         """See `Density.score_many`; times play no part."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,8 +70,15 @@ class Head:
     dtype: torch.dtype = torch.float32
 
     @classmethod
-    def of(cls, model: Any, tokens: NDArray[np.int64], device: str, *, bfloat16: bool = False) -> Head:
-        """Split a causal language model; one whose end is not a plain linear layer is kept whole."""
+    def of(cls, model: Any, tokens: NDArray[np.int64], device: str, *, dtype: torch.dtype | None = None) -> Head:
+        """Split a causal language model; one whose end is not a plain linear layer is kept whole.
+
+        Args:
+            model: The model.
+            tokens: Token of each event type (int64, ``[n_types]``).
+            device: Where it is.
+            dtype: What the body computes in; as it is when not given.
+        """
         columns = torch.from_numpy(tokens).to(device)
         logit_bytes = _LOGIT_BYTES.get(torch.device(device).type, _LOGIT_BYTES_ACCELERATOR)
         size = max(_GOOD_ROWS, logit_bytes // (4 * len(tokens)))
@@ -79,7 +86,7 @@ class Head:
         whole = cls(model, "logits", None, None, columns, len(tokens), size, size, n_all, model.dtype)
         last, body = model.get_output_embeddings(), model.base_model
         if not isinstance(last, torch.nn.Linear) or body is model:
-            return whole
+            return whole.converted(dtype, model)
         in_order = bool((tokens == np.arange(len(tokens))).all())
         select: Callable[[Tensor], Tensor] = lambda x: (x[: len(tokens)] if in_order else x[columns]).float()  # noqa: E731
         bias = None if last.bias is None else select(last.bias)
@@ -89,11 +96,14 @@ class Head:
         expected = model(input_ids=probe, use_cache=False).logits[0][:, columns].float()
         found = split._logits(split.body(input_ids=probe, use_cache=False)[0])
         scale = float(expected.abs().max()) + 1.0
-        chosen = split if bool(((found - expected).abs() < _SAME * scale).all()) else whole
-        if bfloat16:
-            chosen.run = copy.deepcopy(model if chosen is whole else body).to(torch.bfloat16)
-            chosen.dtype = torch.bfloat16
-        return chosen
+        good = bool(((found - expected).abs() < _SAME * scale).all())
+        return split.converted(dtype, body) if good else whole.converted(dtype, model)
+
+    def converted(self, dtype: torch.dtype | None, run: Any) -> Head:
+        """Return the head with a copy of ``run`` in another type of numbers as its body; itself without a type."""
+        if dtype is None:
+            return self
+        return replace(self, run=copy.deepcopy(run).to(dtype), dtype=dtype)
 
     def body(self, **inputs: Any) -> Tensor:
         """Run the body on one batch; returns ``[B, n, d]``."""

@@ -32,6 +32,8 @@ from sequela.threads import refresh_threads, right_threads
 _STATE = "state.json"
 _VALIDATION_TARGETS = 50_000
 _NOT_DECAYED = ("table",)
+TRAINING_PRECISIONS = ("float32", "bfloat16", "auto")
+"""float16 would need its losses scaled."""
 
 
 @dataclass(frozen=True)
@@ -217,9 +219,9 @@ def _validate(model: torch.nn.Module, task: Task, batch_size: int, device: Any) 
     share = min(1.0, _VALIDATION_TARGETS / max(task.n_targets, 1))
     size = max(1, round(task.n_examples * share))
     examples = np.sort(np.random.default_rng(0).permutation(task.n_examples)[:size])
-    total = torch.zeros(2, dtype=torch.float64)
+    total = np.zeros(2)
     for low in range(0, len(examples), batch_size):
-        total += task.loss(model, examples[low : low + batch_size], None, device).cpu().double()
+        total += task.loss(model, examples[low : low + batch_size], None, device).cpu().numpy()
     return float(total[0] / total[1])
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sequela.density.base import Floats, Ids
+from sequela.density.compiled import compile_or_warn
 from sequela.density.devices import fingerprint_of
 from sequela.density.logits import target_log_prob
 from sequela.density.timing import Gaps
@@ -141,8 +143,27 @@ class WindowNetwork(nn.Module):
             scale = self.lag_scale.expand_as(windows).contiguous()
             if knots is not None:
                 scale = scale * (1 + (self.table_timing(windows) * knots).sum(-1))
-            logits = logits + F.embedding_bag(windows, self.table.weight, mode="sum", per_sample_weights=scale)
+            logits = logits + self._direct(windows, scale)
         return logits
+
+    def _direct(self, windows: Tensor, scale: Tensor) -> Tensor:
+        """Return the sum of the table's rows for the events of each window, each times its scale (``[B, memory]``)."""
+        if windows.device.type != "mps":
+            return F.embedding_bag(windows, self.table.weight, mode="sum", per_sample_weights=scale)
+        return self._direct_by_lag(windows, scale)
+
+    def _direct_by_lag(self, windows: Tensor, scale: Tensor) -> Tensor:
+        # Apple devices learnt `embedding_bag` and its gradients late (PyTorch 2.10).
+        total: Tensor = scale[:, :1] * self.table(windows[:, 0])
+        for place in range(1, windows.shape[1]):
+            total = torch.addcmul(total, scale[:, place, None], self.table(windows[:, place]))
+        return total
+
+
+def _chunk_logits(network: WindowNetwork, body: WindowNetwork, windows: Tensor, gaps: Tensor | None) -> Tensor:
+    """Return logits in float32 (``[B, n_types]``), the hidden layers computed by ``body``; `torch.compile` takes it."""
+    knots = network.knots(gaps)
+    return network.logits(body.hidden(windows, knots).float(), windows, knots).float()
 
 
 class WindowDensity(FiniteMemoryDensity):
@@ -152,6 +173,7 @@ class WindowDensity(FiniteMemoryDensity):
     """
 
     backbone = "window"
+    can_compile = True
 
     def __init__(
         self,
@@ -163,6 +185,7 @@ class WindowDensity(FiniteMemoryDensity):
     ) -> None:
         self.network = network.to(device).eval().requires_grad_(False)
         self._body = self.network
+        self._run: Callable[..., Tensor] = _chunk_logits
         self.vocabulary = vocabulary
         self.memory = network.config.memory
         self.knows_hidden = knows_hidden
@@ -175,7 +198,7 @@ class WindowDensity(FiniteMemoryDensity):
     @property
     def fingerprint(self) -> str:
         """See `Density.fingerprint`."""
-        settings = f"{self.network.config} {self._body.head.weight.dtype}"
+        settings = f"{self.network.config} {self._body.head.weight.dtype}" + " compiled" * self.compiled
         return fingerprint_of(self.state(), self.vocabulary.fingerprint, settings)
 
     @property
@@ -237,15 +260,32 @@ class WindowDensity(FiniteMemoryDensity):
         padded = np.full((self._rows, self.memory), self.vocabulary.begin_id, dtype=np.int64)
         padded[: len(some)] = some
         given = torch.from_numpy(padded).to(self.device)
-        knots = None
+        ago = None
         if self.uses_times:
             if gaps is None:
                 raise ConfigError("this density was trained with times: its windows need gaps")
             seconds = np.zeros((self._rows, self.memory), dtype=np.float32)
             seconds[: len(some)] = gaps[part]
-            knots = self.network.knots(torch.from_numpy(seconds).to(self.device))
-        hidden = self._body.hidden(given, knots).float()
-        return self.network.logits(hidden, given, knots).float()[: len(some)]
+            ago = torch.from_numpy(seconds).to(self.device)
+        return self._run(self.network, self._body, given, ago)[: len(some)]
 
-    def _use_bfloat16(self, on: bool) -> None:
-        self._body = copy.deepcopy(self.network).to(torch.bfloat16) if on else self.network
+    def _use_dtype(self, name: str) -> None:
+        plain = name == "float32"
+        self._body = self.network if plain else copy.deepcopy(self.network).to(getattr(torch, name))
+
+    @torch.inference_mode()
+    def use_compilation(self, on: bool = True, *, backend: str = "inductor") -> bool:
+        """See `Density.use_compilation`; its chunks have one shape, so one piece of code does for all."""
+        self._run, self.compiled = _chunk_logits, False
+        if on:
+            rng, config = np.random.default_rng(0), self.network.config
+            size = (self._rows, self.memory)
+            windows = torch.from_numpy(rng.integers(0, config.n_types, size)).to(self.device)
+            gaps = torch.from_numpy(rng.uniform(0, config.longest_seconds, size).astype(np.float32)).to(self.device)
+            arguments = (self.network, self._body, windows, gaps if self.uses_times else None)
+            run = compile_or_warn(
+                _chunk_logits, arguments, device=self.device, precision=self.precision, backend=backend
+            )
+            if run is not None:
+                self._run, self.compiled = run, True
+        return self.compiled

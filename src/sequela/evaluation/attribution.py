@@ -62,7 +62,7 @@ class _WindowAttribution(Method):
         device = self._density.device
         places = torch.from_numpy(windows.astype(np.int64)).to(device)
         targets = torch.from_numpy(ids.astype(np.int64)).to(device)
-        value = self._attribute(places, targets).detach().double().cpu().numpy()  # [L, memory]
+        value = self._attribute(places, targets).detach().cpu().double().numpy()  # [L, memory]
         for lag in range(1, min(horizon, memory, len(ids) - 1) + 1):
             band[: len(ids) - lag, lag - 1] = value[lag:, memory - lag]
         return band
@@ -124,9 +124,10 @@ class ShapleySampling(_WindowAttribution):
         method = self._captum.ShapleyValueSampling(log_prob)
         with torch.random.fork_rng():
             torch.manual_seed(self._seed)
-            # Captum carries inputs on as they are; numbers of event types stay exact in float64.
+            # Captum carries inputs on as they are; numbers of event types stay exact. Apple devices have no float64.
+            places = windows.float() if windows.device.type == "mps" else windows.double()
             value: Tensor = method.attribute(
-                windows.double(), baselines=float(absent), additional_forward_args=(targets,), n_samples=self._n_samples
+                places, baselines=float(absent), additional_forward_args=(targets,), n_samples=self._n_samples
             )
         return value
 
@@ -181,7 +182,7 @@ class AttentionRollout(Method):
             density.model.set_attn_implementation(before)
         flow = torch.eye(len(tokens), dtype=torch.float64)
         for layer in layers:
-            mean = layer[0].double().mean(0).cpu() + torch.eye(len(tokens), dtype=torch.float64)
+            mean = layer[0].cpu().double().mean(0) + torch.eye(len(tokens), dtype=torch.float64)
             flow = (mean / mean.sum(-1, keepdim=True)) @ flow
         result: Floats = flow.numpy()
         return result
