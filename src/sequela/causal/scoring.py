@@ -91,7 +91,7 @@ def _score_cases(
         for low in range(0, len(causes), size):
             problem = Problem(
                 density, case.ids, causes[low : low + size], horizon, settings.context, proposal,
-                settings.particles, key, settings.statistic, case.times,
+                settings.particles, key, settings.statistic, case.times, settings.kept_parts,
             )  # fmt: skip
             design: SingleCause | Staircase | TwoStages = make_design(settings.design, problem)
             if settings.adaptive:
