@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sequela.causal.discovery import estimate
-from sequela.density import training, window
+from sequela.density import training
 from sequela.density.checkpoint import load_density, save_density
 from sequela.density.fit import fit
 from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
@@ -20,7 +20,6 @@ from sequela.events.vocabulary import RARE, Vocabulary
 NAMES = ("engine|a|1", "engine|a|2", "engine|b|1", "door|a|1", "door|c|9", "radio|d|1", RARE)
 V, MEMORY = len(NAMES), 3
 VOCABULARY = Vocabulary(NAMES, (1,) * V, has_rare=True)
-OWN = {"embedding": window._OWN_EMBEDDING, "head": window._OWN_HEAD, "table": window._OWN_TABLE}
 IDS = np.random.default_rng(2).integers(0, V, 20).astype(np.int32)
 TIMES = np.cumsum(np.random.default_rng(3).choice([0.0, 1.0, 300.0], 20))
 
@@ -89,13 +88,13 @@ def test_network_equals_its_sums_written_out_and_what_is_folded(n_knots):
         bare.load_state_dict(plain.state_dict())
         for i in range(V + 3):
             shared = sum(network.part_embedding.weight[a] for a in sets[i])
-            bare.embedding.weight[i] = OWN["embedding"] * network.embedding.weight[i] + shared
+            bare.embedding.weight[i] = network.embedding.weight[i] + shared
             for j in range(V):
                 direct = sum(network.table_parts.weight[a, b] for a in sets[i] for b in sets[j])
-                bare.table.weight[i, j] = OWN["table"] * network.table.weight[i, j] + direct
+                bare.table.weight[i, j] = network.table.weight[i, j] + direct
         for j in range(V):
             shared = sum(network.part_head.weight[b] for b in sets[j])
-            bare.head.weight[j] = OWN["head"] * network.head.weight[j] + shared
+            bare.head.weight[j] = network.head.weight[j] + shared
         expected = bare(windows, gaps)
         assert expected.std() > 0.5
         torch.testing.assert_close(network(windows, gaps), expected, atol=1e-4, rtol=1e-4)

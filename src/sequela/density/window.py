@@ -39,8 +39,6 @@ _ROWS = {"cpu": 1024}
 _ROWS_ACCELERATOR = 16_384
 _LOGIT_BYTES = 16 * 2**20
 _DECAY = 0.3
-_OWN_EMBEDDING, _OWN_HEAD, _OWN_TABLE = 0.3, 0.3, 0.3
-"""Where there are parts: how fast what is a type's own is learnt, against 1 for parts. Parts then carry first."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +130,7 @@ class WindowNetwork(nn.Module):
         self.part_embedding = nn.Embedding(config.n_part_values, config.embedding)
         self.part_head = nn.Embedding(config.n_part_values, config.width)
         nn.init.zeros_(self.part_head.weight)
-        with torch.no_grad():
-            self.head.weight.zero_()
+        nn.init.zeros_(self.head.weight)  # what is a type's own comes after what it shares
         if config.wide:
             holds = torch.zeros(config.n_types, config.n_part_values).scatter_(1, parts[: config.n_types], 1.0)
             holds[:, 0] = 0.0
@@ -155,7 +152,7 @@ class WindowNetwork(nn.Module):
         weights["embedding.weight"] = self._embedding()
         weights["head.weight"] = self._head()
         if config.wide:
-            weights["table.weight"] = _OWN_TABLE * self.table.weight + self._table_parts() @ self.holds
+            weights["table.weight"] = self.table.weight + self._table_parts() @ self.holds
         with torch.random.fork_rng(devices=[]):
             plain = WindowNetwork(replace(config, n_part_values=0))
         plain.load_state_dict(weights)
@@ -163,15 +160,11 @@ class WindowNetwork(nn.Module):
 
     def _embedding(self) -> Tensor:
         own: Tensor = self.embedding.weight
-        if not self.config.n_part_values:
-            return own
-        return _OWN_EMBEDDING * own + self._sum_parts(self.part_embedding.weight, len(own))
+        return own + self._sum_parts(self.part_embedding.weight, len(own)) if self.config.n_part_values else own
 
     def _head(self) -> Tensor:
         own: Tensor = self.head.weight
-        if not self.config.n_part_values:
-            return own
-        return _OWN_HEAD * own + self._sum_parts(self.part_head.weight, len(own))
+        return own + self._sum_parts(self.part_head.weight, len(own)) if self.config.n_part_values else own
 
     def _table_parts(self) -> Tensor:
         """Return the direct effects of each input id on each part: ``[n_inputs, n_part_values]``."""
@@ -214,7 +207,7 @@ class WindowNetwork(nn.Module):
             direct = F.embedding_bag(windows, self.table.weight, mode="sum", per_sample_weights=scale)
             if self.config.n_part_values:
                 to_parts = F.embedding_bag(windows, self._table_parts(), mode="sum", per_sample_weights=scale)
-                direct = _OWN_TABLE * direct + to_parts @ self.holds  # [B, n_part_values] -> [B, n_types]
+                direct = direct + to_parts @ self.holds  # [B, n_part_values] -> [B, n_types]
             logits = logits + direct
         return logits
 
