@@ -1,6 +1,6 @@
 """Types that share parts learn from each other: a density with parts against one without, by how often types were seen.
 
-    OMP_NUM_THREADS=1 python benchmarks/parts.py --seeds 40 41
+    OMP_NUM_THREADS=1 python benchmarks/parts.py --seeds 40 41 42
 
 Each row: one world (`diagnostic_log`: components, codes with Zipf frequencies, severities), one density, the same
 training budget for all; held-out nats per event beside the world's own on the same events; edges of fresh cases by the
@@ -144,7 +144,7 @@ def by_support(
 def main() -> None:
     """Run and store rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[40, 41])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[40, 41, 42])
     parser.add_argument("--types", type=int, default=2000)
     parser.add_argument("--cases", nargs="+", type=int, default=[1000])
     parser.add_argument("--length", type=int, default=40)
