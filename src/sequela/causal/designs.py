@@ -22,9 +22,10 @@ from sequela.causal.cmi import bernoulli_kl, clamp, slope_in_p, slope_in_q, with
 from sequela.causal.draws import Draws
 from sequela.density.base import Branches, Density, Floats, Ids
 from sequela.errors import ConfigError
+from sequela.events.parts import siblings
 
 DESIGNS = ("atomic", "leave-one-out", "masked", "staircase")
-PROPOSALS = ("uniform", "unigram", "model")
+PROPOSALS = ("uniform", "unigram", "model", "siblings")
 STATISTICS = ("kl_of_mean", "mean_of_kl", "both")
 
 
@@ -45,6 +46,7 @@ class Problem:
         times: Seconds of the events (float64, ``[L]``), for a density that uses them.
         spare_effect: Whether replacements of the effect's own type count for nothing, in pairs of different types
             (designs that change the cause alone).
+        kept_parts: Leading parts of a cause that the proposal ``"siblings"`` keeps.
     """
 
     density: Density
@@ -58,6 +60,7 @@ class Problem:
     statistic: str = "kl_of_mean"
     times: Floats | None = None
     spare_effect: bool = False
+    kept_parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class SingleCause:
                 error = self._error(mass, total, weight, variance, each - other[:, None])
                 return Cells(other, error, log_p, log_q, None, other, n_clamped)
         n = types.shape[1]
-        unseen = variance.sum(axis=1) * (n - 1) / n / np.maximum(weight.sum(axis=1), 1e-300) ** 2  # [P, 1 or m]
+        unseen = variance.sum(axis=1) * (n - 1) / n / np.maximum(weight.sum(axis=1), 1e-150) ** 2  # [P, 1 or m]
         q_error = with_observed(q_error, p - q, unseen, n)
         return Cells(cmi, std_error, log_p, log_q, q_error, other, n_clamped)
 
@@ -258,6 +261,8 @@ def default_proposal(design: str, proposal: str | None) -> str:
                 f"out, got {proposal!r}"
             )
         return "model"
+    if proposal == "siblings" and design != "atomic":
+        raise ConfigError(f"the proposal 'siblings' goes with the design 'atomic' only; got '{design}'")
     return proposal or "uniform"
 
 
@@ -272,6 +277,9 @@ def observed_band(scores: Floats, problem: Problem) -> Floats:
 def _draw(problem: Problem, *, with_rare: bool) -> Draws:
     observed = problem.ids[problem.causes]
     vocabulary = problem.density.vocabulary
+    if problem.proposal == "siblings":
+        groups = siblings(vocabulary, problem.kept_parts)
+        return drawing.draw_siblings(observed, problem.causes, groups, problem.n_particles, problem.key)
     if problem.proposal == "uniform":
         n_real = vocabulary.n_types - (vocabulary.rare_id is not None)
         return drawing.draw_uniform(observed, problem.causes, n_real, problem.n_particles, problem.key)

@@ -31,7 +31,10 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
         design: ``"atomic"`` (replace the cause, keep the rest), ``"leave-one-out"`` (sum the cause out under the
             density), ``"masked"`` (hide it; needs a density trained with hidden events; cheapest), ``"staircase"``
             (the paper's: replace the cause and all between by noise; nearly blind beyond lag 1).
-        proposal: What replaces events: ``"uniform"`` (default), ``"unigram"`` (by frequency) or ``"model"``.
+        proposal: What replaces events: ``"uniform"`` (default), ``"unigram"`` (by frequency), ``"model"``, or
+            ``"siblings"``: types that share the first part(s) with the cause (same component, other code), evenly. A
+            cause without siblings is not tested. For event types with parts, and the design ``"atomic"``.
+        kept_parts: How many leading parts ``"siblings"`` keeps.
         particles: Replacements a cause. More is slower and more exact; with as many as types all are enumerated.
         statistic: ``"kl_of_mean"`` (the paper's formula), ``"mean_of_kl"`` (larger, noisier) or ``"both"``.
         spare_effect: Leave replacements of the effect's own type out (not in pairs of equal types, nor in staircases).

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sequela.events.parts import Siblings
+
 Floats = NDArray[np.float64]
 
 
@@ -80,6 +82,32 @@ def draw_uniform(
         variance = np.broadcast_to(factor[:, None], index.shape)
     types = index + (inside[:, None] & (index >= observed[:, None]))  # skip the observed type
     return Draws(np.minimum(types, n_types - 1).astype(np.int32), weight, variance, inside / n_types)
+
+
+def draw_siblings(
+    observed: NDArray[np.int32], positions: NDArray[np.int64], siblings: Siblings, n_particles: int, key: int
+) -> Draws:
+    """Draw replacements evenly from the types of the observed one's group; see `draw_uniform`.
+
+    A type that is alone in its group has nothing to be compared with: its observed weight is NaN, and so is all that
+    is estimated from it.
+    """
+    size = siblings.size[observed]
+    n_others = size - 1  # [P]
+    n_columns = max(1, min(n_particles, int(siblings.size.max()) - 1))  # the same for all chunks
+    index = np.broadcast_to(np.arange(n_columns), (len(observed), n_columns)).copy()
+    weight = np.where(index < n_others[:, None], 1.0 / size[:, None], 0.0)
+    variance = np.zeros_like(weight)
+    sampled = n_others > n_columns
+    if sampled.any():
+        others, mass = n_others[sampled], (n_others / size)[sampled]
+        index[sampled] = _distinct(others, n_columns, positions[sampled], key)
+        weight[sampled] = (mass / n_columns)[:, None]
+        factor = mass**2 * (1 - n_columns / others) / (n_columns * max(1, n_columns - 1))
+        variance[sampled] = factor[:, None]
+    index = np.minimum(index + (index >= siblings.place[observed][:, None]), n_others[:, None])  # skip the observed
+    types = siblings.types[siblings.low[observed][:, None] + index]
+    return Draws(types, weight, variance, np.where(n_others > 0, 1.0 / size, np.nan))
 
 
 def _distinct(n_others: NDArray[np.int64], n_draws: int, positions: NDArray[np.int64], key: int) -> NDArray[np.int64]:

@@ -33,23 +33,26 @@ GRAPH_SUFFIXES = (".graphml", ".dot", ".gv", ".json", ".csv", ".parquet")
 LOG_SUFFIXES = (".xes", ".jsonocel")
 
 
-def export(found: Any, path: StrPath) -> Any:
+def export(found: Any, path: StrPath, *, level: int | None = None) -> Any:
     """Write a result in the format that the name of the file asks for.
 
     Args:
         found: A graph; or the discovery of a whole log, whose summary is written as a graph.
         path: ``.graphml``, ``.dot`` (``.gv``), ``.json``, ``.csv`` or ``.parquet``: the graph; ``.xes`` or
             ``.jsonocel``: the log, each event with its causes (not for graphs over event types).
+        level: The graph between types by their first 1, 2, … parts, for types of several columns.
 
     Returns:
         What was written: the graph, or ``found`` where it is a log.
 
     Raises:
-        ConfigError: The suffix is unknown, or the result holds no log.
+        ConfigError: The suffix is unknown, the result holds no log, or has no graph at that level.
     """
     suffix = Path(path).suffix.lower()
     check_choice("suffix of the file", suffix, GRAPH_SUFFIXES + LOG_SUFFIXES)
     if suffix in LOG_SUFFIXES:
+        if level is not None:
+            raise ConfigError(f"level is for graphs over event types, not for a log ({suffix}): leave it out")
         if not hasattr(found, "to_xes"):
             raise ConfigError(
                 f"a {type(found).__name__} holds no events, so there is no log to write as {suffix}; "
@@ -58,7 +61,9 @@ def export(found: Any, path: StrPath) -> Any:
         (found.to_xes if suffix == ".xes" else found.to_ocel)(path)
         return found
     graph = found
-    if not hasattr(found, "to_networkx"):
+    if level is not None:
+        graph = at_level(found, level)
+    elif not hasattr(found, "to_networkx"):
         graph = found.summary() if callable(found.summary) else found.summary
     writers: dict[str, Callable[[StrPath], None]] = {
         ".graphml": graph.to_graphml,
@@ -70,6 +75,22 @@ def export(found: Any, path: StrPath) -> Any:
     }
     writers[suffix](path)
     return graph
+
+
+def at_level(found: Any, level: int) -> Any:
+    """Return the summary graph of any result between types by their first ``level`` parts.
+
+    Raises:
+        ConfigError: `level` is below 1, no type has parts, or the result is a population graph of another level.
+    """
+    if hasattr(found, "at_level"):  # a summary graph, or a folder
+        return found.at_level(level)
+    if not hasattr(found, "summary"):
+        raise ConfigError(
+            "evidence for parts of event types cannot be merged from that for whole types: make the population graph "
+            f"at that level (discover_population(..., level={level}), sequela population --level {level})"
+        )
+    return found.summary(level=level)
 
 
 def write_graphml(graph: nx.DiGraph[Any], path: StrPath) -> None:

@@ -15,7 +15,8 @@ from sequela.causal import exports
 from sequela.causal.cmi import CMIEstimate
 from sequela.causal.exports import AnnotatedLog, StrPath
 from sequela.display import TOP_ROWS, Shown
-from sequela.errors import MissingExtraError
+from sequela.errors import ConfigError, MissingExtraError, check_range
+from sequela.events.log import event_at_level, event_parts
 from sequela.events.sequences import Case
 from sequela.events.vocabulary import Vocabulary
 
@@ -170,10 +171,16 @@ class InstanceGraph(_Graph, AnnotatedLog):
             settings=dict(settings or {}),
         )
 
-    def summary(self, *, self_loops: bool = False) -> SummaryGraph:
-        """Project onto event types: ``u -> v`` when some position holding u causes a later one holding v."""
+    def summary(self, *, self_loops: bool = False, level: int | None = None) -> SummaryGraph:
+        """Project onto event types: ``u -> v`` when some position holding u causes a later one holding v.
+
+        Args:
+            self_loops: Keep ``u -> u``.
+            level: Types by their first 1, 2, … parts, for types of several columns; None for whole types.
+        """
         counts = pl.Series("event", self.events, dtype=pl.String).to_frame().group_by("event").len("count")
-        return summarise(self.edges.with_columns(pl.lit(self.case).alias("case")), counts, self_loops=self_loops)
+        edges = self.edges.with_columns(pl.lit(self.case).alias("case"))
+        return summarise(edges, counts, self_loops=self_loops, level=level)
 
     def to_networkx(self) -> nx.DiGraph[Any]:
         """Return a networkx graph: nodes are positions with ``event`` (and ``time``), edges carry the columns."""
@@ -220,6 +227,42 @@ class SummaryGraph(_Graph):
     edges: pl.DataFrame
     nodes: pl.DataFrame
 
+    def at_level(self, level: int, *, self_loops: bool = False) -> SummaryGraph:
+        """Merge types that share their first ``level`` parts (``engine|P0A`` and ``engine|P0B`` at level 1).
+
+        How many cases hold a merged pair cannot be told from the summary alone: ``n_cases`` is the largest of the pairs
+        it is made of, so at least so many. The ``summary(level=...)`` of graphs and discoveries counts cases.
+
+        Args:
+            level: Leading parts that are kept. Types with fewer stay as they are.
+            self_loops: Keep edges within a merged type, as far as this summary has them.
+
+        Raises:
+            ConfigError: `level` is below 1, or no type has parts.
+
+        Example:
+            >>> pair = {"cause": "engine|P0A", "effect": "door|D1", "n_edges": 2, "n_cases": 1, "mean_lag": 1.5}
+            >>> nats = {"cmi_nats": 0.2, "cmi_nats_total": 0.4, "pointwise_nats": 1.0}
+            >>> nodes = pl.DataFrame({"event": ["door|D1", "engine|P0A"], "count": [3, 4]})
+            >>> merged = SummaryGraph(pl.DataFrame([pair | nats]), nodes).at_level(1)
+            >>> merged.edges.select("cause", "effect", "n_edges").rows()
+            [('engine', 'door', 2)]
+        """
+        weight = pl.col("n_edges")
+        sums = self.edges.select(
+            "cause", "effect", "n_edges", "n_cases", lag=pl.col("mean_lag") * weight,
+            cmi_nats=pl.col("cmi_nats_total"), pointwise_nats=pl.col("pointwise_nats") * weight,
+        )  # fmt: skip
+        names = level_names(self.nodes["event"], level)
+        merged = (
+            _renamed(sums, names)
+            .group_by("cause", "effect")
+            .agg(pl.col("n_edges", "lag", "cmi_nats", "pointwise_nats").sum(), pl.col("n_cases").max())
+        )
+        columns = ["cause", "effect", "n_edges", "n_cases", "lag", "cmi_nats", "pointwise_nats"]
+        edges = finish_pairs(merged.select(columns), self_loops=self_loops)
+        return SummaryGraph(edges, merge_nodes(self.nodes, level))
+
     def to_networkx(self) -> nx.DiGraph[Any]:
         """Return a networkx graph: nodes are event types with ``count``, edges carry the columns."""
         import networkx as nx
@@ -238,14 +281,47 @@ class SummaryGraph(_Graph):
         return f"SummaryGraph({self.nodes.height} event types, {len(self)} edges)"
 
 
-def summarise(edges: pl.DataFrame, counts: pl.DataFrame, *, self_loops: bool = False) -> SummaryGraph:
+def level_names(events: pl.Series, level: int) -> dict[str, str]:
+    """Return the name of each event type at a level: its first ``level`` parts.
+
+    Raises:
+        ConfigError: `level` is below 1, or no type has parts.
+    """
+    check_range("level", level, low=1, whole=True)
+    if len(events) and all(len(event_parts(name)) == 1 for name in events):
+        raise ConfigError(
+            f"level={level} needs event types made of several columns (event=[...], --event repeated); these have none"
+        )
+    return {name: event_at_level(name, level) for name in events}
+
+
+def merge_nodes(nodes: pl.DataFrame, level: int) -> pl.DataFrame:
+    """Return ``event`` and ``count`` of the types at a level."""
+    names = level_names(nodes["event"], level)
+    merged = nodes.with_columns(pl.col("event").replace_strict(names, return_dtype=pl.String))
+    return merged.group_by("event").agg(pl.col("count").sum()).sort("event")
+
+
+def _renamed(pairs: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
+    return pairs.with_columns(pl.col("cause", "effect").replace_strict(names, return_dtype=pl.String))
+
+
+def summarise(
+    edges: pl.DataFrame, counts: pl.DataFrame, *, self_loops: bool = False, level: int | None = None
+) -> SummaryGraph:
     """Group instance edges by their pair of event types.
 
     Args:
         edges: Instance edges of one or many cases, with a column ``case``.
         counts: ``event`` and ``count`` of the sequences they come from.
         self_loops: Keep ``u -> u``.
+        level: Types by their first 1, 2, … parts; None for whole types.
+
+    Raises:
+        ConfigError: `level` is below 1, or no type has parts.
     """
+    if level is not None:
+        edges, counts = _renamed(edges, level_names(counts["event"], level)), merge_nodes(counts, level)
     return SummaryGraph(finish_pairs(pair_sums(edges), self_loops=self_loops), counts.sort("event"))
 
 

@@ -25,7 +25,7 @@ from sequela import __version__
 from sequela.causal.discovery import iter_batches
 from sequela.causal.encoding import encode_log, longest_case
 from sequela.causal.exports import AnnotatedLog
-from sequela.causal.graphs import InstanceGraph, SummaryGraph, finish_pairs, pair_sums
+from sequela.causal.graphs import InstanceGraph, SummaryGraph, finish_pairs, pair_sums, summarise
 from sequela.causal.parts import Counts, Parts, job_fingerprint
 from sequela.causal.plan import case_costs
 from sequela.causal.results import Discovery, case_graph, empty_edges, log_events, log_nodes
@@ -75,6 +75,15 @@ class SavedDiscovery(Shown, AnnotatedLog):
         """All events, scanned from the file; None when the folder does not have them."""
         path = self.folder / "events.parquet"
         return pl.scan_parquet(path) if path.is_file() else None
+
+    def at_level(self, level: int, *, self_loops: bool = False) -> SummaryGraph:
+        """Return the summary between types by their first ``level`` parts, with cases counted from all edges.
+
+        Raises:
+            ConfigError: `level` is below 1, or no type has parts.
+        """
+        columns = ["case", "cause", "effect", "lag", "cmi_nats", "pointwise_nats"]
+        return summarise(self.edges.select(columns).collect(), self.nodes, self_loops=self_loops, level=level)
 
     def case(self, name: str) -> InstanceGraph:
         """Return the graph of one case; see `Discovery.case`."""

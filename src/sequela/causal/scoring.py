@@ -94,6 +94,7 @@ def _score_cases(
             problem = Problem(
                 density, case.ids, causes[low : low + size], horizon, settings.context, proposal,
                 settings.particles, key, settings.statistic, case.times, settings.spares_effect,
+                settings.kept_parts,
             )  # fmt: skip
             design: SingleCause | Staircase | TwoStages = make_design(settings.design, problem)
             if settings.adaptive:

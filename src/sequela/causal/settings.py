@@ -50,6 +50,7 @@ class Settings:
     adaptive: float = 0.0
     population: PopulationGraph | None = None
     fdr: float | None = None
+    kept_parts: int = 1
 
     def __post_init__(self) -> None:
         check_choice("design", self.design, DESIGNS)
@@ -59,6 +60,7 @@ class Settings:
         check_range("particles", self.particles, low=2, whole=True)
         check_range("context", self.context, low=0, whole=True)
         check_range("seed", self.seed, whole=True)
+        check_range("kept_parts", self.kept_parts, low=1, whole=True)
         if self.batch_size is not None:
             check_range("batch_size", self.batch_size, low=1, whole=True)
         if self.memory_budget is not None:
@@ -140,7 +142,8 @@ class Settings:
             particles=self.particles_for(density),
             horizon=horizon,
             longest=longest,
-            draws_by_weight=self.design != "masked" and default_proposal(self.design, self.proposal) != "uniform",
+            draws_by_weight=self.design != "masked"
+            and default_proposal(self.design, self.proposal) not in ("uniform", "siblings"),
         )
 
     def to_dict(self, density: Density) -> dict[str, Any]:
@@ -155,6 +158,8 @@ class Settings:
             del values["population"], values["fdr"]
         else:
             values |= {"population": self.beliefs.fingerprint, "fdr": self.error_rate}
+        if values["proposal"] != "siblings":
+            del values["kept_parts"]
         for decided in ("delta", "level", "tau", "batch_size", "memory_budget", "horizon_time"):
             del values[decided]
         return values

@@ -14,6 +14,7 @@ from sequela.cli.base import (
     Device,
     EventColumn,
     HorizonTime,
+    Level,
     Log,
     MemoryBudget,
     Overwrite,
@@ -44,6 +45,10 @@ def fit(
         bool | None,
         typer.Option("--times/--no-times", help="Use how long ago past events were; by default where that helps."),
     ] = None,
+    parts: Annotated[
+        bool | None,
+        typer.Option("--parts/--no-parts", help="Let types that share parts (several --event) learn from each other."),
+    ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Most training steps.")] = None,
     precision: Annotated[str, typer.Option(help="float32, bfloat16, or auto: bfloat16 where it is fast.")] = "float32",
     seed: Seed = 0,
@@ -73,6 +78,7 @@ def fit(
         width=width,
         hide=hide,
         times="auto" if times is None else times,
+        parts="auto" if parts is None else parts,
         max_steps=max_steps,
         precision=precision,
         device=device,
@@ -94,7 +100,12 @@ def discover(
     time_format: TimeFormat = None,
     only: Annotated[list[str] | None, typer.Option(help="Only this case; repeat it for several.")] = None,
     design: Annotated[str, typer.Option(help="atomic, leave-one-out, masked or staircase.")] = "atomic",
-    proposal: Annotated[str | None, typer.Option(help="What replaces a cause: uniform, unigram or model.")] = None,
+    proposal: Annotated[
+        str | None, typer.Option(help="What replaces a cause: uniform, unigram, model or siblings.")
+    ] = None,
+    kept_parts: Annotated[
+        int, typer.Option(help="Leading parts of the cause that siblings share: 1 is same component, other code.")
+    ] = 1,
     particles: Annotated[int, typer.Option(help="Replacements a cause: more is slower and more exact.")] = 32,
     statistic: Annotated[str, typer.Option(help="kl_of_mean, mean_of_kl or both.")] = "kl_of_mean",
     horizon: Annotated[
@@ -156,6 +167,7 @@ def discover(
     settings = {
         "design": design,
         "proposal": proposal,
+        "kept_parts": kept_parts,
         "particles": particles,
         "statistic": statistic,
         "horizon": _horizon(horizon),
@@ -220,9 +232,7 @@ def population(
     cases: Annotated[str, typer.Option(help="held-out (kept out of training), or all: the log is new.")] = "held-out",
     fdr: Annotated[float, typer.Option(help="Highest expected share of false links.")] = 0.05,
     delta: Annotated[float, typer.Option(help="Least mean effect of a link, in nats.")] = 0.05,
-    level: Annotated[
-        int | None, typer.Option(help="Links between the first 1, 2, … parts of event types (several --event columns).")
-    ] = None,
+    level: Level = None,
     pool: Annotated[
         bool,
         typer.Option(
@@ -321,7 +331,9 @@ def plan(
     time: TimeColumn = None,
     time_format: TimeFormat = None,
     design: Annotated[str, typer.Option(help="atomic, leave-one-out, masked or staircase.")] = "atomic",
-    proposal: Annotated[str | None, typer.Option(help="What replaces a cause: uniform, unigram or model.")] = None,
+    proposal: Annotated[
+        str | None, typer.Option(help="What replaces a cause: uniform, unigram, model or siblings.")
+    ] = None,
     particles: Annotated[int, typer.Option(help="Replacements a cause.")] = 32,
     horizon: Annotated[str | None, typer.Option(help="Largest lag in events, or 'full'.")] = None,
     context: Annotated[int, typer.Option(help="Leading events that are never causes.")] = 0,

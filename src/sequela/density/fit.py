@@ -30,6 +30,7 @@ from sequela.density.training import (
 from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
 from sequela.errors import ConfigError, check_choice, check_range
 from sequela.events.log import EventLog
+from sequela.events.parts import SharedParts, shared_parts
 from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import check_writable_folder
@@ -59,6 +60,7 @@ def fit(
     dropout: float = 0.1,
     hide: float = 0.5,
     times: bool | str = "auto",
+    parts: bool | str = "auto",
     max_steps: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -89,6 +91,9 @@ def fit(
             times and the time since the last event tells something of the next one (at least 0.02 nats beyond the last
             event, and thrice what shuffled times tell). Only the window backbone uses times. What is scored later
             then needs times too.
+        parts: Whether event types made of several columns are learnt as their parts and what is their own, so that
+            rare ones borrow strength from those they share parts with: True, False, or ``"auto"``: where several types
+            share a part. Only the window backbone uses parts. Scoring takes no longer.
         max_steps: Most training steps.
         batch_size: Events (window) or blocks of events (llama) a step.
         learning_rate: Its highest value.
@@ -131,16 +136,16 @@ def fit(
     )
     config = replace(config, precision=precision)
     use_times = _use_times(times, backbone, log, train_set, vocabulary.n_types, tell)
+    shared = _use_parts(parts, backbone, vocabulary, tell)
     _say_choices(tell, log, vocabulary, (train_set, validation_set, test_set), backbone, memory, width, config, device)
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if backbone == "window":
-            network: torch.nn.Module = WindowNetwork(
-                _window_sizes(vocabulary, train_set, memory, width, n_blocks, dropout, use_times)
-            )
-        else:
-            network = _llama(vocabulary, memory, width, n_blocks)
+        network: torch.nn.Module = (
+            _window(vocabulary, train_set, memory, width, n_blocks, dropout, use_times, shared)
+            if backbone == "window"
+            else _llama(vocabulary, memory, width, n_blocks)
+        )
     tasks: list[Task] = [
         WindowTask(part, vocabulary, memory=memory, hide=hide, times=use_times)
         if backbone == "window"
@@ -150,6 +155,7 @@ def fit(
     arguments = {
         "backbone": backbone, "seed": seed, "min_count": min_count, "memory": memory, "width": width,
         "n_blocks": n_blocks, "dropout": dropout, "hide": hide, "times": use_times,
+        "parts": shared is not None,
     }  # fmt: skip
     state_folder = None if out is None else Path(out).with_name(f".{Path(out).name}.training")
     result = train(
@@ -189,17 +195,26 @@ def fit(
     return density
 
 
-def _window_sizes(
-    vocabulary: Vocabulary, train_set: SequenceSet, memory: int, width: int, n_blocks: int, dropout: float, times: bool
-) -> WindowConfig:
+def _window(
+    vocabulary: Vocabulary,
+    train_set: SequenceSet,
+    memory: int,
+    width: int,
+    n_blocks: int,
+    dropout: float,
+    times: bool,
+    shared: SharedParts | None,
+) -> WindowNetwork:
     sizes = WindowConfig(
         vocabulary.n_types, vocabulary.n_inputs, memory, min(width // 2, 128), width, n_blocks, dropout,
         wide=vocabulary.n_types <= _MAX_WIDE_TYPES,
     )  # fmt: skip
-    if not times:
-        return sizes
-    shortest, longest = time_scale(train_set, memory)
-    return replace(sizes, n_knots=_KNOTS, shortest_seconds=shortest, longest_seconds=longest)
+    if times:
+        shortest, longest = time_scale(train_set, memory)
+        sizes = replace(sizes, n_knots=_KNOTS, shortest_seconds=shortest, longest_seconds=longest)
+    if shared is None:
+        return WindowNetwork(sizes)
+    return WindowNetwork(replace(sizes, n_part_values=shared.n_values), torch.from_numpy(shared.of))
 
 
 def _use_times(
@@ -230,6 +245,30 @@ def _use_times(
         f"beyond the last event ({chance:.3f} by chance)"
     )
     return helps
+
+
+def _use_parts(parts: bool | str, backbone: str, vocabulary: Vocabulary, tell: Reporter) -> SharedParts | None:
+    """Return the parts that the density learns from, or None."""
+    if not isinstance(parts, bool):
+        check_choice("parts", parts, ["auto"])
+    if not parts:
+        return None
+    shared = shared_parts(vocabulary)
+    if parts is True and (shared is None or backbone != "window"):
+        lack = "the window backbone (llama does not use parts)"
+        if backbone == "window":
+            lack = "event types of several columns (event=[...], --event repeated) of which some share a part"
+        raise ConfigError(f"parts=True needs {lack}: leave parts out, or set it to False")
+    if shared is None:
+        return None
+    if backbone != "window":
+        tell.say("parts: not used by this backbone (the window backbone uses them)")
+        return None
+    tell.say(
+        f"parts: used; the {vocabulary.n_types - vocabulary.has_rare:,} event types share {shared.n_shared:,} parts, "
+        "and rare types borrow strength from those they share parts with"
+    )
+    return shared
 
 
 def _width(n_events: int, n_types: int, backbone: str) -> int:

@@ -7,6 +7,10 @@ causes act alone; with it a pair of types is one number to learn, shared by all 
 what events do together.
 Times, where the density uses them: how long ago an event was is read on a log scale as weights of a few knots; they
 scale and shift what describes the event, and scale its row of the table by a curve of its own type.
+Parts, where event types of several columns share some: in training each type's embedding, its row of the last layer and
+its direct effects are a sum over its parts and what is its own, so that rare types borrow strength from those they
+share parts with. The sums are the same for every window, so they are taken once, after training (`folded`): a network
+that scores knows of no parts and costs nothing more.
 Sources: the neural probabilistic language model (Bengio et al. 2003) for the window and its direct connections;
 pre-norm residual blocks with SwiGLU units (Shazeer 2020) for the body; Cheng et al. (2016) for wide and deep.
 """
@@ -16,7 +20,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +59,7 @@ class WindowConfig:
         n_knots: Knots of the time scale; 0 uses no times.
         shortest_seconds: Gap from which on gaps are told apart.
         longest_seconds: Gap up to which they are.
+        n_part_values: Parts that types share, see `SharedParts.n_values`; 0 for a network without parts.
     """
 
     n_types: int
@@ -68,6 +73,7 @@ class WindowConfig:
     n_knots: int = 0
     shortest_seconds: float = 1.0
     longest_seconds: float = 2.0
+    n_part_values: int = 0
 
 
 class _GatedBlock(nn.Module):
@@ -86,9 +92,17 @@ class _GatedBlock(nn.Module):
 
 
 class WindowNetwork(nn.Module):
-    """Windows of event ids to logits."""
+    """Windows of event ids to logits.
 
-    def __init__(self, config: WindowConfig) -> None:
+    Args:
+        config: Sizes.
+        parts: Parts of each input id (int64, ``[n_inputs, n_columns]``, 0 is none), for ``n_part_values`` above 0.
+    """
+
+    parts: Tensor
+    holds: Tensor
+
+    def __init__(self, config: WindowConfig, parts: Tensor | None = None) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.n_inputs, config.embedding)
@@ -108,6 +122,55 @@ class WindowNetwork(nn.Module):
             if config.wide:
                 self.table_timing = nn.Embedding(config.n_inputs, config.n_knots)
                 nn.init.zeros_(self.table_timing.weight)
+        if config.n_part_values:
+            assert parts is not None
+            self._add_parts(config, parts)
+
+    def _add_parts(self, config: WindowConfig, parts: Tensor) -> None:
+        # Derived from the vocabulary's names, so not among the weights.
+        self.register_buffer("parts", parts, persistent=False)
+        self.part_embedding = nn.Embedding(config.n_part_values, config.embedding)
+        self.part_head = nn.Embedding(config.n_part_values, config.width)
+        nn.init.zeros_(self.part_head.weight)
+        nn.init.zeros_(self.head.weight)  # what is a type's own comes after what it shares
+        if config.wide:
+            holds = torch.zeros(config.n_types, config.n_part_values).scatter_(1, parts[: config.n_types], 1.0)
+            holds[:, 0] = 0.0
+            self.register_buffer("holds", holds.T.contiguous(), persistent=False)  # [n_part_values, n_types]
+            self.table_parts = nn.Embedding(config.n_part_values, config.n_part_values)
+            nn.init.zeros_(self.table_parts.weight)
+
+    def _sum_parts(self, weight: Tensor, n: int) -> Tensor:
+        """Add up the rows of the parts of each of the first n ids: ``[n_part_values, k] -> [n, k]``."""
+        return F.embedding_bag(self.parts[:n], weight, mode="sum", padding_idx=0)
+
+    @torch.no_grad()
+    def folded(self) -> WindowNetwork:
+        """Return the same function as a network without parts."""
+        config = self.config
+        if not config.n_part_values:
+            return self
+        weights = {name: value for name, value in self.state_dict().items() if "part" not in name}
+        weights["embedding.weight"] = self._embedding()
+        weights["head.weight"] = self._head()
+        if config.wide:
+            weights["table.weight"] = self.table.weight + self._table_parts() @ self.holds
+        with torch.random.fork_rng(devices=[]):
+            plain = WindowNetwork(replace(config, n_part_values=0))
+        plain.load_state_dict(weights)
+        return plain.to(self.head.weight.device).train(self.training)
+
+    def _embedding(self) -> Tensor:
+        own: Tensor = self.embedding.weight
+        return own + self._sum_parts(self.part_embedding.weight, len(own)) if self.config.n_part_values else own
+
+    def _head(self) -> Tensor:
+        own: Tensor = self.head.weight
+        return own + self._sum_parts(self.part_head.weight, len(own)) if self.config.n_part_values else own
+
+    def _table_parts(self) -> Tensor:
+        """Return the direct effects of each input id on each part: ``[n_inputs, n_part_values]``."""
+        return self._sum_parts(self.table_parts.weight, self.config.n_inputs)
 
     def knots(self, gaps: Tensor | None) -> Tensor | None:
         """Return the weight of each knot (``[B, memory, n_knots]``, sums to 1) for gaps in seconds ``[B, memory]``."""
@@ -121,7 +184,7 @@ class WindowNetwork(nn.Module):
 
     def hidden(self, windows: Tensor, knots: Tensor | None = None) -> Tensor:
         """Return the last hidden layer, ``[B, width]``, for windows ``[B, memory]`` and what `knots` gave."""
-        events = self.embedding(windows)  # [B, memory, embedding]
+        events = F.embedding(windows, self._embedding())  # [B, memory, embedding]
         if knots is not None:
             scale, shift = self.timing(knots.to(events.dtype)).chunk(2, dim=-1)
             events = events * (1 + scale) + shift
@@ -138,26 +201,32 @@ class WindowNetwork(nn.Module):
 
     def logits(self, hidden: Tensor, windows: Tensor, knots: Tensor | None = None) -> Tensor:
         """Return logits for windows whose last hidden layer is known."""
-        logits: Tensor = self.head(hidden)
+        logits = F.linear(hidden, self._head(), self.head.bias)
         if self.config.wide:
             scale = self.lag_scale.expand_as(windows).contiguous()
             if knots is not None:
                 scale = scale * (1 + (self.table_timing(windows) * knots).sum(-1))
-            logits = logits + self._direct(windows, scale)
+            direct = _direct(windows, self.table.weight, scale)
+            if self.config.n_part_values:
+                to_parts = _direct(windows, self._table_parts(), scale)
+                direct = direct + to_parts @ self.holds  # [B, n_part_values] -> [B, n_types]
+            logits = logits + direct
         return logits
 
-    def _direct(self, windows: Tensor, scale: Tensor) -> Tensor:
-        """Return the sum of the table's rows for the events of each window, each times its scale (``[B, memory]``)."""
-        if windows.device.type != "mps":
-            return F.embedding_bag(windows, self.table.weight, mode="sum", per_sample_weights=scale)
-        return self._direct_by_lag(windows, scale)
 
-    def _direct_by_lag(self, windows: Tensor, scale: Tensor) -> Tensor:
-        # Apple devices learnt `embedding_bag` and its gradients late (PyTorch 2.10).
-        total: Tensor = scale[:, :1] * self.table(windows[:, 0])
-        for place in range(1, windows.shape[1]):
-            total = torch.addcmul(total, scale[:, place, None], self.table(windows[:, place]))
-        return total
+def _direct(windows: Tensor, table: Tensor, scale: Tensor) -> Tensor:
+    """Return the sum of a table's rows for the events of each window, each times its scale (``[B, memory]``)."""
+    if windows.device.type != "mps":
+        return F.embedding_bag(windows, table, mode="sum", per_sample_weights=scale)
+    return _direct_by_lag(windows, table, scale)
+
+
+def _direct_by_lag(windows: Tensor, table: Tensor, scale: Tensor) -> Tensor:
+    # Apple devices learnt `embedding_bag` and its gradients late (PyTorch 2.10).
+    total = scale[:, :1] * F.embedding(windows[:, 0], table)
+    for place in range(1, windows.shape[1]):
+        total = torch.addcmul(total, scale[:, place, None], F.embedding(windows[:, place], table))
+    return total
 
 
 def _chunk_logits(network: WindowNetwork, body: WindowNetwork, windows: Tensor, gaps: Tensor | None) -> Tensor:
@@ -183,7 +252,7 @@ class WindowDensity(FiniteMemoryDensity):
         knows_hidden: bool = False,
         device: str = "cpu",
     ) -> None:
-        self.network = network.to(device).eval().requires_grad_(False)
+        self.network = network.folded().to(device).eval().requires_grad_(False)
         self._body = self.network
         self._run: Callable[..., Tensor] = _chunk_logits
         self.vocabulary = vocabulary

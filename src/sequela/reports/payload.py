@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from sequela.causal.graphs import InstanceGraph, SummaryGraph
+from sequela.causal.exports import at_level
+from sequela.causal.graphs import InstanceGraph, SummaryGraph, level_names
 from sequela.causal.population import PopulationGraph
 from sequela.causal.results import Discovery
 from sequela.causal.run import SavedDiscovery
@@ -66,6 +67,7 @@ def page_data(
     cases: Sequence[str] | None = None,
     title: str | None = None,
     max_links: int = 20_000,
+    level: int | None = None,
 ) -> dict[str, Any]:
     """Return everything the page shows, as plain values.
 
@@ -74,9 +76,10 @@ def page_data(
         cases: Names of cases to show as timelines; by default the `DEFAULT_CASES` with the most edges.
         title: Heading; by default the name of the log.
         max_links: The strongest so many links are in the page.
+        level: Event types by their first 1, 2, … parts; None for whole types.
 
     Raises:
-        ConfigError: Cases are asked of a graph that has none.
+        ConfigError: Cases are asked of a graph that has none, or there is no such level.
         LogFormatError: There is no such case, or its events are not known.
     """
     graphs = _cases(result, cases)
@@ -94,7 +97,14 @@ def page_data(
     else:
         summary = result.summary if isinstance(result, SavedDiscovery) else result.summary()
         links, nodes = summary.edges, summary.nodes
-    index = {name: i for i, name in enumerate(nodes["event"])}
+    if level is None:
+        index = {name: i for i, name in enumerate(nodes["event"])}
+    else:
+        names = level_names(nodes["event"], level)
+        merged = at_level(result, level)
+        links, nodes = merged.edges, merged.nodes
+        place = {name: i for i, name in enumerate(nodes["event"])}
+        index = {name: place[own] for name, own in names.items()} | place
     found, n_links = _cut(links, max_links)
     return {
         "title": title or _title(result, run),
