@@ -57,7 +57,7 @@ COLUMNS = (
     Column("log10_e", "log10 e", "Evidence: 10 to this power to 1 against there being nothing."),
     Column("q_value", "q", "Share of false links expected among all that have at most this q."),
     Column("is_edge", "link", "Whether it is strong and certain enough."),
-    Column("mark", "remark", "Why the direction is uncertain."),
+    Column("mark", "remark", "Why it is uncertain."),
 )
 
 

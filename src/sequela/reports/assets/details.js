@@ -33,7 +33,7 @@ function hints() {
     make("p", {}, "A line with an arrow goes from a cause to its effect: the thicker, the stronger. The larger an event, the more often it occurs."),
     make("p", {}, make("span", { class: "key more" }), " solid: the cause makes the effect more likely"),
     make("p", {}, make("span", { class: "key less" }), " dashed: it makes it less likely"),
-    ...(value.mark ? [make("p", {}, "Hollow arrow, dotted: the direction is uncertain.")] : []),
+    ...(value.mark ? [make("p", {}, "Hollow arrow, dotted: uncertain; pick it to see why.")] : []),
     make("p", { class: "quiet" }, "Double-click an event to see its causes to the left and its effects to the right."),
   ];
 }
