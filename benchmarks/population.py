@@ -143,7 +143,8 @@ def power(args: argparse.Namespace) -> None:
             world = make_world(args.world, n_types=args.types, seed=seed, **args.options)
             sampled = world.sample(n_cases, 40, seed=seed + 1)
             log = sq.read_log(world.to_log(sampled), time=False)
-            means = exact_means(world, [case for case, _ in zip(sampled, range(600), strict=False)])
+            # As many cases as are weighed: a pair must have its places in the truth too.
+            means = exact_means(world, [case for case, _ in zip(sampled, range(3000), strict=False)])
             started = time.perf_counter()
             # Many cases: one density and the tenth of the cases that it never saw.
             split = n_cases >= args.split_from
