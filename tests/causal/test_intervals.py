@@ -11,7 +11,7 @@ from sequela.worlds.softmax import SoftmaxWorld
 
 def test_the_observed_type_counts_as_half_a_draw():
     # Four draws of nine types: three of error 0.02, none left over when all were drawn.
-    found = with_observed(np.full((2, 1), 0.02), np.full((2, 1), 0.6), np.array([(1 - 4 / 9) / 4, 0.0]), 4)
+    found = with_observed(np.full((2, 1), 0.02), np.full((2, 1), 0.6), np.array([[(1 - 4 / 9) / 4], [0.0]]), 4)
     assert found[:, 0] == pytest.approx([np.sqrt(0.02**2 * 3 / 4 + 0.5 * (5 / 36) * 0.36 / 5), 0.02 * np.sqrt(3 / 4)])
 
 
