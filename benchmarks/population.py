@@ -21,8 +21,7 @@ import numpy as np
 import polars as pl
 
 import sequela as sq
-from sequela.causal.evidence import e_bh, family_weights
-from sequela.causal.population import families
+from sequela.causal.multiplicity import e_bh, families, family_weights
 from sequela.evaluation.metrics import auroc, score_edges
 from sequela.worlds.catalogue import make_world
 

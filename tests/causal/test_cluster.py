@@ -31,6 +31,8 @@ def test_engines_are_named(tmp_path):
             discover_population(untrained(), log, cases="all", out=tmp_path / "out", engine="ray", progress=False)
     with pytest.raises(ConfigError, match="did you mean 'ray'"):
         discover_population(untrained(), log, cases="all", engine="rya", progress=False)
+    with pytest.raises(ConfigError, match="workers"):
+        discover_to(WORLD, log, tmp_path / "out", engine="ray", workers=0, progress=False)
     assert list(tmp_path.iterdir()) == []
 
 

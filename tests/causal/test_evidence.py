@@ -16,11 +16,10 @@ from sequela.causal.evidence import (
     add_bets,
     calibration,
     co_occurring,
-    e_bh,
-    family_weights,
     forecasts,
     shifted,
 )
+from sequela.causal.multiplicity import e_bh, family_weights
 from sequela.causal.population import discover_population, finish, load_population
 from sequela.causal.settings import Settings
 from sequela.density.base import Density

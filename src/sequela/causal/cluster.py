@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sequela.causal.parts import Counts, Parts
 from sequela.density.base import Density
 from sequela.density.checkpoint import load_density, save_density
-from sequela.errors import ConfigError, MissingExtraError
+from sequela.errors import ConfigError, MissingExtraError, check_range
 from sequela.events.sequences import SequenceSet
 from sequela.progress import Update
 
@@ -67,8 +67,11 @@ def cluster(n_workers: int | None) -> Iterator[int]:
     """Yield how many actors to use on the Ray cluster; a local one lives for the block when there is none.
 
     Raises:
+        ConfigError: Fewer than one actor.
         MissingExtraError: Ray is not installed.
     """
+    if n_workers is not None:
+        check_range("workers", n_workers, low=1, whole=True)
     if importlib.util.find_spec("ray") is None:
         raise MissingExtraError("engine 'ray'", "ray")
     import ray

@@ -14,7 +14,9 @@ The forecast with hidden events is a model's. Where it is biased for a type as a
 would gain. `calibration` removes this: over all hidden types together the hidden forecast of ``v`` must come true as
 often as it says, whatever causes what.
 
-Sources: e-values and their product, Vovk and Wang (2021); e-BH, Wang and Ramdas (2022).
+Which of many pairs the evidence suffices for is decided in `sequela.causal.multiplicity`.
+
+Source: e-values and their product, Vovk and Wang (2021).
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequela.causal.cmi import CMIEstimate, bernoulli_kl
-from sequela.causal.confidence import linked
 from sequela.causal.scoring import too_late
 from sequela.density.base import Density, Floats, Ids
 from sequela.errors import ConfigError, check_range
@@ -40,8 +41,6 @@ from sequela.events.vocabulary import Vocabulary
 _CELLS = 2**22
 """Probabilities held at once."""
 _FLOOR = 1e-9
-_FAMILY_PRIOR = 5.0
-"""Pairs at the mean of all that the mean of a family is drawn towards."""
 Codes = NDArray[np.int64]
 
 
@@ -429,58 +428,3 @@ def _log1m(log_p: Floats) -> Floats:
     np.negative(np.exp(p, out=p), out=p)
     result: Floats = np.log1p(p, out=p)
     return result
-
-
-def family_weights(log_e: Floats, family: NDArray[np.int64]) -> Floats:
-    """Return a weight for the e-value of each pair: how much likelier a link is in its family than anywhere.
-
-    A family holds the pairs whose types share their first parts, as all pairs of codes from one component to
-    another. The probability of a link of each pair follows from its e-value (`linked`); a pair's weight is the mean
-    of the others in its family, drawn towards the mean of all by `_FAMILY_PRIOR` pairs. Its own e-value plays no
-    part in it.
-
-    Args:
-        log_e: Log e-values (float64, ``[m]``).
-        family: Number of the family of each pair (int64, ``[m]``).
-
-    Returns:
-        float64, ``[m]``, mean 1, to multiply the e-values with before `e_bh`, which needs no more than that their
-        expectations sum to ``m`` where nothing is linked (compound e-values, Ignatiadis, Wang and Ramdas 2024). The
-        weights come from the same cases: exact as far as a pair's e-value does not depend on those of its family.
-
-    Example:
-        >>> log_e = np.log(np.array([1e6] * 20 + [30.0] + [0.01] * 79))
-        >>> weights = family_weights(log_e, np.array([0] * 21 + [1] * 79))
-        >>> float(weights[20].round(1)), float(weights[99].round(1))
-        (4.5, 0.1)
-    """
-    if not len(log_e):
-        return np.ones(0)
-    probability, share = linked(log_e)
-    total, size = np.bincount(family, weights=probability), np.bincount(family)
-    prior = (total[family] - probability + _FAMILY_PRIOR * share) / (size[family] - 1 + _FAMILY_PRIOR)
-    weights: Floats = prior / prior.mean()
-    return weights
-
-
-def e_bh(log_e: Floats) -> Floats:
-    """Return the q-value of each hypothesis: the lowest false discovery rate at which e-BH rejects it.
-
-    Args:
-        log_e: Log e-values of all hypotheses (float64, ``[m]``), under any dependence.
-
-    Returns:
-        float64, ``[m]``, at most 1. Source: Wang and Ramdas (2022): the ``k`` largest are rejected at ``alpha`` when
-        the ``k``-th is at least ``m / (alpha k)``.
-
-    Example:
-        >>> e_bh(np.log(np.array([100.0, 1.0, 30.0]))).round(3).tolist()
-        [0.03, 1.0, 0.05]
-    """
-    m = len(log_e)
-    order = np.argsort(-log_e, kind="stable")
-    with np.errstate(over="ignore"):
-        each = np.exp(np.log(m) - np.log(np.arange(1, m + 1)) - log_e[order]) if m else np.zeros(0)
-    q = np.empty(m)
-    q[order] = np.minimum(np.minimum.accumulate(each[::-1])[::-1], 1.0)
-    return q

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy.stats import norm
 
 from sequela.causal.encoding import encode_log
-from sequela.causal.evidence import Groups, check_evidence, e_bh, family_weights
+from sequela.causal.evidence import Groups, check_evidence
 from sequela.causal.graphs import _Graph, makes_it
+from sequela.causal.multiplicity import e_bh, families, family_weights
 from sequela.causal.parts import Counts
 from sequela.causal.run import ENGINES, FORMAT, MARKER, SavedDiscovery, load_discovery, run_record
 from sequela.causal.settings import Settings
@@ -31,7 +31,7 @@ from sequela.density.base import Density
 from sequela.density.crossfit import CrossFit, held_out_cases
 from sequela.display import TOP_ROWS
 from sequela.errors import LogFormatError, check_choice, check_range
-from sequela.events.log import EventLog, event_at_level, event_parts
+from sequela.events.log import EventLog, event_parts
 from sequela.files import check_writable_folder, read_json, whole_folder, write_json
 from sequela.progress import Reporter, reporter
 
@@ -187,7 +187,7 @@ def discover_population(
             together, so what is rare by itself adds up; the density stays that of the whole types, and the strength is
             that of hiding (``design`` and ``particles`` play no part).
         pool: For event types with parts: evidence counts for more in a pair whose first parts are linked in other
-            pairs too, and for less elsewhere, see `sequela.causal.evidence.family_weights`.
+            pairs too, and for less elsewhere, see `sequela.causal.multiplicity.family_weights`.
         out: Folder to save the result to. With it, a run that was interrupted, even killed, goes on when the same call
             is made again.
         overwrite: Replace an earlier result in ``out``.
@@ -286,14 +286,6 @@ def finish(
         .select(list(POPULATION_SCHEMA))
         .cast(POPULATION_SCHEMA)
     )
-
-
-def families(table: pl.DataFrame) -> NDArray[np.int64]:
-    """Return a number for the family of each pair (int64, ``[n]``): pairs of types with the same first parts."""
-    first = [[event_at_level(name, 1) for name in table[column]] for column in ("cause", "effect")]
-    pairs = pl.DataFrame({"cause": first[0], "effect": first[1]}, schema={"cause": pl.String, "effect": pl.String})
-    family: NDArray[np.int64] = pairs.select(pl.struct(pl.all()).rank("dense")).to_series().to_numpy().astype(np.int64)
-    return family - 1
 
 
 def _by_lag(sums: pl.DataFrame) -> pl.DataFrame:

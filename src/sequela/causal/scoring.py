@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sequela.allocator import keep_freed_memory
 from sequela.causal.adaptive import TwoStages
 from sequela.causal.budget import Allotment
 from sequela.causal.cmi import CMIEstimate
@@ -59,7 +58,6 @@ def score_cases(
             "the design 'masked' needs a density trained with hidden events (fit with hide > 0); "
             "use 'leave-one-out' for this one"
         )
-    keep_freed_memory()
     with right_threads():
         return _score_cases(density, cases, settings, horizon, allotment)
 

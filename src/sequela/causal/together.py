@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from sequela.allocator import keep_freed_memory
 from sequela.causal.cmi import CMIEstimate
 from sequela.causal.designs import DESIGNS, Problem, default_proposal, make_design
 from sequela.causal.encoding import encode_case
@@ -69,7 +68,6 @@ def estimate_designs(
         for own in chosen.values()
     )
     size = max(1, size // len(chosen))
-    keep_freed_memory()
     with right_threads():
         for low in range(0, len(causes), size):
             made = {}
