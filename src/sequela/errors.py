@@ -6,6 +6,11 @@ import difflib
 import math
 from collections.abc import Iterable
 
+from sequela.display import visible
+
+_LONGEST = 200
+"""Longest name that is looked for among others, and suggested."""
+
 
 class SequelaError(Exception):
     """Base of all errors that Sequela raises on purpose; the command line prints it as one line, exit 1."""
@@ -45,9 +50,11 @@ def nearest(given: str, allowed: Iterable[str]) -> str:
         >>> nearest("device", ["device_id", "code"])
         " (did you mean 'device_id'?)"
     """
-    names = {name.lower(): name for name in map(str, allowed)}
+    if len(given) > _LONGEST:
+        return ""
+    names = {name.lower(): name for name in map(str, allowed) if len(name) <= _LONGEST}
     found = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.6)
-    return f" (did you mean '{names[found[0]]}'?)" if found else ""
+    return f" (did you mean '{visible(names[found[0]])}'?)" if found else ""
 
 
 def check_choice(argument: str, value: object, allowed: Iterable[str]) -> None:

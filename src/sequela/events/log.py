@@ -12,7 +12,8 @@ import polars as pl
 
 from sequela.display import TOP_ROWS, Shown
 from sequela.errors import ConfigError, LogFormatError, nearest
-from sequela.events.readers import read_table
+from sequela.events.readers import Table, read_table
+from sequela.events.readers.source import quoted
 from sequela.events.times import seconds_to_datetime, time_to_seconds
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ DEFAULT_COLUMNS = {
 """Column names recognised when none is given, in order: the process-mining standard's first."""
 
 PART_SEPARATOR = "|"
+_MISSING = ["nan", "nat", "none", "null", "<na>"]
+"""What programs write into the case column, in any capitals, where a row has no case."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,7 +98,7 @@ class EventLog(Shown):
         missing = sorted(set(wanted) - set(frame["case"].unique()))
         if missing:
             hint = nearest(missing[0], self.case_names[:10_000])
-            raise LogFormatError(f"{self.source} has no case '{missing[0]}'{hint}")
+            raise LogFormatError(f"{self.source} has no case '{quoted(missing[0])}'{hint}")
         return EventLog(frame, self.source, _count_ties(frame), self.columns)
 
     @property
@@ -119,22 +122,27 @@ class EventLog(Shown):
 
 
 def read_log(
-    source: str | Path | pl.DataFrame | pl.LazyFrame | pd.DataFrame,
+    source: str | Path | Sequence[str | Path] | pl.DataFrame | pl.LazyFrame | pd.DataFrame,
     *,
     case: str | None = None,
     event: str | Sequence[str] | None = None,
     time: str | bool | None = None,
     time_format: str | None = None,
+    file_format: str | None = None,
 ) -> EventLog:
     """Read an event log: a table with one row per event.
 
     Args:
-        source: A CSV, TSV, JSON-lines (``.jsonl``, ``.ndjson``), Parquet or XES file, or a polars or pandas frame.
+        source: A CSV, TSV, JSON-lines (``.jsonl``, ``.ndjson``), Parquet or XES file; text formats may be compressed
+            (``.gz``, ``.zst``). A name is taken literally: ``*`` is no pattern. Or ``-`` for standard input, a list of
+            files with the same columns, or a polars or pandas frame.
         case: Column that says which sequence an event belongs to.
         event: Column of the event type; several columns are combined into one type (``"ecu|code"``).
         time: Column of the time: ISO text, dates, or numbers since 1970 (seconds, milli-, micro- or nanoseconds,
             told apart by their size). ``False`` keeps the row order even if a time column is there.
         time_format: How to read a time that is not ISO, in `strptime` codes, for instance ``"%d/%m/%Y %H:%M"``.
+        file_format: Format as a suffix (``"jsonl"``) where the name of the file does not say it. Standard input is CSV
+            by default.
 
     Columns that are not named are recognised by the usual names (`DEFAULT_COLUMNS`). Without any time column the
     row order is the order.
@@ -151,8 +159,9 @@ def read_log(
         >>> read_log(frame).events
         ['a', 'b', 'c']
     """
-    table, name = read_table(source)
-    columns = table.collect_schema().names()
+    table = read_table(source, file_format)
+    name = table.name
+    columns = table.frame.collect_schema().names()
     case_column = _pick_column("case", case, columns, name)
     event_columns = tuple(
         _pick_column("event", column, columns, name)
@@ -166,13 +175,13 @@ def read_log(
     picked = [pl.col(case_column).alias("case"), *parts]
     if time_column is not None:
         picked.append(pl.col(time_column).alias("time"))
-    frame = _collect(table.select(picked), name)
+    frame = _collect(table, picked)
     if frame.is_empty():
         raise LogFormatError(f"{name} is empty: it has a header but no event")
     labels = {"case": case_column, **{f"event_{i}": c for i, c in enumerate(event_columns)}}
-    frame = frame.with_columns(_as_text(frame, label) for label in labels)
+    frame = frame.with_columns(_as_text(frame, label).alias(label) for label in labels)
     for label, column in labels.items():
-        _refuse_missing(frame[label], column, name)
+        _refuse_missing(frame[label], column, name, is_case=label == "case")
     frame = _combine_parts(frame, len(event_columns))
     if time_column is not None:
         seconds = time_to_seconds(frame["time"], column=time_column, source=name, time_format=time_format)
@@ -182,7 +191,7 @@ def read_log(
     frame = frame.select("case", "event", *(["time"] if time_column is not None else []))
     if frame["case"].n_unique() == frame.height:
         raise LogFormatError(
-            f"{name} has no case with two events: every value of '{case_column}' occurs once. "
+            f"{name} has no case with two events: every value of '{quoted(case_column)}' occurs once. "
             "Name the column that groups events into sequences (a device, a patient, a request) as the case"
         )
     read_as = {
@@ -204,8 +213,8 @@ def _pick_column(role: str, given: str | None, columns: list[str], source: str, 
     if given is not None:
         if given not in columns:
             raise LogFormatError(
-                f"{source} has no column '{given}' for the {role}{nearest(given, columns)}; "
-                f"its columns are {', '.join(columns[:20])}"
+                f"{source} has no column '{quoted(given)}' for the {role}{nearest(given, columns)}; "
+                f"its columns are {', '.join(map(quoted, columns[:20]))}"
             )
         return given
     lower = {column.lower(): column for column in reversed(columns)}
@@ -215,36 +224,51 @@ def _pick_column(role: str, given: str | None, columns: list[str], source: str, 
     if optional:
         return None
     raise LogFormatError(
-        f"{source}: name the {role} column ({role}=… or --{role} …); its columns are {', '.join(columns[:20])}"
+        f"{source}: name the {role} column ({role}=… or --{role} …); "
+        f"its columns are {', '.join(map(quoted, columns[:20]))}"
     )
 
 
-def _collect(table: pl.LazyFrame, source: str) -> pl.DataFrame:
+def _collect(table: Table, columns: list[pl.Expr]) -> pl.DataFrame:
+    """Read the columns, and compare the number of rows with what the reader counted by other means."""
     try:
-        return table.collect(engine="streaming")
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise LogFormatError(f"{source} cannot be read: {str(error).splitlines()[0]}") from error
+        frame = table.frame.select(columns).collect(engine="streaming")
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise LogFormatError(f"{table.name} cannot be read: {quoted(error)}") from error
+    if table.n_rows is not None and frame.height != table.n_rows:
+        raise LogFormatError(f"{table.name} has {table.n_rows:,} rows, of which {frame.height:,} could be read")
+    return frame
 
 
-def _as_text(frame: pl.DataFrame, label: str) -> pl.Expr:
-    column = pl.col(label)
-    dtype = frame.schema[label]
-    if dtype.is_nested() or dtype == pl.Object:
+def _as_text(frame: pl.DataFrame, label: str) -> pl.Series:
+    values = frame[label]
+    dtype = values.dtype
+    if dtype.is_nested() or dtype in (pl.Object, pl.Duration, pl.Time):
         raise LogFormatError(
-            f"the {label.split('_', maxsplit=1)[0]} column holds {dtype} values; it must hold text or numbers"
+            f"the {label.split('_', maxsplit=1)[0]} column holds {quoted(dtype)} values; it must hold text or numbers"
         )
-    if dtype.is_float():  # 28.0, as pandas gives for whole numbers with gaps, is the case 28
-        whole = column.cast(pl.Int64, strict=False)
-        return pl.when(whole == column).then(whole.cast(pl.String)).otherwise(column.cast(pl.String)).alias(label)
-    return column.cast(pl.String).alias(label)
+    if dtype == pl.Binary and (bad := values.is_not_null() & values.cast(pl.String, strict=False).is_null()).any():
+        raise LogFormatError(
+            f"row {(bad.arg_max() or 0) + 1}: the {label.split('_', maxsplit=1)[0]} column holds bytes that are not "
+            f"UTF-8 text ({bad.sum():,} such rows)"
+        )
+    if dtype.is_float():  # 28.0, as pandas gives for whole numbers with gaps, is the case 28; NaN is no case
+        values = values.set(~values.is_finite().fill_null(True), None)
+        whole = values.cast(pl.Int64, strict=False)
+        return whole.cast(pl.String).zip_with((whole == values).fill_null(False), values.cast(pl.String))
+    return values.cast(pl.String)
 
 
-def _refuse_missing(values: pl.Series, column: str, source: str) -> None:
-    missing = (values.is_null() | (values.str.strip_chars() == "")).fill_null(True)
+def _refuse_missing(values: pl.Series, column: str, source: str, *, is_case: bool) -> None:
+    text = values.str.strip_chars()
+    missing = (text.is_null() | (text == "")).fill_null(True)
+    if is_case:  # a case of all the events that have none is no case
+        missing |= text.str.to_lowercase().is_in(_MISSING).fill_null(True)
     if missing.any():
         first = int(missing.arg_max() or 0)
+        given = "" if values[first] is None or not values[first].strip() else f" ('{quoted(values[first])}')"
         raise LogFormatError(
-            f"{source}, row {first + 1} (header not counted): column '{column}' is empty "
+            f"{source}, row {first + 1} (header not counted): column '{quoted(column)}' is empty{given} "
             f"({int(missing.sum()):,} such rows); fill them or drop these rows"
         )
 
