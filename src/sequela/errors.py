@@ -57,6 +57,21 @@ def nearest(given: str, allowed: Iterable[str]) -> str:
     return f" (did you mean '{visible(names[found[0]])}'?)" if found else ""
 
 
+def quoted(value: object, longest: int = 60) -> str:
+    r"""Return the first line of a value, or of an error's text, as short harmless text for a message.
+
+    Example:
+        >>> quoted("a\x1b]0;title\x07")
+        'a\\x1b]0;title\\x07'
+        >>> quoted(ValueError("first line\nsecond line"))
+        'first line'
+    """
+    if isinstance(value, BaseException):
+        lines = str(value).strip().splitlines()
+        return visible(lines[0] if lines else type(value).__name__, longest=max(longest, 160))
+    return visible(str(value), longest=longest)
+
+
 def check_choice(argument: str, value: object, allowed: Iterable[str]) -> None:
     """Raise `ConfigError` unless ``value`` is one of ``allowed``."""
     choices = list(allowed)

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sequela.display import TOP_ROWS, Shown
-from sequela.errors import ConfigError, LogFormatError, nearest
+from sequela.errors import ConfigError, LogFormatError, nearest, quoted
 from sequela.events.readers import Table, read_table
-from sequela.events.readers.source import quoted
 from sequela.events.times import seconds_to_datetime, time_to_seconds
 
 if TYPE_CHECKING:
@@ -246,11 +245,6 @@ def _as_text(frame: pl.DataFrame, label: str) -> pl.Series:
     if dtype.is_nested() or dtype in (pl.Object, pl.Duration, pl.Time):
         raise LogFormatError(
             f"the {label.split('_', maxsplit=1)[0]} column holds {quoted(dtype)} values; it must hold text or numbers"
-        )
-    if dtype == pl.Binary and (bad := values.is_not_null() & values.cast(pl.String, strict=False).is_null()).any():
-        raise LogFormatError(
-            f"row {(bad.arg_max() or 0) + 1}: the {label.split('_', maxsplit=1)[0]} column holds bytes that are not "
-            f"UTF-8 text ({bad.sum():,} such rows)"
         )
     if dtype.is_float():  # 28.0, as pandas gives for whole numbers with gaps, is the case 28; NaN is no case
         values = values.set(~values.is_finite().fill_null(True), None)

@@ -22,7 +22,7 @@ def test_types_and_names_that_come_late(tmp_path):
     path = put(tmp_path, "\n\n".join(map(json.dumps, lines)).encode())
     log = read_log(path)
     assert (log.n_events, log.case("b").events) == (12_002, ["y", "z"])
-    with pytest.raises(LogFormatError, match="row 1 .*column 'level' is empty"):
+    with pytest.raises(LogFormatError, match=r"row 1 .*column 'level' is empty"):
         read_log(path, event="level")
 
 

@@ -9,7 +9,10 @@ from sequela.errors import LogFormatError
 from sequela.events.log import read_log
 from sequela.events.readers import read_table, xes
 
-EVENT = '<event><string key="concept:name" value="{}"/><date key="time:timestamp" value="2026-01-01T00:{:02d}:00Z"/></event>'
+EVENT = (
+    '<event><string key="concept:name" value="{}"/>'
+    '<date key="time:timestamp" value="2026-01-01T00:{:02d}:00Z"/></event>'
+)
 
 
 def document(n_traces=3, n_events=4, head="", tail=""):
@@ -135,7 +138,10 @@ def test_memory_does_not_grow_with_the_log(tmp_path, monkeypatch):
 
 
 def test_attributes_after_events(tmp_path, monkeypatch):
-    late = '<log><trace><event><string key="concept:name" value="x"/></event>{}<string key="concept:name" value="t"/></trace></log>'
+    late = (
+        '<log><trace><event><string key="concept:name" value="x"/></event>{}'
+        '<string key="concept:name" value="t"/></trace></log>'
+    )
     event = '<event><string key="concept:name" value="y"/></event>'
     assert read_log(put(tmp_path, late.format(event))).case("t").events == ["x", "y"]
     monkeypatch.setattr(xes, "_BATCH", 2)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from sequela.errors import LogFormatError
-from sequela.events.readers.source import Source, Table, quoted
+from sequela.errors import LogFormatError, quoted
+from sequela.events.readers.source import Source, Table
 
 _TAIL = 1 << 16
 TAB_SUFFIXES = (".tsv", ".tab")

@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from sequela.errors import LogFormatError
-from sequela.events.readers.source import Table, quoted
+from sequela.errors import LogFormatError, quoted
+from sequela.events.readers.source import Table
 
 NAME = "the frame"
 

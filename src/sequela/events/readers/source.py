@@ -17,14 +17,12 @@ from typing import IO, NamedTuple, cast
 import polars as pl
 import pyarrow as pa
 
-from sequela.display import visible
-from sequela.errors import LogFormatError
+from sequela.errors import LogFormatError, quoted
 
 STANDARD_INPUT = "-"
 _SUFFIXES = {".gz": "gzip", ".zst": "zstd"}
 _FIRST_BYTES = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _BLOCK = 1 << 20
-_LONGEST = 60
 
 
 class TemporaryFolder:
@@ -141,18 +139,3 @@ def open_source(path: str | Path, file_format: str | None, suffixes: list[str]) 
     if suffix not in suffixes:
         raise LogFormatError(f"{name}: unknown format '{quoted(suffix)}'; allowed are {', '.join(suffixes)}")
     return Source(path, suffix, found, name, files)
-
-
-def quoted(value: object, longest: int = _LONGEST) -> str:
-    r"""Return the first line of a value, or of an error's text, as short harmless text for a message.
-
-    Example:
-        >>> quoted("a\x1b]0;title\x07")
-        'a\\x1b]0;title\\x07'
-        >>> quoted(ValueError("first line\nsecond line"))
-        'first line'
-    """
-    if isinstance(value, BaseException):
-        lines = str(value).strip().splitlines()
-        return visible(lines[0] if lines else type(value).__name__, longest=max(longest, 160))
-    return visible(str(value), longest=longest)
