@@ -23,9 +23,9 @@ import polars as pl
 import torch
 
 import sequela as sq
-from sequela.causal.discovery import discover_log
-from sequela.causal.encoding import encode_log
-from sequela.density.window import WindowNetwork
+from sequela.density.window.network import WindowNetwork
+from sequela.discovery.discover import discover_log
+from sequela.effects.encoding import encode_log
 from sequela.evaluation.metrics import Scores
 from sequela.worlds.catalogue import make_world
 

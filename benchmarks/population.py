@@ -21,8 +21,8 @@ import numpy as np
 import polars as pl
 
 import sequela as sq
-from sequela.causal.multiplicity import e_bh, families, family_weights
 from sequela.evaluation.metrics import auroc, score_edges
+from sequela.evidence.multiplicity import e_bh, families, family_weights
 from sequela.worlds.catalogue import make_world
 
 RESULTS = Path(__file__).parent / "results"

@@ -66,7 +66,9 @@ def results() -> dict[str, Any]:
             if design == "masked" and name == "world":
                 continue
             some = log.cases(log.case_names[:12])
-            one = sq.discover_log(density, some, design=design, particles=6, progress=False, statistic="both", delta=0.002)
+            one = sq.discover_log(
+                density, some, design=design, particles=6, progress=False, statistic="both", delta=0.002
+            )
             found[f"{name} {design}"] = edges(one)
             if design == "atomic":
                 found[f"{name} summary"] = numbers(one.summary().edges, "cause", "effect")
@@ -99,7 +101,7 @@ LEVEL = {"level": 1}
 
 
 def discover_to(*args: Any, **settings: Any) -> Any:
-    from sequela.causal.run import discover_to as streamed
+    from sequela.discovery.stream import discover_to as streamed
 
     return streamed(*args, **settings)
 

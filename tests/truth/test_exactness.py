@@ -5,11 +5,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from sequela.causal.designs import Problem, SingleCause, Staircase
-from sequela.causal.discovery import estimate
-from sequela.causal.thresholds import EffectSize
-from sequela.density.huggingface import HuggingFaceDensity
-from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.decoder.huggingface import HuggingFaceDensity
+from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.discovery.discover import estimate
+from sequela.effects.designs import Problem, SingleCause, Staircase
+from sequela.effects.thresholds import EffectSize
 from sequela.events.sequences import Case
 from sequela.events.vocabulary import Vocabulary
 from sequela.worlds.softmax import SoftmaxWorld

@@ -4,11 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sequela.causal.discovery import discover, discover_log, estimate
-from sequela.causal.together import estimate_designs
+from sequela.discovery.discover import discover, discover_log, estimate
+from sequela.effects.together import estimate_designs
 from sequela.errors import ConfigError
+from sequela.events.hierarchy import siblings
 from sequela.events.log import event_at_level, event_parts, read_log
-from sequela.events.parts import siblings
 from sequela.events.sequences import Case
 from sequela.events.vocabulary import RARE, Vocabulary
 from sequela.worlds.diagnostic import DiagnosticWorld

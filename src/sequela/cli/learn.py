@@ -63,7 +63,7 @@ def fit(
 
     Example: `sequela fit alarms.csv --case device_id --event alarm_id --time start_timestamp --out model`
     """
-    from sequela.density.fit import fit as run
+    from sequela.density.training.fit import fit as run
     from sequela.events.log import read_log
 
     table = read_log(log, case=case, event=event, time=time, time_format=time_format)
@@ -156,9 +156,9 @@ def discover(
     """
     if out is None and not plan:
         raise typer.BadParameter("give a folder for the results", param_hint="--out")
-    from sequela.causal.population import load_population
-    from sequela.causal.run import discover_to
     from sequela.density.checkpoint import load_density
+    from sequela.discovery.stream import discover_to
+    from sequela.graphs.population import load_population
 
     density = load_density(model, device=device, precision=precision)
     table = _read_like(density, log, case, event, time, time_format)
@@ -258,11 +258,11 @@ def population(
 
     Example: `sequela population model alarms.csv --folds 5 --out population`
     """
-    from sequela.causal.population import discover_population
-    from sequela.causal.run import MARKER
     from sequela.density.checkpoint import load_density
-    from sequela.density.crossfit import cross_fit
+    from sequela.density.training.crossfit import cross_fit
+    from sequela.discovery.population import discover_population
     from sequela.files import check_writable_folder
+    from sequela.graphs.run_record import MARKER
 
     check_writable_folder(out, marker=MARKER, overwrite=overwrite)
     density: Any = load_density(model, device=device)
@@ -308,8 +308,8 @@ def diagnose(
 
     Example: `sequela diagnose model alarms.csv`
     """
-    from sequela.causal.diagnosis import diagnose_log
     from sequela.density.checkpoint import load_density
+    from sequela.discovery.diagnose import diagnose_log
 
     density = load_density(model, device=device)
     table = _read_like(density, log, case, event, time, time_format)
@@ -363,7 +363,7 @@ def plan(
 
 
 def _print_plan(density: Any, table: Any, as_json: bool, settings: dict[str, Any]) -> None:
-    from sequela.causal.plan import plan_discovery
+    from sequela.discovery.plan import plan_discovery
 
     found = plan_discovery(density, table, **settings)
     typer.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))

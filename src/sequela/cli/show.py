@@ -59,9 +59,9 @@ def export(
 
     Example: `sequela export results --out graph.graphml`
     """
-    from sequela.causal.exports import export as write
-    from sequela.causal.population import PopulationGraph, load_results
     from sequela.errors import ConfigError
+    from sequela.graphs.exports import export as write
+    from sequela.graphs.population import PopulationGraph, load_results
 
     found: Any = load_results(results)
     if instance is not None:

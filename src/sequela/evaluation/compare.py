@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from sequela.causal.cmi import CMIEstimate
+from sequela.effects.cmi import CMIEstimate
 from sequela.errors import LogFormatError, check_range
 from sequela.evaluation.metrics import Bools, Floats, Scores
 

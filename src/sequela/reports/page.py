@@ -15,9 +15,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from sequela.causal.population import load_results
 from sequela.errors import ConfigError, check_range
 from sequela.files import whole_file
+from sequela.graphs.population import load_results
 from sequela.reports.payload import Result, page_data
 
 _ASSETS = files("sequela.reports") / "assets"
@@ -55,7 +55,7 @@ def report(
 
     Example:
         >>> import tempfile
-        >>> from sequela.causal.discovery import discover
+        >>> from sequela.discovery.discover import discover
         >>> from sequela.worlds.softmax import SoftmaxWorld
         >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
         >>> graph = discover(world, ["e0", "e1", "e2", "e1"])

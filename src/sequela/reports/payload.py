@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from sequela.causal.exports import at_level
-from sequela.causal.graphs import InstanceGraph, SummaryGraph, level_names
-from sequela.causal.population import PopulationGraph
-from sequela.causal.results import Discovery
-from sequela.causal.run import SavedDiscovery
 from sequela.errors import ConfigError
 from sequela.events.log import PART_SEPARATOR
+from sequela.graphs.exports import at_level
+from sequela.graphs.instance import InstanceGraph, SummaryGraph, level_names
+from sequela.graphs.population import PopulationGraph
+from sequela.graphs.results import Discovery
+from sequela.graphs.saved import SavedDiscovery
 from sequela.reports.words import ASSUMPTIONS, made_by, trust
 
 Result = InstanceGraph | SummaryGraph | PopulationGraph | Discovery | SavedDiscovery
