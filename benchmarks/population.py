@@ -214,7 +214,9 @@ def parts(args: argparse.Namespace) -> None:
         }
         for with_parts in (True, False):
             started = time.perf_counter()
-            densities = sq.cross_fit(log, folds=2, seed=seed, parts=with_parts, max_steps=args.steps, progress=False)
+            densities = sq.cross_fit(
+                log, folds=2, seed=seed, components=with_parts, max_steps=args.steps, progress=False
+            )
             fitted = time.perf_counter() - started
             found = sq.discover_population(
                 densities, log, particles=args.particles, horizon=6, pool=False, progress=False

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sequela.density import huggingface
 from sequela.density.base import Branches
+from sequela.density.decoder import huggingface
 from sequela.density.decoder.huggingface import HuggingFaceDensity, wrap_huggingface
 from sequela.density.decoder.llama import LlamaTiles
 from sequela.density.decoder.tiles import blocks

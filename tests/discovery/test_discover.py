@@ -130,7 +130,7 @@ def test_horizons():
         ({"threshold": "fixed"}, "tau"),
         ({"threshold": "otso"}, "otsu"),
         ({"delta": -1}, "delta"),
-        ({"level": 0.2}, "level"),
+        ({"confidence_level": 0.2}, "confidence_level"),
         ({"dseign": "atomic"}, "did you mean 'design'"),
         ({"design": "leave-one-out", "proposal": "uniform"}, "model"),
     ],
@@ -180,7 +180,7 @@ def test_folder_holds_what_was_found(tmp_path):
     record = json.loads((out / "run.json").read_text())
     assert record == saved.run
     assert record["arguments"]["seed"] == 0
-    assert record["arguments"]["threshold"] == {"rule": "EffectSize", "delta": 0.01, "level": 0.95}
+    assert record["arguments"]["threshold"] == {"rule": "EffectSize", "delta": 0.01, "confidence_level": 0.95}
     assert record["counts"]["n_edges"] == found.edges.height
     assert record["counts"]["n_pairs_tested"] == found.run["counts"]["n_pairs_tested"] > 0
     assert {"sequela", "torch", "polars", "numpy"} <= record["versions"].keys()

@@ -52,8 +52,10 @@ def test_by_hand(rule, expected):
 
 def test_effect_size_asks_for_the_lower_bound():
     estimate = make([[0.10, 0.10]], [[0.01, 0.05]])
-    assert EffectSize(0.05, level=0.95).edges(estimate).tolist() == [[True, False]]  # 0.10 - 1.65 * 0.05 < 0.05
-    assert EffectSize(0.05, level=0.5).edges(estimate).tolist() == [[True, True]]
+    assert EffectSize(0.05, confidence_level=0.95).edges(estimate).tolist() == [
+        [True, False]
+    ]  # 0.10 - 1.65 * 0.05 < 0.05
+    assert EffectSize(0.05, confidence_level=0.5).edges(estimate).tolist() == [[True, True]]
 
 
 @pytest.mark.parametrize("q", [0.2, 0.8])
@@ -107,7 +109,7 @@ def test_validated_needs_labels_that_fit():
         ({"rule": "otso"}, "did you mean 'otsu'"),
         ({"rule": "fixed"}, "needs tau"),
         ({"rule": "fixed", "tau": -1.0}, "tau must be .* got -1"),
-        ({"rule": "effect-size", "level": 0.1}, "level must be .* got 0.1"),
+        ({"rule": "effect-size", "confidence_level": 0.1}, "confidence_level must be .* got 0.1"),
     ],
 )
 def test_bad_rules(arguments, says):

@@ -113,7 +113,7 @@ def test_an_exact_density_keeps_its_edges_and_a_wrong_one_loses_its_false_ones()
     new = chain_log(40, 7)
     true = {}
     for case in encode_log(Markov(), new):
-        exact = estimate(Markov(), case, horizon=1, particles=N, spare_effect=True)  # as the population
+        exact = estimate(Markov(), case, horizon=1, particles=N, exclude_effect_type=True)  # as the population
         true[case.name] = {(int(j), int(j) + 1) for j in np.flatnonzero(np.nan_to_num(exact.cmi[:, 0]) > 0.05)}
     keys = ("case", "cause_position", "effect_position")
 

@@ -156,7 +156,7 @@ def test_a_file_holds_all_of_it(weighing, tmp_path):
 
 @pytest.mark.parametrize("level", [None, 1])
 def test_with_parts_on_disk_and_in_memory_the_same_table(small_units, tmp_path, level, monkeypatch):
-    monkeypatch.setattr("sequela.execution.chunks.Parts.seconds", 0.0)
+    monkeypatch.setattr("sequela.execution.chunks.Chunks.seconds", 0.0)
     log = LOG
     density = window_density()
     if level:
@@ -167,8 +167,8 @@ def test_with_parts_on_disk_and_in_memory_the_same_table(small_units, tmp_path, 
         log = read_log(frame.select("case", "event"), case="case", event="event", time=False)
         density.vocabulary = type(WORLD.vocabulary)(tuple(names), WORLD.vocabulary.counts)
     both = CrossFit((density, window_density(1) if level is None else density))
-    memory = discover_population(both, log, particles=4, level=level, progress=False)
-    disk = discover_population(both, log, particles=4, level=level, out=tmp_path / "out", progress=False)
+    memory = discover_population(both, log, particles=4, hierarchy_level=level, progress=False)
+    disk = discover_population(both, log, particles=4, hierarchy_level=level, out=tmp_path / "out", progress=False)
     assert memory.run["arguments"]["folds"] == 2
     assert disk.pairs.equals(memory.pairs)
     assert load_population(tmp_path / "out").lags.equals(memory.lags)
@@ -180,7 +180,7 @@ def test_with_parts_on_disk_and_in_memory_the_same_table(small_units, tmp_path, 
 
 
 def test_an_interrupted_weighing_goes_on(small_units, tmp_path, monkeypatch):
-    monkeypatch.setattr("sequela.execution.chunks.Parts.seconds", 0.0)
+    monkeypatch.setattr("sequela.execution.chunks.Chunks.seconds", 0.0)
     whole = discover_population(DENSITY, LOG, cases="all", particles=4, progress=False)
     real, left, weighed = Weighing._weigh, [3], []
 
@@ -205,7 +205,7 @@ def test_an_interrupted_weighing_goes_on(small_units, tmp_path, monkeypatch):
 
 
 def test_parts_of_another_job_are_not_taken_up(small_units, tmp_path, monkeypatch):
-    monkeypatch.setattr("sequela.execution.chunks.Parts.seconds", 0.0)
+    monkeypatch.setattr("sequela.execution.chunks.Chunks.seconds", 0.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sequela.discovery.weigh._together", None)  # stops when all is weighed
         with pytest.raises(TypeError):

@@ -17,9 +17,9 @@ SCRIPT = """
 import os, signal, sys
 from sequela.evidence import sums as partials
 from sequela.discovery import stream as run
-from sequela.execution.chunks import Parts
+from sequela.execution.chunks import Chunks
 from sequela.cli.app import app
-Parts.seconds, run._ROWS_A_GROUP, partials._EVENTS_A_UNIT = 0.05, 300, 100
+Chunks.seconds, run._ROWS_A_GROUP, partials._EVENTS_A_UNIT = 0.05, 300, 100
 at, after, real, count = int(sys.argv[1]), sys.argv[2] == "after", os.replace, 0
 def replace(*arguments):
     global count

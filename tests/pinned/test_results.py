@@ -95,9 +95,9 @@ def results() -> dict[str, Any]:
     return found
 
 
-RICH = {"parts": True}
+RICH = {"components": True}
 SCREENING = {"adaptive": 0.1}
-LEVEL = {"level": 1}
+LEVEL = {"hierarchy_level": 1}
 
 
 def discover_to(*args: Any, **settings: Any) -> Any:

@@ -13,8 +13,8 @@ from sequela.cli.base import (
     CaseColumn,
     Device,
     EventColumn,
+    HierarchyLevel,
     HorizonTime,
-    Level,
     Log,
     MemoryBudget,
     Overwrite,
@@ -45,9 +45,12 @@ def fit(
         bool | None,
         typer.Option("--times/--no-times", help="Use how long ago past events were; by default where that helps."),
     ] = None,
-    parts: Annotated[
+    components: Annotated[
         bool | None,
-        typer.Option("--parts/--no-parts", help="Let types that share parts (several --event) learn from each other."),
+        typer.Option(
+            "--components/--no-components",
+            help="Let types that share components (several --event) learn from each other.",
+        ),
     ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Most training steps.")] = None,
     precision: Annotated[str, typer.Option(help="float32, bfloat16, or auto: bfloat16 where it is fast.")] = "float32",
@@ -78,7 +81,7 @@ def fit(
         width=width,
         hide=hide,
         times="auto" if times is None else times,
-        parts="auto" if parts is None else parts,
+        components="auto" if components is None else components,
         max_steps=max_steps,
         precision=precision,
         device=device,
@@ -103,8 +106,8 @@ def discover(
     proposal: Annotated[
         str | None, typer.Option(help="What replaces a cause: uniform, unigram, model or siblings.")
     ] = None,
-    kept_parts: Annotated[
-        int, typer.Option(help="Leading parts of the cause that siblings share: 1 is same component, other code.")
+    kept_components: Annotated[
+        int, typer.Option(help="Leading components of the cause that siblings share: 1 is same component, other code.")
     ] = 1,
     particles: Annotated[int, typer.Option(help="Replacements a cause: more is slower and more exact.")] = 32,
     statistic: Annotated[str, typer.Option(help="kl_of_mean, mean_of_kl or both.")] = "kl_of_mean",
@@ -115,7 +118,7 @@ def discover(
     context: Annotated[int, typer.Option(help="Leading events that are never causes.")] = 0,
     threshold: Annotated[str, typer.Option(help="effect-size, fixed, vocabulary, percentile or otsu.")] = "effect-size",
     delta: Annotated[float, typer.Option(help="Smallest effect of interest, in nats.")] = 0.05,
-    level: Annotated[float, typer.Option(help="Confidence that an edge's effect exceeds delta.")] = 0.95,
+    confidence_level: Annotated[float, typer.Option(help="Confidence that an edge's effect exceeds delta.")] = 0.95,
     population: Annotated[
         Path | None, typer.Option(help="Folder of `sequela population`: weigh edges by its evidence for their types.")
     ] = None,
@@ -167,7 +170,7 @@ def discover(
     settings = {
         "design": design,
         "proposal": proposal,
-        "kept_parts": kept_parts,
+        "kept_components": kept_components,
         "particles": particles,
         "statistic": statistic,
         "horizon": _horizon(horizon),
@@ -175,7 +178,7 @@ def discover(
         "context": context,
         "threshold": threshold,
         "delta": delta,
-        "level": level,
+        "confidence_level": confidence_level,
         "tau": tau,
         "seed": seed,
         "batch_size": batch_size,
@@ -232,11 +235,12 @@ def population(
     cases: Annotated[str, typer.Option(help="held-out (kept out of training), or all: the log is new.")] = "held-out",
     fdr: Annotated[float, typer.Option(help="Highest expected share of false links.")] = 0.05,
     delta: Annotated[float, typer.Option(help="Least mean effect of a link, in nats.")] = 0.05,
-    level: Level = None,
+    hierarchy_level: HierarchyLevel = None,
     pool: Annotated[
         bool,
         typer.Option(
-            help="Types with parts: less evidence is needed where others with the same first parts are linked."
+            help="Types with components: less evidence is needed where others with the same first components are "
+            "linked."
         ),
     ] = True,
     design: Annotated[str, typer.Option(help="atomic, leave-one-out, masked or staircase.")] = "atomic",
@@ -272,7 +276,7 @@ def population(
         density = cross_fit(table, folds=folds, progress=not quiet, **arguments)
     found = discover_population(
         density, table, cases=cases, fdr=fdr, delta=delta, design=design, particles=particles,
-        horizon=_horizon(horizon), horizon_time=horizon_time, level=level, pool=pool,
+        horizon=_horizon(horizon), horizon_time=horizon_time, hierarchy_level=hierarchy_level, pool=pool,
         seed=seed, out=out, overwrite=overwrite, engine=engine, workers=workers, progress=not quiet,
     )  # fmt: skip
     if as_json:

@@ -32,12 +32,14 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
             density), ``"masked"`` (hide it; needs a density trained with hidden events; cheapest), ``"staircase"``
             (the paper's: replace the cause and all between by noise; nearly blind beyond lag 1).
         proposal: What replaces events: ``"uniform"`` (default), ``"unigram"`` (by frequency), ``"model"``, or
-            ``"siblings"``: types that share the first part(s) with the cause (same component, other code), evenly. A
-            cause without siblings is not tested. For event types with parts, and the design ``"atomic"``.
-        kept_parts: How many leading parts ``"siblings"`` keeps.
+            ``"siblings"``: types that share the first component(s) with the cause (same component, other code),
+            evenly. A
+            cause without siblings is not tested. For event types with components, and the design ``"atomic"``.
+        kept_components: How many leading components ``"siblings"`` keeps.
         particles: Replacements a cause. More is slower and more exact; with as many as types all are enumerated.
         statistic: ``"kl_of_mean"`` (the paper's formula), ``"mean_of_kl"`` (larger, noisier) or ``"both"``.
-        spare_effect: Leave replacements of the effect's own type out (not in pairs of equal types, nor in staircases).
+        exclude_effect_type: Leave replacements of the effect's own type out (not in pairs of equal types, nor in
+            staircases).
             Otherwise an effect that brings itself about makes every other cause look like one that prevents it. By
             default that is done in `discover_population`, and here where its result is the ``population``.
         horizon: Largest lag to test, or ``"full"``; by default the density's memory, or 8 if it has none.
@@ -46,14 +48,15 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
         context: Leading positions that are never causes.
         threshold: ``"effect-size"`` (default), ``"fixed"``, ``"vocabulary"``, ``"percentile"``, ``"otsu"``, or a rule.
         delta: Smallest effect of interest in nats, for ``"effect-size"``.
-        level: One-sided confidence that an edge's effect exceeds ``delta``, as far as Monte Carlo error goes.
+        confidence_level: One-sided confidence that an edge's effect exceeds ``delta``, as far as Monte Carlo error
+            goes.
         tau: For ``"fixed"`` and ``"vocabulary"``.
         seed: Same seed, same graph.
         adaptive: Above 0, causes get a quarter of the particles first, and the rest only where that does not decide
             all their effects; at most about this share of pairs is then decided otherwise than by all particles.
         population: Population graph of the same kind of cases. Edges then have a ``confidence`` from their own effect
             and from what the population says of their types, see `sequela.evidence.edge_probability`.
-        fdr: With a population: highest expected share of false edges (0.05); ``level`` then plays no part.
+        fdr: With a population: highest expected share of false edges (0.05); ``confidence_level`` then plays no part.
         batch_size: Most cases scored together (`discover_log`); changes neither the result nor, much, the speed.
         memory_budget: What discovery may hold above the density and the log: bytes, or text like ``"2GB"``; a quarter
             of the free memory, at most 2 GiB, by default. Does not change the result.

@@ -21,7 +21,7 @@ from sequela.discovery.weigh import weigh_all, weighing_job
 from sequela.effects.encoding import encode_log
 from sequela.effects.settings import Settings
 from sequela.errors import check_choice, check_range
-from sequela.events.log import EventLog, event_parts
+from sequela.events.log import EventLog, event_components
 from sequela.evidence.bets import Groups, check_evidence
 from sequela.evidence.links import LAG_SCHEMA, by_lag, finish
 from sequela.execution.chunks import Counts
@@ -42,7 +42,7 @@ def discover_population(
     *,
     cases: str = "held-out",
     fdr: float = 0.05,
-    level: int | None = None,
+    hierarchy_level: int | None = None,
     pool: bool = True,
     out: str | Path | None = None,
     overwrite: bool = False,
@@ -61,12 +61,13 @@ def discover_population(
             case, for a log that the density has not seen. Plays no part with `cross_fit`.
         fdr: Highest expected share of false ones among the edges. Holds as far as the density's forecasts with hidden
             events are right; see the docs page on evidence.
-        level: For event types with parts (several event columns): pairs of first parts (1), of first two parts (2), …
+        hierarchy_level: For event types with components (several event columns): pairs of first components (1), of
+            first two parts (2), …
             in place of pairs of whole types. All types that share these parts are hidden together and forecast
             together, so what is rare by itself adds up; the density stays that of the whole types, and the strength is
             that of hiding (``design`` and ``particles`` play no part).
-        pool: For event types with parts: evidence counts for more in a pair whose first parts are linked in other
-            pairs too, and for less elsewhere, see `sequela.evidence.multiplicity.family_weights`.
+        pool: For event types with components: evidence counts for more in a pair whose first components are linked in
+            other pairs too, and for less elsewhere, see `sequela.evidence.multiplicity.family_weights`.
         out: Folder to save the result to. With it, a run that was interrupted, even killed, goes on when the same call
             is made again.
         overwrite: Replace an earlier result in ``out``.
@@ -91,7 +92,7 @@ def discover_population(
     check_range("fdr", fdr, low=0, high=1, above=True)
     if out is not None:
         check_writable_folder(out, marker=MARKER, overwrite=overwrite)
-    chosen = Settings(**({"spare_effect": True} | settings))
+    chosen = Settings(**({"exclude_effect_type": True} | settings))
     if isinstance(density, CrossFit):
         parts = list(density.held_out(log))
     else:
@@ -102,19 +103,24 @@ def discover_population(
     given = [(one, encode_log(one, part)) for one, part in parts]
     counts = Counts(sum(sequences.n_unknown for _, sequences in given))
     sums, bets, nodes = [], [], []
-    with weighing_job(given, chosen, level, out=out, on_disk=engine == "ray") as job:
-        weighed = weigh_all(given, chosen, level, job, engine=engine, workers=workers, tell=reporter(progress))
+    with weighing_job(given, chosen, hierarchy_level, out=out, on_disk=engine == "ray") as job:
+        weighed = weigh_all(
+            given, chosen, hierarchy_level, job, engine=engine, workers=workers, tell=reporter(progress)
+        )
         for (one, _), partial in zip(given, weighed, strict=True):
-            strength, evidence, seen = partial.tables(Groups.at_level(one.vocabulary, level))
+            strength, evidence, seen = partial.tables(Groups.at_level(one.vocabulary, hierarchy_level))
             sums.append(strength)
             bets.append(evidence)
             nodes.append(seen)
             counts.include(partial.counts)
         first = parts[0][0]
-        pool = pool and level is None and any(len(event_parts(name)) > 1 for name in first.vocabulary.names)
+        pool = (
+            pool and hierarchy_level is None and any(len(event_components(name)) > 1 for name in first.vocabulary.names)
+        )
         record = run_record(first, log, encode_log(first, log), chosen, counts)
         record["arguments"] |= {
-            "delta": chosen.delta, "fdr": fdr, "cases": cases, "folds": len(parts), "level": level, "pool": pool,
+            "delta": chosen.delta, "fdr": fdr, "cases": cases, "folds": len(parts), "hierarchy_level":
+            hierarchy_level, "pool": pool,
         }  # fmt: skip
         record["kind"] = "population"
         record["seconds"] = round(time.monotonic() - started, 3)

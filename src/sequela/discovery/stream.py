@@ -30,7 +30,7 @@ from sequela.effects.settings import Settings
 from sequela.errors import check_choice
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
-from sequela.execution.chunks import Counts, Parts, job_fingerprint
+from sequela.execution.chunks import Chunks, Counts, job_fingerprint
 from sequela.files import check_writable_folder, whole_folder, write_json
 from sequela.graphs.instance import SummaryGraph, finish_pairs, pair_sums
 from sequela.graphs.results import empty_edges, log_events, log_nodes
@@ -95,8 +95,8 @@ def discover_to(
         if compiled:
             tell.say("the model runs as compiled code")
         arguments = chosen.to_dict(density) | {"horizon": horizon}
-        parts = Parts.open(Path(out), job_fingerprint(density, sequences, arguments))
-        n_before = sum(part.high - part.low for part in parts.done())
+        chunks = Chunks.open(Path(out), job_fingerprint(density, sequences, arguments))
+        n_before = sum(chunk.high - chunk.low for chunk in chunks.done())
         if n_before:
             tell.say(f"taking up the interrupted discovery: {n_before:,} of {sequences.n_cases:,} cases are done")
         try:
@@ -106,18 +106,18 @@ def discover_to(
 
                     with cluster(workers) as n_workers:
                         task = Discovering(chosen, longest)
-                        work_on_ray(density, sequences, task, parts, n_workers=n_workers, update=update)
+                        work_on_ray(density, sequences, task, chunks, n_workers=n_workers, update=update)
                 else:
-                    _discover_here(density, sequences, chosen, longest, parts, update)
+                    _discover_here(density, sequences, chosen, longest, chunks, update)
         except BaseException:
-            if density.fingerprint is None or not parts.done():
-                parts.close()
+            if density.fingerprint is None or not chunks.done():
+                chunks.close()
             raise
         counts = Counts(sequences.n_unknown)
-        for part in parts.done():
-            counts.include(part.counts)
+        for chunk in chunks.done():
+            counts.include(chunk.counts)
         with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
-            sums = _merge(parts, empty_edges(chosen), folder / "edges.parquet")
+            sums = _merge(chunks, empty_edges(chosen), folder / "edges.parquet")
             summary = SummaryGraph(finish_pairs(sums, self_loops=self_loops), log_nodes(density, sequences))
             summary.edges.write_parquet(folder / "summary.parquet")
             summary.nodes.write_parquet(folder / "nodes.parquet")
@@ -126,22 +126,22 @@ def discover_to(
             run["arguments"]["self_loops"] = self_loops
             run["seconds"] = round(time.monotonic() - started, 3)
             write_json(folder / MARKER, run)
-        parts.close()
+        chunks.close()
     return SavedDiscovery(Path(out), summary, run)
 
 
 def _discover_here(
-    density: Density, sequences: SequenceSet, settings: Settings, longest: int, parts: Parts, update: Update
+    density: Density, sequences: SequenceSet, settings: Settings, longest: int, chunks: Chunks, update: Update
 ) -> None:
-    """Score all that is not done; a second thread writes parts while the next cases are scored."""
-    n_done = sequences.n_cases - sum(high - low for low, high in parts.gaps(sequences.n_cases))
+    """Score all that is not done; a second thread writes chunks while the next cases are scored."""
+    n_done = sequences.n_cases - sum(high - low for low, high in chunks.gaps(sequences.n_cases))
     n_edges = 0
     with ThreadPoolExecutor(max_workers=1) as writer:
         waiting: list[Future[None]] = []
-        for low, high in list(parts.gaps(sequences.n_cases)):
+        for low, high in list(chunks.gaps(sequences.n_cases)):
             cases = sequences.take(range(low, high)) if high - low < sequences.n_cases else sequences
-            for first, frames, counts in part_of_batches(density, cases, settings, longest):
-                waiting.append(writer.submit(_keep, parts, low + first, frames, counts, empty_edges(settings)))
+            for first, frames, counts in chunks_of_batches(density, cases, settings, longest):
+                waiting.append(writer.submit(_keep, chunks, low + first, frames, counts, empty_edges(settings)))
                 while len(waiting) > 2:
                     waiting.pop(0).result()
                 n_done += counts.n_cases
@@ -151,8 +151,8 @@ def _discover_here(
             future.result()
 
 
-def _keep(parts: Parts, low: int, frames: list[pl.DataFrame], counts: Counts, empty: pl.DataFrame) -> None:
-    parts.add(low, low + counts.n_cases, pl.concat([empty, *frames]), counts)
+def _keep(chunks: Chunks, low: int, frames: list[pl.DataFrame], counts: Counts, empty: pl.DataFrame) -> None:
+    chunks.add(low, low + counts.n_cases, pl.concat([empty, *frames]), counts)
 
 
 @dataclass(frozen=True)
@@ -165,13 +165,13 @@ class Discovering:
     def __call__(self, density: Density, low: int, cases: SequenceSet) -> tuple[pl.DataFrame, Counts]:
         """Return the edges of some cases, and what was counted."""
         frames, counts = [empty_edges(self.settings)], Counts()
-        for _, some, more in part_of_batches(density, cases, self.settings, self.longest):
+        for _, some, more in chunks_of_batches(density, cases, self.settings, self.longest):
             frames += some
             counts.include(more)
         return pl.concat(frames), counts
 
 
-def part_of_batches(
+def chunks_of_batches(
     density: Density, sequences: SequenceSet, settings: Settings, longest: int
 ) -> Iterator[tuple[int, list[pl.DataFrame], Counts]]:
     """Yield the first case, the edges and the counts of every few seconds of work."""
@@ -181,15 +181,15 @@ def part_of_batches(
             counts.add(graph)
             if len(graph):
                 frames.append(graph.edges.select(pl.lit(graph.case).alias("case"), pl.all()))
-        if counts.n_edges >= _ROWS_A_GROUP or time.monotonic() - since >= Parts.seconds:
+        if counts.n_edges >= _ROWS_A_GROUP or time.monotonic() - since >= Chunks.seconds:
             yield first, frames, counts
             first, frames, counts, since = first + counts.n_cases, [], Counts(), time.monotonic()
     if counts.n_cases:
         yield first, frames, counts
 
 
-def _merge(parts: Parts, empty: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """Join the parts' edges into one file, in groups that do not depend on the parts; return `pair_sums` of all."""
+def _merge(chunks: Chunks, empty: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Join the chunks' edges into one file, in groups that do not depend on the chunks; return `pair_sums` of all."""
     import pyarrow.parquet as pq
 
     schema = empty.to_arrow().schema
@@ -202,13 +202,13 @@ def _merge(parts: Parts, empty: pl.DataFrame, path: Path) -> pl.DataFrame:
             return added.group_by("cause", "effect", maintain_order=True).agg(pl.all().sum())
 
         waiting = empty
-        for part in parts.done():
-            waiting = pl.concat([waiting, part.read()])
+        for chunk in chunks.done():
+            waiting = pl.concat([waiting, chunk.read()])
             while waiting.height >= _ROWS_A_GROUP:
                 rest = waiting["case"][_ROWS_A_GROUP - 1 :]
                 cut = _ROWS_A_GROUP - 1 + int((rest == rest[0]).sum())  # a case is in one group
                 sums, waiting = write(waiting[:cut]), waiting[cut:]
-        if waiting.height or not parts.done():
+        if waiting.height or not chunks.done():
             sums = write(waiting)
     return sums
 

@@ -1,6 +1,6 @@
-"""Weighing all cases of a population: here or on a cluster, in memory or with finished parts on disk.
+"""Weighing all cases of a population: here or on a cluster, in memory or with finished chunks on disk.
 
-With parts, every density has a folder of its own in that of the job (`parts`): what is in a part is a `Partial`.
+With chunks, every density has a folder of its own in that of the job (`chunks`): what is in a chunk is a `Partial`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sequela.effects.settings import Settings
 from sequela.events.sequences import SequenceSet
 from sequela.evidence.bets import Groups, calibration, co_occurring
 from sequela.evidence.sums import Partial, Weighing, unit_bounds
-from sequela.execution.chunks import Parts, job_fingerprint
+from sequela.execution.chunks import Chunks, job_fingerprint
 from sequela.files import whole_file
 from sequela.progress import Reporter, Update
 
@@ -29,30 +29,32 @@ Cases = tuple[Density, SequenceSet]
 
 @contextmanager
 def weighing_job(
-    cases: Sequence[Cases], settings: Settings, level: int | None, *, out: str | Path | None, on_disk: bool
-) -> Iterator[Parts | None]:
-    """Yield the folder of finished parts, or None where none is needed; it goes when the block succeeds.
+    cases: Sequence[Cases], settings: Settings, hierarchy_level: int | None, *, out: str | Path | None, on_disk: bool
+) -> Iterator[Chunks | None]:
+    """Yield the folder of finished chunks, or None where none is needed; it goes when the block succeeds.
 
     Args:
         cases: What is weighed, by which densities.
         settings: How.
-        level: See `discover_population`.
-        out: Where the result will be; the parts are kept beside it and taken up when the same job comes again.
-        on_disk: Whether parts are needed even without ``out``.
+        hierarchy_level: See `discover_population`.
+        out: Where the result will be; the chunks are kept beside it and taken up when the same job comes again.
+        on_disk: Whether chunks are needed even without ``out``.
     """
     if out is None:
         if not on_disk:
             yield None
             return
         with TemporaryDirectory(prefix="sequela-") as folder:
-            yield Parts.open(Path(folder) / "population", None, doing="weighing")
+            yield Chunks.open(Path(folder) / "population", None, doing="weighing")
         return
     known = [
-        job_fingerprint(density, sequences, settings.to_dict(density) | {"parts_level": level}, times=True)
+        job_fingerprint(
+            density, sequences, settings.to_dict(density) | {"hierarchy_level": hierarchy_level}, times=True
+        )
         for density, sequences in cases
     ]
     fingerprint = None if None in known else " ".join(map(str, known))
-    job = Parts.open(Path(out), fingerprint, doing="weighing")
+    job = Chunks.open(Path(out), fingerprint, doing="weighing")
     try:
         yield job
     except BaseException:
@@ -65,8 +67,8 @@ def weighing_job(
 def weigh_all(
     cases: Sequence[Cases],
     settings: Settings,
-    level: int | None,
-    job: Parts | None,
+    hierarchy_level: int | None,
+    job: Chunks | None,
     *,
     engine: str,
     workers: int | None,
@@ -77,7 +79,7 @@ def weigh_all(
     Args:
         cases: What is weighed, by which densities.
         settings: How.
-        level: See `discover_population`.
+        hierarchy_level: See `discover_population`.
         job: From `weighing_job`.
         engine: ``"local"`` or ``"ray"``, which needs a job.
         workers: Actors of the cluster.
@@ -93,31 +95,36 @@ def weigh_all(
             from sequela.execution.ray import cluster, work_on_ray
 
             with cluster(workers) as n_workers:
-                for (density, sequences), parts in zip(cases, folders, strict=True):
-                    assert parts is not None
-                    task, update = _weighing(density, sequences, settings, level, parts), _moved(bar, n_before)
-                    n_before += sequences.n_cases - _n_done(parts)
-                    work_on_ray(density, sequences, task, parts, n_workers=n_workers, update=update, bounds=task.bounds)
-                    found.append(_together(density, task, parts))
+                for (density, sequences), chunks in zip(cases, folders, strict=True):
+                    assert chunks is not None
+                    task, update = (
+                        _weighing(density, sequences, settings, hierarchy_level, chunks),
+                        _moved(bar, n_before),
+                    )
+                    n_before += sequences.n_cases - _n_done(chunks)
+                    work_on_ray(
+                        density, sequences, task, chunks, n_workers=n_workers, update=update, bounds=task.bounds
+                    )
+                    found.append(_together(density, task, chunks))
         else:
-            for (density, sequences), parts in zip(cases, folders, strict=True):
-                task, update = _weighing(density, sequences, settings, level, parts), _moved(bar, n_before)
-                n_before += sequences.n_cases - _n_done(parts)
-                if parts is None:
+            for (density, sequences), chunks in zip(cases, folders, strict=True):
+                task, update = _weighing(density, sequences, settings, hierarchy_level, chunks), _moved(bar, n_before)
+                n_before += sequences.n_cases - _n_done(chunks)
+                if chunks is None:
                     found.append(_weigh_in_memory(density, sequences, task, update))
                 else:
-                    _weigh_to(density, sequences, task, parts, update)
-                    found.append(_together(density, task, parts))
+                    _weigh_to(density, sequences, task, chunks, update)
+                    found.append(_together(density, task, chunks))
     return found
 
 
 def _weighing(
-    density: Density, sequences: SequenceSet, settings: Settings, level: int | None, parts: Parts | None
+    density: Density, sequences: SequenceSet, settings: Settings, hierarchy_level: int | None, chunks: Chunks | None
 ) -> Weighing:
-    """Return how to weigh; what is computed from all cases is done here once, and kept with the parts."""
+    """Return how to weigh; what is computed from all cases is done here once, and kept with the chunks."""
     longest, seconds = longest_case(sequences), settings.horizon_seconds
-    horizon, groups = settings.horizon_for(density, longest), Groups.at_level(density.vocabulary, level)
-    path = None if parts is None else parts.folder / "shift.npy"
+    horizon, groups = settings.horizon_for(density, longest), Groups.at_level(density.vocabulary, hierarchy_level)
+    path = None if chunks is None else chunks.folder / "shift.npy"
     if path is not None and path.exists():
         shift: Floats = np.load(path, allow_pickle=False)
     else:
@@ -126,7 +133,7 @@ def _weighing(
             with whole_file(path) as temporary, temporary.open("wb") as file:
                 np.save(file, shift, allow_pickle=False)
     pairs = co_occurring(groups.cases(sequences), horizon, len(groups.names), seconds)
-    return Weighing(settings, longest, level, shift, pairs, unit_bounds(sequences))
+    return Weighing(settings, longest, hierarchy_level, shift, pairs, unit_bounds(sequences))
 
 
 def _weigh_in_memory(density: Density, sequences: SequenceSet, task: Weighing, update: Update) -> Partial:
@@ -137,28 +144,28 @@ def _weigh_in_memory(density: Density, sequences: SequenceSet, task: Weighing, u
     return total
 
 
-def _weigh_to(density: Density, sequences: SequenceSet, task: Weighing, parts: Parts, update: Update) -> None:
+def _weigh_to(density: Density, sequences: SequenceSet, task: Weighing, chunks: Chunks, update: Update) -> None:
     n_done = 0
-    for low, high in list(parts.gaps(sequences.n_cases)):
+    for low, high in list(chunks.gaps(sequences.n_cases)):
         first, waiting, since = low, task.nothing(density), time.monotonic()
         for end, partial in task.units(density, low, sequences.take(range(low, high))):
             waiting += partial
             n_done += partial.counts.n_cases
             update(n_done, "")
-            if end == high or time.monotonic() - since >= parts.seconds:
-                parts.add(first, end, waiting.to_frame(), waiting.counts)
+            if end == high or time.monotonic() - since >= chunks.seconds:
+                chunks.add(first, end, waiting.to_frame(), waiting.counts)
                 first, waiting, since = end, task.nothing(density), time.monotonic()
 
 
-def _together(density: Density, task: Weighing, parts: Parts) -> Partial:
+def _together(density: Density, task: Weighing, chunks: Chunks) -> Partial:
     total = task.nothing(density)
-    for part in parts.done():
-        total += task.read(density, part.read(), part.counts)
+    for chunk in chunks.done():
+        total += task.read(density, chunk.read(), chunk.counts)
     return total
 
 
-def _n_done(parts: Parts | None) -> int:
-    return 0 if parts is None else sum(part.high - part.low for part in parts.done())
+def _n_done(chunks: Chunks | None) -> int:
+    return 0 if chunks is None else sum(chunk.high - chunk.low for chunk in chunks.done())
 
 
 def _moved(bar: Update, n_before: int) -> Update:

@@ -61,7 +61,7 @@ class CMIEstimate:
         length, horizon = self.cmi.shape
         return f"CMIEstimate({length:,} positions, lags up to {horizon:,}, {self.n_tested:,} pairs tested)"
 
-    def interval(self, level: float = 0.95) -> tuple[Floats, Floats]:
+    def interval(self, confidence_level: float = 0.95) -> tuple[Floats, Floats]:
         """Return the lower and upper bounds of ``cmi`` at a two-sided confidence level, for Monte Carlo error only.
 
         Where only ``q`` is estimated, an interval for ``q`` is mapped through the divergence: Student's t on the scale
@@ -72,10 +72,10 @@ class CMIEstimate:
         covered, and all but 1 % of the pairs are within 0.01 nats of their interval. Enumerate (``particles`` at least
         the number of types) where it matters.
         """
-        check_range("level", level, low=0, high=1, above=True)
+        check_range("confidence_level", confidence_level, low=0, high=1, above=True)
         sizes, which = np.unique(self.n_particles, return_inverse=True)
         spare = 1 if self.q_std_error is None else 0  # the observed type is one more value
-        quantiles = np.array([student_t(0.5 + min(level, 1 - 1e-12) / 2, int(n) - spare) for n in sizes])
+        quantiles = np.array([student_t(0.5 + min(confidence_level, 1 - 1e-12) / 2, int(n) - spare) for n in sizes])
         t = quantiles[which].reshape(np.shape(self.n_particles))  # one number, or [L, m]
         if self.q_std_error is None:
             return np.maximum(0.0, self.cmi - t * self.std_error), self.cmi + t * self.std_error

@@ -44,9 +44,9 @@ class Problem:
         key: Of the random draws of this case.
         statistic: One of `STATISTICS`.
         times: Seconds of the events (float64, ``[L]``), for a density that uses them.
-        spare_effect: Whether replacements of the effect's own type count for nothing, in pairs of different types
-            (designs that change the cause alone).
-        kept_parts: Leading parts of a cause that the proposal ``"siblings"`` keeps.
+        exclude_effect_type: Whether replacements of the effect's own type count for nothing, in pairs of different
+            types (designs that change the cause alone).
+        kept_components: Leading components of a cause that the proposal ``"siblings"`` keeps.
     """
 
     density: Density
@@ -59,8 +59,8 @@ class Problem:
     key: int
     statistic: str = "kl_of_mean"
     times: Floats | None = None
-    spare_effect: bool = False
-    kept_parts: int = 1
+    exclude_effect_type: bool = False
+    kept_components: int = 1
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class SingleCause:
         log_p, n_clamped_p = clamp(log_p)
         log_f, n_clamped_f = clamp(log_f)
         weight, variance = weight[..., None], variance[..., None]  # [P, N, 1], or [P, N, m]
-        if self.problem.spare_effect:
+        if self.problem.exclude_effect_type:
             kept = self._kept(types)
             weight, variance = weight * kept, variance * kept
         with np.errstate(divide="ignore"):
@@ -278,7 +278,7 @@ def _draw(problem: Problem, *, with_rare: bool) -> Draws:
     observed = problem.ids[problem.causes]
     vocabulary = problem.density.vocabulary
     if problem.proposal == "siblings":
-        groups = siblings(vocabulary, problem.kept_parts)
+        groups = siblings(vocabulary, problem.kept_components)
         return drawing.draw_siblings(observed, problem.causes, groups, problem.n_particles, problem.key)
     if problem.proposal == "uniform":
         n_real = vocabulary.n_types - (vocabulary.rare_id is not None)

@@ -91,8 +91,8 @@ def _score_cases(
         for low in range(0, len(causes), size):
             problem = Problem(
                 density, case.ids, causes[low : low + size], horizon, settings.context, proposal,
-                settings.particles, key, settings.statistic, case.times, settings.spares_effect,
-                settings.kept_parts,
+                settings.particles, key, settings.statistic, case.times, settings.excludes_effect_type,
+                settings.kept_components,
             )  # fmt: skip
             design: SingleCause | Staircase | TwoStages = make_design(settings.design, problem)
             if settings.adaptive:

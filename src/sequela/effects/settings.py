@@ -36,13 +36,13 @@ class Settings:
     proposal: str | None = None
     particles: int = DEFAULT_PARTICLES
     statistic: str = "kl_of_mean"
-    spare_effect: bool | None = None
+    exclude_effect_type: bool | None = None
     horizon: int | str | None = None
     horizon_time: str | float | None = None
     context: int = 0
     threshold: str | Threshold = "effect-size"
     delta: float = 0.05
-    level: float = 0.95
+    confidence_level: float = 0.95
     tau: float | None = None
     seed: int = 0
     batch_size: int | None = None
@@ -50,7 +50,7 @@ class Settings:
     adaptive: float = 0.0
     population: PopulationGraph | None = None
     fdr: float | None = None
-    kept_parts: int = 1
+    kept_components: int = 1
 
     def __post_init__(self) -> None:
         check_choice("design", self.design, DESIGNS)
@@ -60,7 +60,7 @@ class Settings:
         check_range("particles", self.particles, low=2, whole=True)
         check_range("context", self.context, low=0, whole=True)
         check_range("seed", self.seed, whole=True)
-        check_range("kept_parts", self.kept_parts, low=1, whole=True)
+        check_range("kept_components", self.kept_components, low=1, whole=True)
         if self.batch_size is not None:
             check_range("batch_size", self.batch_size, low=1, whole=True)
         if self.memory_budget is not None:
@@ -72,7 +72,9 @@ class Settings:
         if self.horizon_time is not None:
             parse_duration("horizon_time", self.horizon_time)
         default_proposal(self.design, self.proposal)
-        rule = make_threshold(self.threshold, n_types=2, delta=self.delta, level=self.level, tau=self.tau)
+        rule = make_threshold(
+            self.threshold, n_types=2, delta=self.delta, confidence_level=self.confidence_level, tau=self.tau
+        )
         if self.fdr is not None:
             check_range("fdr", self.fdr, low=0, high=1, above=True)
             if self.population is None:
@@ -87,11 +89,11 @@ class Settings:
             check_adaptive(self.design, default_proposal(self.design, self.proposal), self.statistic, rule)
 
     @property
-    def spares_effect(self) -> bool:
+    def excludes_effect_type(self) -> bool:
         """Whether replacements of the effect's own type are left out; as the population did, unless said."""
-        if self.spare_effect is None and self.population is not None:
-            return bool(self.population.run.get("arguments", {}).get("spare_effect", False))
-        return bool(self.spare_effect)
+        if self.exclude_effect_type is None and self.population is not None:
+            return bool(self.population.run.get("arguments", {}).get("exclude_effect_type", False))
+        return bool(self.exclude_effect_type)
 
     @property
     def error_rate(self) -> float:
@@ -104,7 +106,7 @@ class Settings:
             self.threshold,
             n_types=density.vocabulary.n_types,
             delta=self.delta,
-            level=self.level,
+            confidence_level=self.confidence_level,
             tau=self.tau,
         )
 
@@ -152,15 +154,15 @@ class Settings:
             "proposal": default_proposal(self.design, self.proposal),
             "threshold": self.rule(density).to_dict(),
             "horizon_seconds": self.horizon_seconds,
-            "spare_effect": self.spares_effect,
+            "exclude_effect_type": self.excludes_effect_type,
         }
         if self.beliefs is None:
             del values["population"], values["fdr"]
         else:
             values |= {"population": self.beliefs.fingerprint, "fdr": self.error_rate}
         if values["proposal"] != "siblings":
-            del values["kept_parts"]
-        for decided in ("delta", "level", "tau", "batch_size", "memory_budget", "horizon_time"):
+            del values["kept_components"]
+        for decided in ("delta", "confidence_level", "tau", "batch_size", "memory_budget", "horizon_time"):
             del values[decided]
         return values
 

@@ -43,19 +43,19 @@ class EffectSize(_Rule):
 
     Attributes:
         delta: Smallest effect of interest in nats. Higher: fewer, stronger edges.
-        level: One-sided confidence that the effect is that large, as far as Monte Carlo error goes.
+        confidence_level: One-sided confidence that the effect is that large, as far as Monte Carlo error goes.
     """
 
     delta: float = 0.05
-    level: float = 0.95
+    confidence_level: float = 0.95
 
     def __post_init__(self) -> None:
         check_range("delta", self.delta, low=0)
-        check_range("level", self.level, low=0.5, high=1)
+        check_range("confidence_level", self.confidence_level, low=0.5, high=1)
 
     def edges(self, estimate: CMIEstimate) -> Edges:
         """See `Threshold.edges`."""
-        low, _ = estimate.interval(max(2 * self.level - 1, 1e-12))
+        low, _ = estimate.interval(max(2 * self.confidence_level - 1, 1e-12))
         return _above(low, self.delta)
 
 
@@ -217,7 +217,12 @@ def _tested(
 
 
 def make_threshold(
-    rule: str | Threshold, *, n_types: int, delta: float = 0.05, level: float = 0.95, tau: float | None = None
+    rule: str | Threshold,
+    *,
+    n_types: int,
+    delta: float = 0.05,
+    confidence_level: float = 0.95,
+    tau: float | None = None,
 ) -> Threshold:
     """Return the rule by its name (one of `THRESHOLDS`), or the given one.
 
@@ -225,7 +230,7 @@ def make_threshold(
         rule: Name or rule.
         n_types: Event types, for ``"vocabulary"``.
         delta: For ``"effect-size"``.
-        level: For ``"effect-size"``.
+        confidence_level: For ``"effect-size"``.
         tau: For ``"fixed"`` the threshold in nats, for ``"vocabulary"`` the constant ``C``.
     """
     if not isinstance(rule, str):
@@ -236,7 +241,7 @@ def make_threshold(
             raise ConfigError(f"threshold '{rule}' needs tau (--tau)")
         return Fixed(tau) if rule == "fixed" else vocabulary(tau, n_types)
     rules: dict[str, Threshold] = {"percentile": Percentile(), "otsu": Otsu()}
-    return rules.get(rule) or EffectSize(delta, level)
+    return rules.get(rule) or EffectSize(delta, confidence_level)
 
 
 def _above(values: Floats, threshold: float) -> Edges:

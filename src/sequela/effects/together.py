@@ -75,7 +75,7 @@ def estimate_designs(
                 problem = Problem(
                     density, one.ids, causes[low : low + size], horizon, own.context,
                     default_proposal(name, own.proposal), own.particles, case_hash(one.name, own.seed), own.statistic,
-                    one.times, own.spares_effect, own.kept_parts,
+                    one.times, own.excludes_effect_type, own.kept_components,
                 )  # fmt: skip
                 made[name] = make_design(name, problem)
             asked = [design.branches() for design in made.values()]

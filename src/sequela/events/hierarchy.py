@@ -1,4 +1,4 @@
-"""Which parts event types share: ``engine|P0A|fault`` and ``engine|P0B|info`` share their component."""
+"""Which components event types share: ``engine|P0A|fault`` and ``engine|P0B|info`` share their component."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequela.errors import ConfigError
-from sequela.events.log import event_at_level, event_parts
+from sequela.events.log import event_at_level, event_components
 from sequela.events.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class SharedParts:
+class SharedComponents:
     """Parts that several event types share, numbered from 1 on.
 
     A part is the value of a column, or of the first two columns together, of the first three, … A part that only one
@@ -33,25 +33,25 @@ class SharedParts:
     n_shared: int
 
 
-def shared_parts(vocabulary: Vocabulary) -> SharedParts | None:
-    """Return the parts that types of a vocabulary share; None where there are none, or types differ in their number.
+def shared_components(vocabulary: Vocabulary) -> SharedComponents | None:
+    """Return the components that types share; None where there are none, or types differ in their number.
 
     Example:
-        >>> found = shared_parts(Vocabulary(("door|a", "door|b", "radio|a", "radio|c"), (1,) * 4))
+        >>> found = shared_components(Vocabulary(("door|a", "door|b", "radio|a", "radio|c"), (1,) * 4))
         >>> found.of[:4].tolist(), found.n_shared
         ([[1, 3], [1, 0], [2, 3], [2, 0]], 3)
     """
     n_real = vocabulary.n_types - vocabulary.has_rare
-    parts = [event_parts(name) for name in vocabulary.names[:n_real]]
-    n_parts = len(parts[0])
-    if n_parts < 2 or any(len(own) != n_parts for own in parts):
+    components = [event_components(name) for name in vocabulary.names[:n_real]]
+    n_parts = len(components[0])
+    if n_parts < 2 or any(len(own) != n_parts for own in components):
         return None
     spans = [(i, i + 1) for i in range(n_parts)] + [(0, i) for i in range(2, n_parts)]
     columns: list[NDArray[np.int64]] = []
     n_values = 1
     for low, high in spans:
         numbers: dict[tuple[str, ...], int] = {}
-        own = np.array([numbers.setdefault(tuple(each[low:high]), len(numbers)) for each in parts])
+        own = np.array([numbers.setdefault(tuple(each[low:high]), len(numbers)) for each in components])
         shared = np.bincount(own) > 1
         column = np.where(shared[own], (np.cumsum(shared) - 1)[own], -1)
         if shared.any() and not any(np.array_equal(column, other) for other in columns):
@@ -65,12 +65,12 @@ def shared_parts(vocabulary: Vocabulary) -> SharedParts | None:
     n_shared = n_values - 1
     n_special = vocabulary.n_inputs - n_real
     of[n_real:, 0] = n_values + np.arange(n_special)
-    return SharedParts(of, n_values + n_special, n_shared)
+    return SharedComponents(of, n_values + n_special, n_shared)
 
 
 @dataclass(frozen=True)
 class Siblings:
-    """Event types that share their leading parts, group by group.
+    """Event types that share their leading components, group by group.
 
     Attributes:
         types: All types but ``<rare>``, those of a group side by side and sorted (int32, ``[n]``).
@@ -87,10 +87,10 @@ class Siblings:
 
 @lru_cache(maxsize=8)
 def siblings(vocabulary: Vocabulary, level: int) -> Siblings:
-    """Group the types of a vocabulary that share their first ``level`` parts.
+    """Group the types of a vocabulary that share their first ``level`` components.
 
     Raises:
-        ConfigError: No type has more parts than that.
+        ConfigError: No type has more components than that.
 
     Example:
         >>> found = siblings(Vocabulary(("b|1", "a|1", "b|2"), (1, 1, 1)), 1)
@@ -98,10 +98,10 @@ def siblings(vocabulary: Vocabulary, level: int) -> Siblings:
         ([0, 2, 1], [2, 1, 2], [0, 0, 1])
     """
     n_real = vocabulary.n_types - vocabulary.has_rare
-    most = max(len(event_parts(name)) for name in vocabulary.names[:n_real])
+    most = max(len(event_components(name)) for name in vocabulary.names[:n_real])
     if most <= level:
         raise ConfigError(
-            f"the proposal 'siblings' keeps the first {level} part(s) of an event type and replaces the rest, but "
+            f"the proposal 'siblings' keeps the first {level} component(s) of an event type and replaces the rest, but "
             f"types here have at most {most}: name several columns (event=[...], --event repeated), or use 'uniform'"
         )
     numbers: dict[str, int] = {}

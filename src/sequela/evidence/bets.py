@@ -34,7 +34,7 @@ from sequela.density.base import Density, Floats, Ids
 from sequela.effects.cmi import CMIEstimate, bernoulli_kl
 from sequela.effects.scorer import too_late
 from sequela.errors import ConfigError, check_range
-from sequela.events.log import event_at_level, event_parts
+from sequela.events.log import event_at_level, event_components
 from sequela.events.sequences import Case, SequenceSet
 from sequela.events.vocabulary import Vocabulary
 
@@ -110,21 +110,22 @@ class Groups:
     of: Ids
 
     @classmethod
-    def at_level(cls, vocabulary: Vocabulary, level: int | None) -> Groups:
-        """Group types by their first ``level`` parts; None leaves each by itself.
+    def at_level(cls, vocabulary: Vocabulary, hierarchy_level: int | None) -> Groups:
+        """Group types by their first ``hierarchy_level`` components; None leaves each by itself.
 
         Raises:
-            ConfigError: No type has parts.
+            ConfigError: No type has components.
         """
-        if level is None:
+        if hierarchy_level is None:
             return cls(vocabulary.names, np.arange(vocabulary.n_types, dtype=np.int32))
-        check_range("level", level, low=1, whole=True)
-        if all(len(event_parts(name)) == 1 for name in vocabulary.names):
+        check_range("hierarchy_level", hierarchy_level, low=1, whole=True)
+        if all(len(event_components(name)) == 1 for name in vocabulary.names):
             raise ConfigError(
-                "level needs event types with parts: name several columns as the event (event=['component', 'code'], "
+                "hierarchy_level needs event types with components: name several columns as the event "
+                "(event=['component', 'code'], "
                 "--event component --event code)"
             )
-        names, of = np.unique([event_at_level(name, level) for name in vocabulary.names], return_inverse=True)
+        names, of = np.unique([event_at_level(name, hierarchy_level) for name in vocabulary.names], return_inverse=True)
         return cls(tuple(names.tolist()), of.astype(np.int32))
 
     def sum(self, log_p: Floats) -> Floats:

@@ -75,7 +75,7 @@ def finish(
         delta: Least mean CMI of an edge.
         fdr: Highest expected share of false ones among the edges.
         nodes: ``event`` and ``count``, to tell whether what links a pair goes with other events.
-        pool: Weigh the evidence of a pair by that of its family: pairs with the same first parts.
+        pool: Weigh the evidence of a pair by that of its family: pairs with the same first components.
     """
     n_densities = len(bets)
     strength = _strongest(pl.concat(sums))

@@ -41,7 +41,7 @@ def e_bh(log_e: Floats) -> Floats:
 
 
 def families(table: pl.DataFrame) -> NDArray[np.int64]:
-    """Return a number for the family of each pair (int64, ``[n]``): pairs of types with the same first parts."""
+    """Return a number for the family of each pair (int64, ``[n]``): pairs of types with the same first components."""
     first = [[event_at_level(name, 1) for name in table[column]] for column in ("cause", "effect")]
     pairs = pl.DataFrame({"cause": first[0], "effect": first[1]}, schema={"cause": pl.String, "effect": pl.String})
     family: NDArray[np.int64] = pairs.select(pl.struct(pl.all()).rank("dense")).to_series().to_numpy().astype(np.int64)
@@ -51,7 +51,7 @@ def families(table: pl.DataFrame) -> NDArray[np.int64]:
 def family_weights(log_e: Floats, family: NDArray[np.int64]) -> Floats:
     """Return a weight for the e-value of each pair: how much likelier a link is in its family than anywhere.
 
-    A family holds the pairs whose types share their first parts, as all pairs of codes from one component to
+    A family holds the pairs whose types share their first components, as all pairs of codes from one component to
     another. The probability of a link of each pair follows from its e-value (`linked`); a pair's weight is the mean
     of the others in its family, drawn towards the mean of all by `_FAMILY_PRIOR` pairs. Its own e-value plays no
     part in it.

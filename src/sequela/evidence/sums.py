@@ -199,7 +199,7 @@ class Weighing:
     Attributes:
         settings: As for `discover`.
         longest: Events of the longest case of all.
-        level: See `discover_population`.
+        hierarchy_level: See `discover_population`.
         shift: From `calibration`, over all cases.
         pairs: From `co_occurring`, over all cases. A pair that occurs anywhere is bet on wherever its cause is: to bet
             only where the effect comes too would be to know the outcome.
@@ -208,7 +208,7 @@ class Weighing:
 
     settings: Settings
     longest: int
-    level: int | None
+    hierarchy_level: int | None
     shift: Floats
     pairs: Codes
     bounds: NDArray[np.int64]
@@ -217,7 +217,7 @@ class Weighing:
         """Yield each unit of a run of whole units that starts with case ``low``: its end, and what is said of it."""
         first = int(np.searchsorted(self.bounds, low))
         last = int(np.searchsorted(self.bounds, low + cases.n_cases))
-        groups = Groups.at_level(density.vocabulary, self.level)
+        groups = Groups.at_level(density.vocabulary, self.hierarchy_level)
         for unit in range(first, last):
             begin, end = int(self.bounds[unit]), int(self.bounds[unit + 1])
             yield end, self._weigh(density, unit, cases.take(range(begin - low, end - low)), groups)
@@ -235,7 +235,9 @@ class Weighing:
 
     def nothing(self, density: Density) -> Partial:
         """Return what is said of no case."""
-        return Partial.empty(len(Groups.at_level(density.vocabulary, self.level).names), self.horizon(density))
+        return Partial.empty(
+            len(Groups.at_level(density.vocabulary, self.hierarchy_level).names), self.horizon(density)
+        )
 
     def read(self, density: Density, frame: pl.DataFrame, counts: Counts) -> Partial:
         """Return what was kept of some cases."""

@@ -1,10 +1,10 @@
-"""Finished parts of long work over cases, on disk, so that a run that was killed goes on where it was.
+"""Finished chunks of long work over cases, on disk, so that a run that was killed goes on where it was.
 
 ```
 .OUT.discovering/
     state.json                 what is being done: another job is not mixed in
     0000000000-0000000120.parquet   result of cases 0 … 119: edges, or sums for a population
-    0000000000-0000000120.json      what was counted on the way; written last: a part without it does not count
+    0000000000-0000000120.json      what was counted on the way; written last: a chunk without it does not count
 ```
 """
 
@@ -63,7 +63,7 @@ class Counts:
             setattr(self, name, getattr(self, name) + value)
 
 
-class Part(NamedTuple):
+class Chunk(NamedTuple):
     """Cases ``low … high - 1``, the file of their result, and counts."""
 
     low: int
@@ -76,60 +76,60 @@ class Part(NamedTuple):
         return pl.read_parquet(self.path, memory_map=False)
 
 
-class Parts:
-    """The folder of finished parts of one job."""
+class Chunks:
+    """The folder of finished chunks of one job."""
 
     seconds = 10.0
-    """How long a part takes at least: about what a killed run loses."""
+    """How long a chunk takes at least: about what a killed run loses."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @classmethod
-    def open(cls, out: Path, fingerprint: str | None, *, doing: str = "discovering") -> Parts:
-        """Take up the parts of the same job, or start anew."""
-        parts = cls(out.with_name(f".{out.name}.{doing}"))
+    def open(cls, out: Path, fingerprint: str | None, *, doing: str = "discovering") -> Chunks:
+        """Take up the chunks of the same job, or start anew."""
+        chunks = cls(out.with_name(f".{out.name}.{doing}"))
         state = {"format": _FORMAT, "fingerprint": fingerprint}
         try:
-            same = fingerprint is not None and read_json(parts.folder / _STATE) == state
+            same = fingerprint is not None and read_json(chunks.folder / _STATE) == state
         except (OSError, ValueError):
             same = False
         if not same:
-            shutil.rmtree(parts.folder, ignore_errors=True)
-            parts.folder.mkdir(parents=True)
-            write_json(parts.folder / _STATE, state)
-        return parts
+            shutil.rmtree(chunks.folder, ignore_errors=True)
+            chunks.folder.mkdir(parents=True)
+            write_json(chunks.folder / _STATE, state)
+        return chunks
 
-    def within(self, name: str) -> Parts:
+    def within(self, name: str) -> Chunks:
         """Return a folder inside for one of several sets of cases."""
-        inner = Parts(self.folder / name)
+        inner = Chunks(self.folder / name)
         inner.folder.mkdir(exist_ok=True)
         return inner
 
     def add(self, low: int, high: int, rows: pl.DataFrame, counts: Counts) -> None:
-        """Keep a finished part; it counts from the moment its JSON is there."""
+        """Keep a finished chunk; it counts from the moment its JSON is there."""
         name = self.folder / f"{low:010d}-{high:010d}"
         with whole_file(name.with_suffix(".parquet")) as temporary:
             rows.write_parquet(temporary, compression="zstd")
         write_json(name.with_suffix(".json"), asdict(counts))
 
-    def done(self) -> list[Part]:
-        """Return finished parts that do not overlap, in order."""
-        found: list[Part] = []
+    def done(self) -> list[Chunk]:
+        """Return finished chunks that do not overlap, in order."""
+        found: list[Chunk] = []
         for path in sorted(self.folder.glob("[0-9]*-[0-9]*.json")):
             low, high = map(int, path.stem.split("-"))
             result = path.with_suffix(".parquet")
             if result.exists() and (not found or low >= found[-1].high):
-                found.append(Part(low, high, result, Counts(**read_json(path))))
+                found.append(Chunk(low, high, result, Counts(**read_json(path))))
         return found
 
     def gaps(self, n_cases: int) -> Iterator[tuple[int, int]]:
         """Yield ranges of cases that are not done."""
         at = 0
-        for part in self.done():
-            if part.low > at:
-                yield at, part.low
-            at = part.high
+        for chunk in self.done():
+            if chunk.low > at:
+                yield at, chunk.low
+            at = chunk.high
         if at < n_cases:
             yield at, n_cases
 

@@ -1,7 +1,8 @@
-"""Work over cases on Ray: Parquet in, actors that hold the density, Parquet parts out.
+"""Work over cases on Ray: Parquet in, actors that hold the density, Parquet chunks out.
 
-Every actor does ranges of cases and keeps the result of each as a part (`parts`) beside the output, so the folder must
-be one that all machines see. The parts are then joined as those of a local run are: same result, and a killed run goes
+Every actor does ranges of cases and keeps the result of each as a chunk (`chunks`) beside the output, so the folder
+must
+be one that all machines see. The chunks are then joined as those of a local run are: same result, and a killed run goes
 on.
 """
 
@@ -23,7 +24,7 @@ from sequela.density.base import Density
 from sequela.density.checkpoint import load_density, save_density
 from sequela.errors import ConfigError, MissingExtraError, check_range
 from sequela.events.sequences import SequenceSet
-from sequela.execution.chunks import Counts, Parts
+from sequela.execution.chunks import Chunks, Counts
 from sequela.progress import Update
 
 _RANGES_A_WORKER = 8
@@ -47,18 +48,18 @@ class Worker:
         self.density = load_density(Path(folder) / "density", precision=precision)
         if compiled and not self.density.use_compilation():
             raise ConfigError("this worker could not compile the model, unlike the driver: set compile to False")
-        self.parts = Parts(Path(folder))
+        self.chunks = Chunks(Path(folder))
         self.task = task
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Do the cases of one range and keep the result as a part."""
+        """Do the cases of one range and keep the result as a chunk."""
         columns = (batch[name] for name in ("low", "ids", "lengths", "names", "times"))
         for low, ids, lengths, names, seconds in zip(*columns, strict=True):
             offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
             times = np.asarray(seconds, np.float64) if len(seconds) else None
             named = pl.Series("case", list(names), dtype=pl.String)
             cases = SequenceSet(np.asarray(ids, np.int32), offsets, named, times)
-            self.parts.add(int(low), int(low) + cases.n_cases, *self.task(self.density, int(low), cases))
+            self.chunks.add(int(low), int(low) + cases.n_cases, *self.task(self.density, int(low), cases))
         return {"n_cases": np.array([sum(map(len, batch["lengths"]))])}
 
 
@@ -96,7 +97,7 @@ def work_on_ray(
     density: Density,
     sequences: SequenceSet,
     task: Task,
-    parts: Parts,
+    chunks: Chunks,
     *,
     n_workers: int,
     update: Update,
@@ -108,7 +109,7 @@ def work_on_ray(
         density: A trained density.
         sequences: All cases.
         task: What to do with ranges of them.
-        parts: Where results are kept.
+        chunks: Where results are kept.
         n_workers: Actors.
         update: Told how many of the cases that were not done are done.
         bounds: Cases that a range may start with, in order, and the number of cases; by default any.
@@ -118,16 +119,16 @@ def work_on_ray(
     """
     import ray.data
 
-    save_density(density, parts.folder / "density", overwrite=True)
+    save_density(density, chunks.folder / "density", overwrite=True)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    given = parts.folder / "cases.parquet"
-    ranges = _ranges(sequences, parts, n_workers, np.arange(sequences.n_cases + 1) if bounds is None else bounds)
+    given = chunks.folder / "cases.parquet"
+    ranges = _ranges(sequences, chunks, n_workers, np.arange(sequences.n_cases + 1) if bounds is None else bounds)
     if ranges.is_empty():
         return
     ranges.write_parquet(given)
     found = ray.data.read_parquet(str(given), override_num_blocks=n_workers * _RANGES_A_WORKER).map_batches(
         Worker,
-        fn_constructor_args=(str(parts.folder.resolve()), task, density.precision, density.compiled),
+        fn_constructor_args=(str(chunks.folder.resolve()), task, density.precision, density.compiled),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=n_workers),
         num_cpus=1,
@@ -138,12 +139,12 @@ def work_on_ray(
         update(n_done, "")
 
 
-def _ranges(sequences: SequenceSet, parts: Parts, n_workers: int, bounds: NDArray[np.int64]) -> pl.DataFrame:
+def _ranges(sequences: SequenceSet, chunks: Chunks, n_workers: int, bounds: NDArray[np.int64]) -> pl.DataFrame:
     """Return one row a range of cases that is not done: its first case, and all events."""
 
     def cut() -> Iterator[dict[str, Any]]:
         size = max(1, -(-(len(bounds) - 1) // (n_workers * _RANGES_A_WORKER)))
-        for low, high in parts.gaps(sequences.n_cases):
+        for low, high in chunks.gaps(sequences.n_cases):
             starts = bounds[(bounds >= low) & (bounds < high)][::size].tolist()
             for first, end in pairwise([*starts, high]):
                 some = sequences.take(range(first, end))

@@ -33,14 +33,14 @@ GRAPH_SUFFIXES = (".graphml", ".dot", ".gv", ".json", ".csv", ".parquet")
 LOG_SUFFIXES = (".xes", ".jsonocel")
 
 
-def export(found: Any, path: StrPath, *, level: int | None = None) -> Any:
+def export(found: Any, path: StrPath, *, hierarchy_level: int | None = None) -> Any:
     """Write a result in the format that the name of the file asks for.
 
     Args:
         found: A graph; or the discovery of a whole log, whose summary is written as a graph.
         path: ``.graphml``, ``.dot`` (``.gv``), ``.json``, ``.csv`` or ``.parquet``: the graph; ``.xes`` or
             ``.jsonocel``: the log, each event with its causes (not for graphs over event types).
-        level: The graph between types by their first 1, 2, … parts, for types of several columns.
+        hierarchy_level: The graph between types by their first 1, 2, … components, for types of several columns.
 
     Returns:
         What was written: the graph, or ``found`` where it is a log.
@@ -51,8 +51,8 @@ def export(found: Any, path: StrPath, *, level: int | None = None) -> Any:
     suffix = Path(path).suffix.lower()
     check_choice("suffix of the file", suffix, GRAPH_SUFFIXES + LOG_SUFFIXES)
     if suffix in LOG_SUFFIXES:
-        if level is not None:
-            raise ConfigError(f"level is for graphs over event types, not for a log ({suffix}): leave it out")
+        if hierarchy_level is not None:
+            raise ConfigError(f"hierarchy_level is for graphs over event types, not for a log ({suffix}): leave it out")
         if not hasattr(found, "to_xes"):
             raise ConfigError(
                 f"a {type(found).__name__} holds no events, so there is no log to write as {suffix}; "
@@ -61,8 +61,8 @@ def export(found: Any, path: StrPath, *, level: int | None = None) -> Any:
         (found.to_xes if suffix == ".xes" else found.to_ocel)(path)
         return found
     graph = found
-    if level is not None:
-        graph = at_level(found, level)
+    if hierarchy_level is not None:
+        graph = at_level(found, hierarchy_level)
     elif not hasattr(found, "to_networkx"):
         graph = found.summary() if callable(found.summary) else found.summary
     writers: dict[str, Callable[[StrPath], None]] = {
@@ -77,20 +77,23 @@ def export(found: Any, path: StrPath, *, level: int | None = None) -> Any:
     return graph
 
 
-def at_level(found: Any, level: int) -> Any:
-    """Return the summary graph of any result between types by their first ``level`` parts.
+def at_level(found: Any, hierarchy_level: int) -> Any:
+    """Return the summary graph of any result between types by their first ``hierarchy_level`` components.
 
     Raises:
-        ConfigError: `level` is below 1, no type has parts, or the result is a population graph of another level.
+        ConfigError: `hierarchy_level` is below 1, no type has components, or the result is a population graph of
+            another level.
     """
     if hasattr(found, "at_level"):  # a summary graph, or a folder
-        return found.at_level(level)
+        return found.at_level(hierarchy_level)
     if not hasattr(found, "summary"):
         raise ConfigError(
-            "evidence for parts of event types cannot be merged from that for whole types: make the population graph "
-            f"at that level (discover_population(..., level={level}), sequela population --level {level})"
+            "evidence for components of event types cannot be merged from that for whole types: make the population "
+            "graph "
+            f"at that level (discover_population(..., hierarchy_level={hierarchy_level}), sequela population "
+            f"--hierarchy-level {hierarchy_level})"
         )
-    return found.summary(level=level)
+    return found.summary(hierarchy_level=hierarchy_level)
 
 
 def write_graphml(graph: nx.DiGraph[Any], path: StrPath) -> None:
@@ -133,8 +136,8 @@ def write_node_link(graph: nx.DiGraph[Any], path: StrPath) -> None:
     import networkx as nx
 
     data = nx.node_link_data(graph, edges="edges")
-    for part in ("nodes", "edges"):
-        data[part] = [{key: _finite(value) for key, value in row.items()} for row in data[part]]
+    for kind in ("nodes", "edges"):
+        data[kind] = [{key: _finite(value) for key, value in row.items()} for row in data[kind]]
     write_json(path, data)
 
 

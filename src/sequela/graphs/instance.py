@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sequela.display import TOP_ROWS, Shown
 from sequela.effects.cmi import CMIEstimate
 from sequela.errors import ConfigError, MissingExtraError, check_range
-from sequela.events.log import event_at_level, event_parts
+from sequela.events.log import event_at_level, event_components
 from sequela.events.sequences import Case
 from sequela.events.vocabulary import Vocabulary
 from sequela.graphs import exports
@@ -171,16 +171,17 @@ class InstanceGraph(_Graph, AnnotatedLog):
             settings=dict(settings or {}),
         )
 
-    def summary(self, *, self_loops: bool = False, level: int | None = None) -> SummaryGraph:
+    def summary(self, *, self_loops: bool = False, hierarchy_level: int | None = None) -> SummaryGraph:
         """Project onto event types: ``u -> v`` when some position holding u causes a later one holding v.
 
         Args:
             self_loops: Keep ``u -> u``.
-            level: Types by their first 1, 2, … parts, for types of several columns; None for whole types.
+            hierarchy_level: Types by their first 1, 2, … components, for types of several columns; None for whole
+                types.
         """
         counts = pl.Series("event", self.events, dtype=pl.String).to_frame().group_by("event").len("count")
         edges = self.edges.with_columns(pl.lit(self.case).alias("case"))
-        return summarise(edges, counts, self_loops=self_loops, level=level)
+        return summarise(edges, counts, self_loops=self_loops, hierarchy_level=hierarchy_level)
 
     def to_networkx(self) -> nx.DiGraph[Any]:
         """Return a networkx graph: nodes are positions with ``event`` (and ``time``), edges carry the columns."""
@@ -205,7 +206,9 @@ class InstanceGraph(_Graph, AnnotatedLog):
     def _top_rows(self) -> pl.DataFrame:
         columns = ["cause_position", "cause", "effect_position", "effect", "lag", "cmi_nats", "std_error"]
         order = [pl.col("cmi_nats").round(9), pl.col("effect_position"), pl.col("cause_position")]
-        return self.edges.sort(order, descending=[True, False, False]).head(TOP_ROWS).select(*columns, makes_it())
+        return (
+            self.edges.sort(order, descending=[True, False, False]).head(TOP_ROWS).select(*columns, direction_column())
+        )
 
     def __repr__(self) -> str:
         return (
@@ -227,18 +230,18 @@ class SummaryGraph(_Graph):
     edges: pl.DataFrame
     nodes: pl.DataFrame
 
-    def at_level(self, level: int, *, self_loops: bool = False) -> SummaryGraph:
-        """Merge types that share their first ``level`` parts (``engine|P0A`` and ``engine|P0B`` at level 1).
+    def at_level(self, hierarchy_level: int, *, self_loops: bool = False) -> SummaryGraph:
+        """Merge types that share their first components (``engine|P0A`` and ``engine|P0B`` at level 1).
 
         How many cases hold a merged pair cannot be told from the summary alone: ``n_cases`` is the largest of the pairs
-        it is made of, so at least so many. The ``summary(level=...)`` of graphs and discoveries counts cases.
+        it is made of, so at least so many. The ``summary(hierarchy_level=...)`` of graphs and discoveries counts cases.
 
         Args:
-            level: Leading parts that are kept. Types with fewer stay as they are.
+            hierarchy_level: Leading components that are kept. Types with fewer stay as they are.
             self_loops: Keep edges within a merged type, as far as this summary has them.
 
         Raises:
-            ConfigError: `level` is below 1, or no type has parts.
+            ConfigError: `hierarchy_level` is below 1, or no type has components.
 
         Example:
             >>> pair = {"cause": "engine|P0A", "effect": "door|D1", "n_edges": 2, "n_cases": 1, "mean_lag": 1.5}
@@ -253,7 +256,7 @@ class SummaryGraph(_Graph):
             "cause", "effect", "n_edges", "n_cases", lag=pl.col("mean_lag") * weight,
             cmi_nats=pl.col("cmi_nats_total"), pointwise_nats=pl.col("pointwise_nats") * weight,
         )  # fmt: skip
-        names = level_names(self.nodes["event"], level)
+        names = names_at_level(self.nodes["event"], hierarchy_level)
         merged = (
             _renamed(sums, names)
             .group_by("cause", "effect")
@@ -261,7 +264,7 @@ class SummaryGraph(_Graph):
         )
         columns = ["cause", "effect", "n_edges", "n_cases", "lag", "cmi_nats", "pointwise_nats"]
         edges = finish_pairs(merged.select(columns), self_loops=self_loops)
-        return SummaryGraph(edges, merge_nodes(self.nodes, level))
+        return SummaryGraph(edges, merge_nodes(self.nodes, hierarchy_level))
 
     def to_networkx(self) -> nx.DiGraph[Any]:
         """Return a networkx graph: nodes are event types with ``count``, edges carry the columns."""
@@ -275,29 +278,30 @@ class SummaryGraph(_Graph):
 
     def _top_rows(self) -> pl.DataFrame:
         columns = ["cause", "effect", "n_edges", "n_cases", "mean_lag", "cmi_nats"]
-        return self.edges.head(TOP_ROWS).select(*columns, makes_it())
+        return self.edges.head(TOP_ROWS).select(*columns, direction_column())
 
     def __repr__(self) -> str:
         return f"SummaryGraph({self.nodes.height} event types, {len(self)} edges)"
 
 
-def level_names(events: pl.Series, level: int) -> dict[str, str]:
-    """Return the name of each event type at a level: its first ``level`` parts.
+def names_at_level(events: pl.Series, hierarchy_level: int) -> dict[str, str]:
+    """Return the name of each event type at a level: its first ``hierarchy_level`` components.
 
     Raises:
-        ConfigError: `level` is below 1, or no type has parts.
+        ConfigError: `hierarchy_level` is below 1, or no type has components.
     """
-    check_range("level", level, low=1, whole=True)
-    if len(events) and all(len(event_parts(name)) == 1 for name in events):
+    check_range("hierarchy_level", hierarchy_level, low=1, whole=True)
+    if len(events) and all(len(event_components(name)) == 1 for name in events):
         raise ConfigError(
-            f"level={level} needs event types made of several columns (event=[...], --event repeated); these have none"
+            f"hierarchy_level={hierarchy_level} needs event types made of several columns (event=[...], --event "
+            "repeated); these have none"
         )
-    return {name: event_at_level(name, level) for name in events}
+    return {name: event_at_level(name, hierarchy_level) for name in events}
 
 
-def merge_nodes(nodes: pl.DataFrame, level: int) -> pl.DataFrame:
+def merge_nodes(nodes: pl.DataFrame, hierarchy_level: int) -> pl.DataFrame:
     """Return ``event`` and ``count`` of the types at a level."""
-    names = level_names(nodes["event"], level)
+    names = names_at_level(nodes["event"], hierarchy_level)
     merged = nodes.with_columns(pl.col("event").replace_strict(names, return_dtype=pl.String))
     return merged.group_by("event").agg(pl.col("count").sum()).sort("event")
 
@@ -307,7 +311,7 @@ def _renamed(pairs: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
 
 
 def summarise(
-    edges: pl.DataFrame, counts: pl.DataFrame, *, self_loops: bool = False, level: int | None = None
+    edges: pl.DataFrame, counts: pl.DataFrame, *, self_loops: bool = False, hierarchy_level: int | None = None
 ) -> SummaryGraph:
     """Group instance edges by their pair of event types.
 
@@ -315,13 +319,16 @@ def summarise(
         edges: Instance edges of one or many cases, with a column ``case``.
         counts: ``event`` and ``count`` of the sequences they come from.
         self_loops: Keep ``u -> u``.
-        level: Types by their first 1, 2, … parts; None for whole types.
+        hierarchy_level: Types by their first 1, 2, … components; None for whole types.
 
     Raises:
-        ConfigError: `level` is below 1, or no type has parts.
+        ConfigError: `hierarchy_level` is below 1, or no type has components.
     """
-    if level is not None:
-        edges, counts = _renamed(edges, level_names(counts["event"], level)), merge_nodes(counts, level)
+    if hierarchy_level is not None:
+        edges, counts = (
+            _renamed(edges, names_at_level(counts["event"], hierarchy_level)),
+            merge_nodes(counts, hierarchy_level),
+        )
     return SummaryGraph(finish_pairs(pair_sums(edges), self_loops=self_loops), counts.sort("event"))
 
 
@@ -357,6 +364,6 @@ def finish_pairs(sums: pl.DataFrame, *, self_loops: bool) -> pl.DataFrame:
     )
 
 
-def makes_it() -> pl.Expr:
+def direction_column() -> pl.Expr:
     """Return the sign of an edge in words: a cause makes its effect likelier or rarer."""
-    return pl.when(pl.col("pointwise_nats") >= 0).then(pl.lit("likelier")).otherwise(pl.lit("rarer")).alias("makes_it")
+    return pl.when(pl.col("pointwise_nats") >= 0).then(pl.lit("likelier")).otherwise(pl.lit("rarer")).alias("direction")

@@ -13,7 +13,7 @@ from sequela.display import TOP_ROWS
 from sequela.errors import LogFormatError
 from sequela.evidence.links import LAG_SCHEMA, POPULATION_SCHEMA
 from sequela.files import read_json, whole_folder, write_json
-from sequela.graphs.instance import _Graph, makes_it
+from sequela.graphs.instance import _Graph, direction_column
 from sequela.graphs.run_record import FORMAT, MARKER
 from sequela.graphs.saved import SavedDiscovery, load_discovery
 
@@ -66,7 +66,7 @@ class PopulationGraph(_Graph):
 
     def _top_rows(self) -> pl.DataFrame:
         columns = ["cause", "effect", "support_cases", "lag", "cmi_nats", "cmi_low_nats", "cmi_high_nats"]
-        return self.edges.head(TOP_ROWS).select(*columns, makes_it(), "q_value", "mark")
+        return self.edges.head(TOP_ROWS).select(*columns, direction_column(), "q_value", "mark")
 
     def __repr__(self) -> str:
         return f"PopulationGraph({self.nodes.height:,} event types, {len(self):,} edges of {self.pairs.height:,} pairs)"

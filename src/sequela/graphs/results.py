@@ -39,9 +39,9 @@ class Discovery(Shown, AnnotatedLog):
     run: dict[str, Any]
     events: pl.DataFrame | None = None
 
-    def summary(self, *, self_loops: bool = False, level: int | None = None) -> SummaryGraph:
+    def summary(self, *, self_loops: bool = False, hierarchy_level: int | None = None) -> SummaryGraph:
         """Return which event types caused which, over all cases; see `InstanceGraph.summary`."""
-        return summarise(self.edges, self.nodes, self_loops=self_loops, level=level)
+        return summarise(self.edges, self.nodes, self_loops=self_loops, hierarchy_level=hierarchy_level)
 
     def case(self, name: str) -> InstanceGraph:
         """Return the graph of one case, as `discover` gives it (what was clamped is known for the whole run only).

@@ -47,14 +47,16 @@ class SavedDiscovery(Shown, AnnotatedLog):
         path = self.folder / "events.parquet"
         return pl.scan_parquet(path) if path.is_file() else None
 
-    def at_level(self, level: int, *, self_loops: bool = False) -> SummaryGraph:
-        """Return the summary between types by their first ``level`` parts, with cases counted from all edges.
+    def at_level(self, hierarchy_level: int, *, self_loops: bool = False) -> SummaryGraph:
+        """Return the summary between types at a hierarchy level, with cases counted from all edges.
 
         Raises:
-            ConfigError: `level` is below 1, or no type has parts.
+            ConfigError: `hierarchy_level` is below 1, or no type has components.
         """
         columns = ["case", "cause", "effect", "lag", "cmi_nats", "pointwise_nats"]
-        return summarise(self.edges.select(columns).collect(), self.nodes, self_loops=self_loops, level=level)
+        return summarise(
+            self.edges.select(columns).collect(), self.nodes, self_loops=self_loops, hierarchy_level=hierarchy_level
+        )
 
     def case(self, name: str) -> InstanceGraph:
         """Return the graph of one case; see `Discovery.case`."""

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sequela.density import diagnostics
+from sequela.density.quality import report as diagnostics
 from sequela.density.quality.ngrams import NGram
 from sequela.density.quality.report import calibration, diagnose
 from sequela.events.sequences import SequenceSet

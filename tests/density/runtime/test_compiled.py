@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from sequela.density import base, compiled
+from sequela.density import base
+from sequela.density.runtime import compiled
 from sequela.density.training.fit import fit
 from sequela.discovery.stream import discover_to
 from sequela.errors import ConfigError

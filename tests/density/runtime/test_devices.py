@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sequela.density import devices
+from sequela.density.runtime import devices
 from sequela.density.training.fit import fit
 from sequela.density.window.network import WindowConfig, WindowNetwork, _direct, _direct_by_lag
 from sequela.discovery.discover import discover_log

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sequela import discover, fit, read_log, threads
+from sequela import discover, fit, read_log
+from sequela.density.runtime import threads
 from sequela.density.runtime.threads import fastest, most_threads, refresh_threads, right_threads
 from sequela.worlds.softmax import SoftmaxWorld
 

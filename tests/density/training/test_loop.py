@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 import torch
 
-from sequela.density import training
+from sequela.density.training import loop as training
 from sequela.density.training.fit import fit
 from sequela.density.training.loop import TrainingConfig
 from sequela.density.training.objectives import hide_some

@@ -7,14 +7,14 @@ import polars as pl
 import pytest
 import torch
 
-from sequela.density import training
 from sequela.density.checkpoint import load_density, save_density
+from sequela.density.training import loop as training
 from sequela.density.training.fit import fit
 from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
 from sequela.discovery.discover import estimate
 from sequela.errors import ConfigError
-from sequela.events.hierarchy import shared_parts
-from sequela.events.log import event_parts, read_log
+from sequela.events.hierarchy import shared_components
+from sequela.events.log import event_components, read_log
 from sequela.events.vocabulary import RARE, Vocabulary
 
 NAMES = ("engine|a|1", "engine|a|2", "engine|b|1", "door|a|1", "door|c|9", "radio|d|1", RARE)
@@ -26,14 +26,14 @@ TIMES = np.cumsum(np.random.default_rng(3).choice([0.0, 1.0, 300.0], 20))
 
 def parts_by_hand(name):
     """What a type shares with others: values of columns, and the first two columns together."""
-    one, two, three = event_parts(name)
+    one, two, three = event_components(name)
     mine = {("component", one), ("code", two), ("severity", three), ("component and code", one, two)}
     return mine & {("component", "engine"), ("component", "door"), ("code", "a"), ("severity", "1"),
                    ("component and code", "engine", "a")}  # fmt: skip
 
 
 def test_shared_parts_by_hand():
-    found = shared_parts(VOCABULARY)
+    found = shared_components(VOCABULARY)
     assert found.n_shared == 5
     sets = [set(row) - {0} for row in found.of]
     for i in range(V - 1):
@@ -52,18 +52,18 @@ def test_shared_parts_by_hand():
     ids=["no parts", "nothing shared", "unequal"],
 )
 def test_nothing_to_share(names):
-    assert shared_parts(Vocabulary(names, (1,) * 3)) is None
+    assert shared_components(Vocabulary(names, (1,) * 3)) is None
 
 
 def test_a_column_that_tells_nothing_new_is_left_out():
     names = ("engine|a|x", "engine|a|y", "door|b|x", "door|b|y")  # the code follows from the component, and both do
-    assert shared_parts(Vocabulary(names, (1,) * 4)).of[:4].tolist() == [[1, 3], [1, 4], [2, 3], [2, 4]]
+    assert shared_components(Vocabulary(names, (1,) * 4)).of[:4].tolist() == [[1, 3], [1, 4], [2, 3], [2, 4]]
 
 
 def made(n_knots=0):
-    shared = shared_parts(VOCABULARY)
+    shared = shared_components(VOCABULARY)
     config = WindowConfig(
-        V, V + 3, MEMORY, 8, 16, wide=True, n_knots=n_knots, longest_seconds=1e3, n_part_values=shared.n_values
+        V, V + 3, MEMORY, 8, 16, wide=True, n_knots=n_knots, longest_seconds=1e3, n_component_values=shared.n_values
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -87,13 +87,13 @@ def test_network_equals_its_sums_written_out_and_what_is_folded(n_knots):
         bare = WindowNetwork(plain.config).eval()
         bare.load_state_dict(plain.state_dict())
         for i in range(V + 3):
-            shared = sum(network.part_embedding.weight[a] for a in sets[i])
+            shared = sum(network.component_embedding.weight[a] for a in sets[i])
             bare.embedding.weight[i] = network.embedding.weight[i] + shared
             for j in range(V):
-                direct = sum(network.table_parts.weight[a, b] for a in sets[i] for b in sets[j])
+                direct = sum(network.table_components.weight[a, b] for a in sets[i] for b in sets[j])
                 bare.table.weight[i, j] = network.table.weight[i, j] + direct
         for j in range(V):
-            shared = sum(network.part_head.weight[b] for b in sets[j])
+            shared = sum(network.component_head.weight[b] for b in sets[j])
             bare.head.weight[j] = network.head.weight[j] + shared
         expected = bare(windows, gaps)
         assert expected.std() > 0.5
@@ -107,7 +107,7 @@ def test_every_weight_of_parts_is_learnt():
     network, _ = made()
     windows = torch.from_numpy(np.random.default_rng(5).integers(0, V, (30, MEMORY)))
     torch.nn.functional.cross_entropy(network(windows), windows[:, 0]).backward()
-    for weight in (network.part_embedding.weight, network.part_head.weight, network.table_parts.weight):
+    for weight in (network.component_embedding.weight, network.component_head.weight, network.table_components.weight):
         assert (weight.grad[1:6].abs().sum(1) > 0).all()
         assert (weight.grad[0] == 0).all()  # no part
 
@@ -128,7 +128,7 @@ def test_density_scores_with_the_folded_network_and_leaves_no_trace(tmp_path):
     assert np.array_equal(load_density(tmp_path / "m", device="cpu").score(IDS), density.score(IDS))
     # As it was saved before there were parts.
     meta = json.loads((tmp_path / "m" / "density.json").read_text())
-    del meta["settings"]["n_part_values"]
+    del meta["settings"]["n_component_values"]
     (tmp_path / "m" / "density.json").write_text(json.dumps(meta))
     assert np.array_equal(load_density(tmp_path / "m", device="cpu").score(IDS), density.score(IDS))
 
@@ -168,36 +168,36 @@ class Lines:
 def test_fit_says_what_it_shares_and_obeys():
     told = Lines()
     auto = fit(LOG, progress=told, **QUICK)
-    (line,) = [line for line in told.lines if line.startswith("parts:")]
-    assert "share 33 parts" in line  # 3 components, 30 codes
-    assert auto.info["arguments"]["parts"] is True
-    assert auto.network.config.n_part_values == 0
-    again = fit(LOG, parts=True, progress=False, **QUICK)
+    (line,) = [line for line in told.lines if line.startswith("components:")]
+    assert "share 33 components" in line  # 3 components, 30 codes
+    assert auto.info["arguments"]["components"] is True
+    assert auto.network.config.n_component_values == 0
+    again = fit(LOG, components=True, progress=False, **QUICK)
     assert all(torch.equal(value, auto.state()[name]) for name, value in again.state().items())
     told = Lines()
-    without = fit(LOG, parts=False, progress=told, **QUICK)
-    assert without.info["arguments"]["parts"] is False
-    assert not any(line.startswith("parts:") for line in told.lines)
+    without = fit(LOG, components=False, progress=told, **QUICK)
+    assert without.info["arguments"]["components"] is False
+    assert not any(line.startswith("components:") for line in told.lines)
     assert not torch.equal(without.state()["embedding.weight"], auto.state()["embedding.weight"])
     single = read_log(LOG.frame.select("case", pl.col("event").str.replace("|", "-", literal=True)), time=False)
-    assert fit(single, progress=False, **QUICK).info["arguments"]["parts"] is False
+    assert fit(single, progress=False, **QUICK).info["arguments"]["components"] is False
 
 
 def test_what_fit_refuses():
     single = read_log(LOG.frame.select("case", pl.col("event").str.replace("|", "-", literal=True)), time=False)
     with pytest.raises(ConfigError, match="several columns"):
-        fit(single, parts=True, progress=False, **QUICK)
+        fit(single, components=True, progress=False, **QUICK)
     with pytest.raises(ConfigError, match="window backbone"):
-        fit(LOG, parts=True, backbone="llama", progress=False, **QUICK)
-    with pytest.raises(ConfigError, match="parts"):
-        fit(LOG, parts="always", progress=False, **QUICK)
+        fit(LOG, components=True, backbone="llama", progress=False, **QUICK)
+    with pytest.raises(ConfigError, match="components"):
+        fit(LOG, components="always", progress=False, **QUICK)
 
 
 def test_llama_says_that_it_does_not_use_parts():
     told = Lines()
     density = fit(LOG, backbone="llama", progress=told, max_steps=2, device="cpu")
-    assert any(line.startswith("parts: not used") for line in told.lines)
-    assert density.info["arguments"]["parts"] is False
+    assert any(line.startswith("components: not used") for line in told.lines)
+    assert density.info["arguments"]["components"] is False
 
 
 def test_interrupted_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
@@ -233,8 +233,8 @@ def test_rare_types_borrow_strength():
     """Each code is seen some 13 times: what follows an engine code can only be learnt from all of them together."""
     log, new = chain(60, 0), chain(40, 1)
     nats = {}
-    for parts in (False, True):
-        density = fit(log, parts=parts, memory=2, min_count=1, device="cpu", progress=False)
+    for components in (False, True):
+        density = fit(log, components=components, memory=2, min_count=1, device="cpu", progress=False)
         ids = [density.vocabulary.encode(new.case(name).frame["event"])[0] for name in new.case_names]
-        nats[parts] = -np.mean(np.concatenate(density.score_many(ids)))
+        nats[components] = -np.mean(np.concatenate(density.score_many(ids)))
     assert nats[True] < nats[False] - 0.05, nats

@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 import torch
 
-from sequela.density import training
 from sequela.density.base import Branches
 from sequela.density.checkpoint import load_density
+from sequela.density.training import loop as training
 from sequela.density.training.crossfit import cross_fit
 from sequela.density.training.fit import fit
 from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
-from sequela.density.window.time_features import time_scale, times_tell
+from sequela.density.window.time_features import time_gain, time_scale
 from sequela.discovery.discover import discover, estimate
 from sequela.discovery.population import discover_population
 from sequela.errors import ConfigError
@@ -149,13 +149,13 @@ def test_times_that_tell_nothing_are_left_out():
     steady = LOG.frame.with_columns(time=pl.Series(np.cumsum(rng.uniform(1, 9, LOG.n_events))))
     other = read_log(steady)
     sequences = SequenceSet.from_log(other, Vocabulary.build(other))
-    told, chance = times_tell(sequences, 5)
+    told, chance = time_gain(sequences, 5)
     assert told < max(0.02, 3 * chance)
     whole = SequenceSet.from_log(LOG, Vocabulary.build(LOG))
-    told, chance = times_tell(whole, 5)
+    told, chance = time_gain(whole, 5)
     assert told == pytest.approx(1.07 - 0.5 * np.log(4), abs=0.05)
     assert chance < 0.02
-    assert times_tell(SequenceSet(whole.ids, whole.offsets, whole.case_names), 5) == (0.0, 0.0)
+    assert time_gain(SequenceSet(whole.ids, whole.offsets, whole.case_names), 5) == (0.0, 0.0)
     with pytest.raises(ConfigError, match="llama"):
         fit(LOG, backbone="llama", times=True, **QUICK)
     with pytest.raises(ConfigError, match="time column"):

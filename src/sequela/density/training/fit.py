@@ -28,9 +28,9 @@ from sequela.density.training.loop import (
 )
 from sequela.density.training.objectives import DecoderTask, Task, WindowTask
 from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
-from sequela.density.window.time_features import time_scale, times_tell
+from sequela.density.window.time_features import time_gain, time_scale
 from sequela.errors import ConfigError, check_choice, check_range
-from sequela.events.hierarchy import SharedParts, shared_parts
+from sequela.events.hierarchy import SharedComponents, shared_components
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary
@@ -60,7 +60,7 @@ def fit(
     dropout: float = 0.1,
     hide: float = 0.5,
     times: bool | str = "auto",
-    parts: bool | str = "auto",
+    components: bool | str = "auto",
     max_steps: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -91,9 +91,10 @@ def fit(
             times and the time since the last event tells something of the next one (at least 0.02 nats beyond the last
             event, and thrice what shuffled times tell). Only the window backbone uses times. What is scored later
             then needs times too.
-        parts: Whether event types made of several columns are learnt as their parts and what is their own, so that
-            rare ones borrow strength from those they share parts with: True, False, or ``"auto"``: where several types
-            share a part. Only the window backbone uses parts. Scoring takes no longer.
+        components: Whether event types made of several columns are learnt as their components and what is their own,
+            so that
+            rare ones borrow strength from those they share components with: True, False, or ``"auto"``: where several
+            types share a component. Only the window backbone uses components. Scoring takes no longer.
         max_steps: Most training steps.
         batch_size: Events (window) or blocks of events (llama) a step.
         learning_rate: Its highest value.
@@ -136,7 +137,7 @@ def fit(
     )
     config = replace(config, precision=precision)
     use_times = _use_times(times, backbone, log, train_set, vocabulary.n_types, tell)
-    shared = _use_parts(parts, backbone, vocabulary, tell)
+    shared = _use_components(components, backbone, vocabulary, tell)
     _say_choices(tell, log, vocabulary, (train_set, validation_set, test_set), backbone, memory, width, config, device)
 
     with torch.random.fork_rng():
@@ -155,7 +156,7 @@ def fit(
     arguments = {
         "backbone": backbone, "seed": seed, "min_count": min_count, "memory": memory, "width": width,
         "n_blocks": n_blocks, "dropout": dropout, "hide": hide, "times": use_times,
-        "parts": shared is not None,
+        "components": shared is not None,
     }  # fmt: skip
     state_folder = None if out is None else Path(out).with_name(f".{Path(out).name}.training")
     result = train(
@@ -203,7 +204,7 @@ def _window(
     n_blocks: int,
     dropout: float,
     times: bool,
-    shared: SharedParts | None,
+    shared: SharedComponents | None,
 ) -> WindowNetwork:
     sizes = WindowConfig(
         vocabulary.n_types, vocabulary.n_inputs, memory, min(width // 2, 128), width, n_blocks, dropout,
@@ -214,7 +215,7 @@ def _window(
         sizes = replace(sizes, n_knots=_KNOTS, shortest_seconds=shortest, longest_seconds=longest)
     if shared is None:
         return WindowNetwork(sizes)
-    return WindowNetwork(replace(sizes, n_part_values=shared.n_values), torch.from_numpy(shared.of))
+    return WindowNetwork(replace(sizes, n_component_values=shared.n_values), torch.from_numpy(shared.of))
 
 
 def _use_times(
@@ -238,7 +239,7 @@ def _use_times(
         return False
     if times is True:
         return True
-    told, chance = times_tell(train_set, n_types)
+    told, chance = time_gain(train_set, n_types)
     helps = told > max(_LEAST_TOLD_NATS, 3 * chance)
     tell.say(
         f"times: {'used' if helps else 'not used'}; the time since the last event tells {told:.3f} nats of the next "
@@ -247,26 +248,29 @@ def _use_times(
     return helps
 
 
-def _use_parts(parts: bool | str, backbone: str, vocabulary: Vocabulary, tell: Reporter) -> SharedParts | None:
-    """Return the parts that the density learns from, or None."""
-    if not isinstance(parts, bool):
-        check_choice("parts", parts, ["auto"])
-    if not parts:
+def _use_components(
+    components: bool | str, backbone: str, vocabulary: Vocabulary, tell: Reporter
+) -> SharedComponents | None:
+    """Return the components that the density learns from, or None."""
+    if not isinstance(components, bool):
+        check_choice("components", components, ["auto"])
+    if not components:
         return None
-    shared = shared_parts(vocabulary)
-    if parts is True and (shared is None or backbone != "window"):
-        lack = "the window backbone (llama does not use parts)"
+    shared = shared_components(vocabulary)
+    if components is True and (shared is None or backbone != "window"):
+        lack = "the window backbone (llama does not use components)"
         if backbone == "window":
-            lack = "event types of several columns (event=[...], --event repeated) of which some share a part"
-        raise ConfigError(f"parts=True needs {lack}: leave parts out, or set it to False")
+            lack = "event types of several columns (event=[...], --event repeated) of which some share a component"
+        raise ConfigError(f"components=True needs {lack}: leave components out, or set it to False")
     if shared is None:
         return None
     if backbone != "window":
-        tell.say("parts: not used by this backbone (the window backbone uses them)")
+        tell.say("components: not used by this backbone (the window backbone uses them)")
         return None
     tell.say(
-        f"parts: used; the {vocabulary.n_types - vocabulary.has_rare:,} event types share {shared.n_shared:,} parts, "
-        "and rare types borrow strength from those they share parts with"
+        f"components: used; the {vocabulary.n_types - vocabulary.has_rare:,} event types share {shared.n_shared:,} "
+        "components, "
+        "and rare types borrow strength from those they share components with"
     )
     return shared
 

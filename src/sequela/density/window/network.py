@@ -7,10 +7,11 @@ causes act alone; with it a pair of types is one number to learn, shared by all 
 what events do together.
 Times, where the density uses them: how long ago an event was is read on a log scale as weights of a few knots; they
 scale and shift what describes the event, and scale its row of the table by a curve of its own type.
-Parts, where event types of several columns share some: in training each type's embedding, its row of the last layer and
-its direct effects are a sum over its parts and what is its own, so that rare types borrow strength from those they
-share parts with. The sums are the same for every window, so they are taken once, after training (`folded`): a network
-that scores knows of no parts and costs nothing more.
+Components, where event types of several columns share some: in training each type's embedding, its row of the last
+layer and
+its direct effects are a sum over its components and what is its own, so that rare types borrow strength from those they
+share components with. The sums are the same for every window, so they are taken once, after training (`folded`): a
+network that scores knows of no components and costs nothing more.
 Sources: the neural probabilistic language model (Bengio et al. 2003) for the window and its direct connections;
 pre-norm residual blocks with SwiGLU units (Shazeer 2020) for the body; Cheng et al. (2016) for wide and deep.
 """
@@ -59,7 +60,8 @@ class WindowConfig:
         n_knots: Knots of the time scale; 0 uses no times.
         shortest_seconds: Gap from which on gaps are told apart.
         longest_seconds: Gap up to which they are.
-        n_part_values: Parts that types share, see `SharedParts.n_values`; 0 for a network without parts.
+        n_component_values: Components that types share, see `SharedComponents.n_values`; 0 for a network without
+            components.
     """
 
     n_types: int
@@ -73,7 +75,7 @@ class WindowConfig:
     n_knots: int = 0
     shortest_seconds: float = 1.0
     longest_seconds: float = 2.0
-    n_part_values: int = 0
+    n_component_values: int = 0
 
 
 class _GatedBlock(nn.Module):
@@ -96,13 +98,14 @@ class WindowNetwork(nn.Module):
 
     Args:
         config: Sizes.
-        parts: Parts of each input id (int64, ``[n_inputs, n_columns]``, 0 is none), for ``n_part_values`` above 0.
+        components: Components of each input id (int64, ``[n_inputs, n_columns]``, 0 is none), for
+            ``n_component_values`` above 0.
     """
 
-    parts: Tensor
+    components: Tensor
     holds: Tensor
 
-    def __init__(self, config: WindowConfig, parts: Tensor | None = None) -> None:
+    def __init__(self, config: WindowConfig, components: Tensor | None = None) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.n_inputs, config.embedding)
@@ -122,55 +125,63 @@ class WindowNetwork(nn.Module):
             if config.wide:
                 self.table_timing = nn.Embedding(config.n_inputs, config.n_knots)
                 nn.init.zeros_(self.table_timing.weight)
-        if config.n_part_values:
-            assert parts is not None
-            self._add_parts(config, parts)
+        if config.n_component_values:
+            assert components is not None
+            self._add_components(config, components)
 
-    def _add_parts(self, config: WindowConfig, parts: Tensor) -> None:
+    def _add_components(self, config: WindowConfig, components: Tensor) -> None:
         # Derived from the vocabulary's names, so not among the weights.
-        self.register_buffer("parts", parts, persistent=False)
-        self.part_embedding = nn.Embedding(config.n_part_values, config.embedding)
-        self.part_head = nn.Embedding(config.n_part_values, config.width)
-        nn.init.zeros_(self.part_head.weight)
+        self.register_buffer("components", components, persistent=False)
+        self.component_embedding = nn.Embedding(config.n_component_values, config.embedding)
+        self.component_head = nn.Embedding(config.n_component_values, config.width)
+        nn.init.zeros_(self.component_head.weight)
         nn.init.zeros_(self.head.weight)  # what is a type's own comes after what it shares
         if config.wide:
-            holds = torch.zeros(config.n_types, config.n_part_values).scatter_(1, parts[: config.n_types], 1.0)
+            holds = torch.zeros(config.n_types, config.n_component_values).scatter_(
+                1, components[: config.n_types], 1.0
+            )
             holds[:, 0] = 0.0
-            self.register_buffer("holds", holds.T.contiguous(), persistent=False)  # [n_part_values, n_types]
-            self.table_parts = nn.Embedding(config.n_part_values, config.n_part_values)
-            nn.init.zeros_(self.table_parts.weight)
+            self.register_buffer("holds", holds.T.contiguous(), persistent=False)  # [n_component_values, n_types]
+            self.table_components = nn.Embedding(config.n_component_values, config.n_component_values)
+            nn.init.zeros_(self.table_components.weight)
 
-    def _sum_parts(self, weight: Tensor, n: int) -> Tensor:
-        """Add up the rows of the parts of each of the first n ids: ``[n_part_values, k] -> [n, k]``."""
-        return F.embedding_bag(self.parts[:n], weight, mode="sum", padding_idx=0)
+    def _sum_components(self, weight: Tensor, n: int) -> Tensor:
+        """Add up the rows of the components of each of the first n ids: ``[n_component_values, k] -> [n, k]``."""
+        return F.embedding_bag(self.components[:n], weight, mode="sum", padding_idx=0)
 
     @torch.no_grad()
     def folded(self) -> WindowNetwork:
-        """Return the same function as a network without parts."""
+        """Return the same function as a network without components."""
         config = self.config
-        if not config.n_part_values:
+        if not config.n_component_values:
             return self
-        weights = {name: value for name, value in self.state_dict().items() if "part" not in name}
+        weights = {name: value for name, value in self.state_dict().items() if "component" not in name}
         weights["embedding.weight"] = self._embedding()
         weights["head.weight"] = self._head()
         if config.wide:
-            weights["table.weight"] = self.table.weight + self._table_parts() @ self.holds
+            weights["table.weight"] = self.table.weight + self._table_components() @ self.holds
         with torch.random.fork_rng(devices=[]):
-            plain = WindowNetwork(replace(config, n_part_values=0))
+            plain = WindowNetwork(replace(config, n_component_values=0))
         plain.load_state_dict(weights)
         return plain.to(self.head.weight.device).train(self.training)
 
     def _embedding(self) -> Tensor:
         own: Tensor = self.embedding.weight
-        return own + self._sum_parts(self.part_embedding.weight, len(own)) if self.config.n_part_values else own
+        return (
+            own + self._sum_components(self.component_embedding.weight, len(own))
+            if self.config.n_component_values
+            else own
+        )
 
     def _head(self) -> Tensor:
         own: Tensor = self.head.weight
-        return own + self._sum_parts(self.part_head.weight, len(own)) if self.config.n_part_values else own
+        return (
+            own + self._sum_components(self.component_head.weight, len(own)) if self.config.n_component_values else own
+        )
 
-    def _table_parts(self) -> Tensor:
-        """Return the direct effects of each input id on each part: ``[n_inputs, n_part_values]``."""
-        return self._sum_parts(self.table_parts.weight, self.config.n_inputs)
+    def _table_components(self) -> Tensor:
+        """Return the direct effects of each input id on each component: ``[n_inputs, n_component_values]``."""
+        return self._sum_components(self.table_components.weight, self.config.n_inputs)
 
     def knots(self, gaps: Tensor | None) -> Tensor | None:
         """Return the weight of each knot (``[B, memory, n_knots]``, sums to 1) for gaps in seconds ``[B, memory]``."""
@@ -207,9 +218,9 @@ class WindowNetwork(nn.Module):
             if knots is not None:
                 scale = scale * (1 + (self.table_timing(windows) * knots).sum(-1))
             direct = _direct(windows, self.table.weight, scale)
-            if self.config.n_part_values:
-                to_parts = _direct(windows, self._table_parts(), scale)
-                direct = direct + to_parts @ self.holds  # [B, n_part_values] -> [B, n_types]
+            if self.config.n_component_values:
+                to_components = _direct(windows, self._table_components(), scale)
+                direct = direct + to_components @ self.holds  # [B, n_component_values] -> [B, n_types]
             logits = logits + direct
         return logits
 

@@ -9,7 +9,7 @@ from sequela.density.training.crossfit import cross_fit
 from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
 from sequela.discovery.population import discover_population
 from sequela.errors import ConfigError
-from sequela.events.log import event_at_level, event_parts, read_log
+from sequela.events.log import event_at_level, event_components, read_log
 from sequela.events.sequences import Case, SequenceSet
 from sequela.events.vocabulary import Vocabulary
 from sequela.evidence.bets import Groups, add_bets, co_occurring, forecasts, group_estimate
@@ -80,13 +80,13 @@ def test_strength_of_groups_equals_its_definition(seconds):
 
 
 def test_parts_of_names():
-    assert event_parts(r"a\|b|c") == ["a|b", "c"]
+    assert event_components(r"a\|b|c") == ["a|b", "c"]
     assert event_at_level(r"a\|b|c", 1) == r"a\|b"
     assert Groups.at_level(VOCABULARY, 1).names == ("door", "engine", "radio")
     assert Groups.at_level(VOCABULARY, None).names == NAMES
     with pytest.raises(ConfigError, match="several columns"):
         Groups.at_level(Vocabulary(("a", "b"), (1, 1)), 1)
-    with pytest.raises(ConfigError, match="level"):
+    with pytest.raises(ConfigError, match="hierarchy_level"):
         Groups.at_level(VOCABULARY, 0)
 
 
@@ -108,7 +108,7 @@ def test_rare_codes_add_up_to_a_link_of_components():
     log = read_log(table, event=["component", "code"], time=False)
     densities = cross_fit(log, folds=2, memory=2, max_steps=150, progress=False)
     settings = {"horizon": 1, "particles": 4, "progress": False}
-    coarse = discover_population(densities, log, level=1, **settings)
+    coarse = discover_population(densities, log, hierarchy_level=1, **settings)
     assert set(coarse.nodes["event"]) == {"door", "engine", "radio"}
     assert coarse.nodes["count"].sum() == log.n_events
     likelier = coarse.edges.filter(pl.col("pointwise_nats") > 0)
@@ -118,4 +118,4 @@ def test_rare_codes_add_up_to_a_link_of_components():
     whole = coarse.pairs.filter(cause="engine", effect="door")
     assert whole["support"][0] == one["support"].sum()
     assert whole["log10_e"][0] > one["log10_e"].max() + 5
-    assert coarse.run["arguments"]["level"] == 1
+    assert coarse.run["arguments"]["hierarchy_level"] == 1

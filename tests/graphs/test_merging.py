@@ -50,7 +50,7 @@ def test_equals_its_definition(found, level, self_loops, tmp_path):
     expected = by_hand(found.edges, level, self_loops)
     whole = found.summary(self_loops=True)
     merged = whole.at_level(level, self_loops=self_loops)
-    exact = found.summary(self_loops=self_loops, level=level)
+    exact = found.summary(self_loops=self_loops, hierarchy_level=level)
     saved = discover_to(WORLD, LOG, tmp_path / "r", progress=False).at_level(level, self_loops=self_loops)
     for graph in (merged, exact, saved):
         assert {(u, v) for u, v in graph.edges.select("cause", "effect").iter_rows()} == set(expected)
@@ -75,17 +75,17 @@ def test_equals_its_definition(found, level, self_loops, tmp_path):
 def test_one_case(found):
     graph = found.case("case-00002")
     own = found.edges.filter(case="case-00002")
-    edges = graph.summary(level=1).edges
+    edges = graph.summary(hierarchy_level=1).edges
     assert {tuple(row) for row in edges.select("cause", "effect").iter_rows()} == set(by_hand(own, 1, False))
 
 
 def test_what_is_refused(found):
-    with pytest.raises(ConfigError, match="level"):
+    with pytest.raises(ConfigError, match="hierarchy_level"):
         found.summary().at_level(0)
     plain = SoftmaxWorld.random(3, horizon=1, seed=0)
     log = read_log(plain.to_log(plain.sample(2, 6, seed=1)))
     with pytest.raises(ConfigError, match="several columns"):
-        discover_log(plain, log, progress=False).summary(level=1)
+        discover_log(plain, log, progress=False).summary(hierarchy_level=1)
 
 
 def test_an_empty_summary():
@@ -96,7 +96,7 @@ def test_an_empty_summary():
 
 
 def test_page_at_a_level(found):
-    data = page_data(found, level=1)
+    data = page_data(found, hierarchy_level=1)
     assert data["types"]["names"] == ["door", "engine", "radio"]
     assert data["types"]["parts"] == 1
     pairs = {(data["types"]["names"][u], data["types"]["names"][v])
@@ -110,22 +110,26 @@ def test_page_at_a_level(found):
 def test_commands(found, tmp_path):
     discover_to(WORLD, LOG, tmp_path / "r", progress=False)
     run = CliRunner()
-    done = run.invoke(app, ["export", str(tmp_path / "r"), "--out", str(tmp_path / "g.csv"), "--level", "1"])
+    done = run.invoke(app, ["export", str(tmp_path / "r"), "--out", str(tmp_path / "g.csv"), "--hierarchy-level", "1"])
     assert done.exit_code == 0, done.output
-    expected = found.summary(level=1).edges
+    expected = found.summary(hierarchy_level=1).edges
     assert (
         pl.read_csv(tmp_path / "g.csv").select("cause", "effect", "n_cases").rows()
         == expected.select("cause", "effect", "n_cases").rows()
     )
-    done = run.invoke(app, ["report", str(tmp_path / "r"), "--out", str(tmp_path / "p.html"), "--level", "2", "--json"])
+    done = run.invoke(
+        app, ["report", str(tmp_path / "r"), "--out", str(tmp_path / "p.html"), "--hierarchy-level", "2", "--json"]
+    )
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["bytes"] > 1000
-    refused = run.invoke(app, ["export", str(tmp_path / "r"), "--out", str(tmp_path / "g.xes"), "--level", "1"])
+    refused = run.invoke(
+        app, ["export", str(tmp_path / "r"), "--out", str(tmp_path / "g.xes"), "--hierarchy-level", "1"]
+    )
     assert refused.exit_code == 1
     assert "leave it out" in refused.stderr
 
 
 def test_evidence_is_not_merged(tmp_path):
     graph = PopulationGraph(pl.DataFrame(), pl.DataFrame({"event": ["a|1"], "count": [1]}))
-    with pytest.raises(ConfigError, match="sequela population --level 1"):
-        export(graph, tmp_path / "g.csv", level=1)
+    with pytest.raises(ConfigError, match="sequela population --hierarchy-level 1"):
+        export(graph, tmp_path / "g.csv", hierarchy_level=1)
