@@ -12,6 +12,7 @@ import polars as pl
 
 from sequela.display import TOP_ROWS, Shown
 from sequela.errors import ConfigError, LogFormatError, nearest, quoted
+from sequela.events.labels import to_labels
 from sequela.events.readers import Table, read_table
 from sequela.events.times import seconds_to_datetime, time_to_seconds
 
@@ -26,8 +27,6 @@ DEFAULT_COLUMNS = {
 """Column names recognised when none is given, in order: the process-mining standard's first."""
 
 COMPONENT_SEPARATOR = "|"
-_MISSING = ["nan", "nat", "none", "null", "<na>"]
-"""What programs write into the case column, in any capitals, where a row has no case."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -178,9 +177,10 @@ def read_log(
     if frame.is_empty():
         raise LogFormatError(f"{name} is empty: it has a header but no event")
     labels = {"case": case_column, **{f"event_{i}": c for i, c in enumerate(event_columns)}}
-    frame = frame.with_columns(_as_text(frame, label).alias(label) for label in labels)
-    for label, column in labels.items():
-        _refuse_missing(frame[label], column, name, is_case=label == "case")
+    frame = frame.with_columns(
+        to_labels(frame[label], role=label.partition("_")[0], column=column, source=name).alias(label)
+        for label, column in labels.items()
+    )
     frame = _combine_components(frame, len(event_columns))
     if time_column is not None:
         seconds = time_to_seconds(frame["time"], column=time_column, source=name, time_format=time_format)
@@ -237,34 +237,6 @@ def _collect(table: Table, columns: list[pl.Expr]) -> pl.DataFrame:
     if table.n_rows is not None and frame.height != table.n_rows:
         raise LogFormatError(f"{table.name} has {table.n_rows:,} rows, of which {frame.height:,} could be read")
     return frame
-
-
-def _as_text(frame: pl.DataFrame, label: str) -> pl.Series:
-    values = frame[label]
-    dtype = values.dtype
-    if dtype.is_nested() or dtype in (pl.Object, pl.Duration, pl.Time):
-        raise LogFormatError(
-            f"the {label.split('_', maxsplit=1)[0]} column holds {quoted(dtype)} values; it must hold text or numbers"
-        )
-    if dtype.is_float():  # 28.0, as pandas gives for whole numbers with gaps, is the case 28; NaN is no case
-        values = values.set(~values.is_finite().fill_null(True), None)
-        whole = values.cast(pl.Int64, strict=False)
-        return whole.cast(pl.String).zip_with((whole == values).fill_null(False), values.cast(pl.String))
-    return values.cast(pl.String)
-
-
-def _refuse_missing(values: pl.Series, column: str, source: str, *, is_case: bool) -> None:
-    text = values.str.strip_chars()
-    missing = (text.is_null() | (text == "")).fill_null(True)
-    if is_case:  # a case of all the events that have none is no case
-        missing |= text.str.to_lowercase().is_in(_MISSING).fill_null(True)
-    if missing.any():
-        first = int(missing.arg_max() or 0)
-        given = "" if values[first] is None or not values[first].strip() else f" ('{quoted(values[first])}')"
-        raise LogFormatError(
-            f"{source}, row {first + 1} (header not counted): column '{quoted(column)}' is empty{given} "
-            f"({int(missing.sum()):,} such rows); fill them or drop these rows"
-        )
 
 
 def _combine_components(frame: pl.DataFrame, n_components: int) -> pl.DataFrame:

@@ -7,6 +7,7 @@ import re
 import polars as pl
 
 from sequela.errors import ConfigError, LogFormatError, quoted
+from sequela.events.labels import bytes_to_text, datetime_to_seconds
 from sequela.events.numeric_times import LATEST, UNITS, numbers_to_seconds, refuse_rows
 
 _LENGTHS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
@@ -37,12 +38,14 @@ def time_to_seconds(values: pl.Series, *, column: str, source: str, time_format:
         >>> time_to_seconds(pl.Series(["1970-01-01 00:01:00", "1970-01-02"]), column="t", source="log").to_list()
         [60.0, 86400.0]
     """
-    if values.dtype == pl.Binary or isinstance(values.dtype, pl.Categorical | pl.Enum):
-        values = _as_text(values)
+    if values.dtype == pl.Binary:
+        values = bytes_to_text(values)
+    elif isinstance(values.dtype, pl.Categorical | pl.Enum):
+        values = values.cast(pl.String)
     names = {"column": column, "source": source}
     dtype = values.dtype
     if dtype == pl.Date or isinstance(dtype, pl.Datetime):
-        seconds = _datetime_to_seconds(values)
+        seconds = datetime_to_seconds(values)
     elif (dtype.is_numeric() or dtype == pl.String) and time_format in UNITS:
         seconds = numbers_to_seconds(values, unit=time_format, **names)
     elif dtype.is_numeric() and time_format is not None:
@@ -91,29 +94,10 @@ def parse_duration(argument: str, value: str | float) -> float:
     return float(found[1]) * _LENGTHS[found[2]]
 
 
-def _as_text(values: pl.Series) -> pl.Series:
-    """Return categories and bytes as text; null for bytes that are none."""
-    if values.dtype != pl.Binary:
-        return values.cast(pl.String)
-    try:
-        return values.cast(pl.String)
-    except pl.exceptions.ComputeError:
-        return pl.Series([None if v is None else v.decode(errors="backslashreplace") for v in values], dtype=pl.String)
-
-
-def _datetime_to_seconds(values: pl.Series) -> pl.Series:
-    """Return seconds of dates and datetimes, nanoseconds cut to microseconds; nothing overflows."""
-    if values.dtype == pl.Date:
-        return values.to_physical().cast(pl.Float64) * 86_400.0
-    unit = values.dtype.time_unit if isinstance(values.dtype, pl.Datetime) else "us"
-    counted = values.to_physical().cast(pl.Int64)
-    return (counted // 1000) / 1e6 if unit == "ns" else counted / UNITS[unit]
-
-
 def _formatted_to_seconds(text: pl.Series, time_format: str) -> pl.Series:
     if any(code in time_format for code in ("%H", "%I", "%s", "%T", "%R")):
-        return _datetime_to_seconds(text.str.to_datetime(time_format, strict=False, time_unit="us"))
-    return _datetime_to_seconds(text.str.to_date(time_format, strict=False))
+        return datetime_to_seconds(text.str.to_datetime(time_format, strict=False, time_unit="us"))
+    return datetime_to_seconds(text.str.to_date(time_format, strict=False))
 
 
 def _text_to_seconds(values: pl.Series, *, column: str, source: str) -> pl.Series:
@@ -148,6 +132,6 @@ def _first_reading(text: pl.Series, formats: tuple[str, ...]) -> pl.Series:
             found = left.str.to_date(pattern, strict=False).cast(pl.Datetime("us"))
         else:
             found = left.str.to_datetime(pattern, strict=False, time_unit="us")
-        seconds = seconds.zip_with(seconds.is_not_null(), _datetime_to_seconds(found))
+        seconds = seconds.zip_with(seconds.is_not_null(), datetime_to_seconds(found))
         left = left.set(seconds.is_not_null(), None)
     return seconds

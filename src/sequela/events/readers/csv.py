@@ -99,7 +99,7 @@ def _refuse_cut_row(source: Source, line: bytes, n_columns: int, separator: str)
     """Refuse a last line that nothing ends and that has fewer values than the header: the file was cut there."""
     if line.count(b'"') % 2:  # the end of a value in quotes that has lines in it
         return
-    n_values = len(next(csv.reader([line.decode("utf-8", "replace")], delimiter=separator), []))
+    n_values = len(next(csv.reader([line.decode("utf-8", "replace").replace("\r", " ")], delimiter=separator), []))
     if n_values < n_columns:
         raise LogFormatError(
             f"{source.name} ends within a row: its last line has {n_values} of {n_columns} values and no line end"

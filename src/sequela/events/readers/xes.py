@@ -31,7 +31,7 @@ def read_xes(source: Source) -> Table:
     with source.open() as file:
         try:
             handler.parser.ParseFile(file)
-        except expat.ExpatError as error:
+        except (expat.ExpatError, LookupError, ValueError) as error:
             raise LogFormatError(f"{source.name} cannot be read as xes: {quoted(error)}") from error
     handler.flush()
     if not handler.batches:
