@@ -36,6 +36,12 @@ READERS: dict[str, Callable[[Source], Table]] = {
 }
 """The function that reads a suffix."""
 
+_FAULTS = (
+    *(pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError),
+    *(ValueError, TypeError, LookupError, ArithmeticError),
+)
+"""What the libraries raise on damaged files, found by feeding them random ones."""
+
 
 def read_table(source: Any, file_format: str | None = None) -> Table:
     """Return the rows of a file, of several files one after the other, or of a frame.
@@ -66,7 +72,7 @@ def _read_file(path: str | Path, file_format: str | None) -> Table:
     try:
         table = READERS[source.suffix](source)
         table.frame.collect_schema()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError) as error:
+    except _FAULTS as error:
         kind = READERS[source.suffix].__name__.removeprefix("read_").replace("_", " ")
         raise LogFormatError(f"{source.name} cannot be read as {kind}: {quoted(error)}") from error
     return table
