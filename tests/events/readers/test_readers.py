@@ -3,8 +3,10 @@
 import contextlib
 import gzip
 import io
+import os
 import random
 import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -98,6 +100,19 @@ def test_a_name_is_no_pattern(suffix, name, tmp_path):
     for other in ("log_private", "data1", "ab", "xa", "xb"):
         put(folder, suffix, rows=[("z", "secret", "9")] * 2, name=other)
     assert rows_of(read(path)) == ROWS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no names that are not text")
+@pytest.mark.parametrize("suffix", list(WRITERS))
+def test_a_name_that_is_no_text(suffix, tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe9"))
+    folder.mkdir()
+    path = put(folder, suffix)
+    assert rows_of(read(path)) == ROWS
+    path.write_bytes(b"")
+    with pytest.raises(LogFormatError, match="is empty") as caught:
+        read(path)
+    assert str(caught.value).encode()
 
 
 def test_a_pattern_is_refused_with_a_hint(tmp_path):

@@ -36,9 +36,8 @@ def read_csv(source: Source) -> Table:
         raise LogFormatError(f"{source.name}, line 1: the column name '{quoted(twice[0])}' occurs twice; rename one")
     if shape.open_line and shape.n_records > 1:
         _refuse_cut_row(source, shape.open_line, len(header), separator)
-    frame = pl.scan_csv(
-        source.path.absolute(), separator=separator, infer_schema=False, truncate_ragged_lines=False, glob=False
-    )
+    with source.path.open("rb") as file:  # an open file, since a path would be read as a pattern
+        frame = pl.scan_csv(file, separator=separator, infer_schema=False, truncate_ragged_lines=False)
     return Table(frame, source.name, shape.n_records - 1, source.files)
 
 

@@ -13,6 +13,8 @@ def read_parquet(source: Source) -> Table:
     """Scan a Parquet file; its footer, which is written last, says how many rows there must be."""
     if source.compression:
         raise LogFormatError(f"{source.name} is a compressed Parquet file; unpack it, Parquet is compressed inside")
-    n_rows = int(pq.read_metadata(source.path).num_rows)
-    frame = pl.scan_parquet(source.path.absolute(), glob=False, hive_partitioning=False)
+    with source.path.open("rb") as file:  # an open file, since a path would be read as a pattern
+        n_rows = int(pq.read_metadata(file).num_rows)
+        file.seek(0)
+        frame = pl.scan_parquet(file, hive_partitioning=False)
     return Table(frame, source.name, n_rows, source.files)
