@@ -97,9 +97,15 @@ def _read_files(paths: Sequence[str | Path], file_format: str | None) -> Table:
             raise LogFormatError(
                 f"{first.name} and {table.name} have different columns: '{quoted(odd[0])}' is in one of them alone"
             )
+    frame = pl.concat([table.frame.select(columns) for table in tables], how="vertical_relaxed")
+    name = f"{first.name} and {len(tables) - 1} more"
+    try:
+        frame.collect_schema()
+    except pl.exceptions.PolarsError as error:
+        raise LogFormatError(f"{name} hold values of different kinds in a column: {quoted(error)}") from error
     return Table(
-        pl.concat([table.frame.select(columns) for table in tables], how="vertical_relaxed"),
-        f"{first.name} and {len(tables) - 1} more",
+        frame,
+        name,
         None if any(table.n_rows is None for table in tables) else sum(table.n_rows or 0 for table in tables),
         tuple(file for table in tables for file in table.files),
     )
