@@ -23,6 +23,7 @@ from sequela.discovery.discover import iter_estimates
 from sequela.effects.settings import Settings
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
+from sequela.events.ties import shuffle_ticks
 from sequela.evidence.bets import (
     Codes,
     Groups,
@@ -245,6 +246,7 @@ class Weighing:
 
     def _weigh(self, density: Density, unit: int, cases: SequenceSet, groups: Groups) -> Partial:
         horizon, seconds, n_groups = self.horizon(density), self.settings.horizon_seconds, len(groups.names)
+        cases = shuffle_ticks(cases, 0)  # forecasts need an order
         nodes = np.bincount(groups.of[cases.ids], minlength=n_groups).astype(np.int64)
         pairs = self.pairs[nodes[self.pairs // n_groups] > 0]
         sums, log_e, counts = LagSums(horizon), np.zeros(len(pairs)), Counts()

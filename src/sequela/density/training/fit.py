@@ -32,6 +32,7 @@ from sequela.errors import ConfigError, check_choice, check_range
 from sequela.events.hierarchy import SharedComponents, shared_components
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
+from sequela.events.ties import shuffle_ticks
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import check_writable_folder
 from sequela.progress import Reporter, reporter
@@ -125,7 +126,7 @@ def fit(
         check_writable_folder(out, marker=checkpoint.MARKER, overwrite=overwrite)
     vocabulary = Vocabulary.build(log, min_count=min_count)
     sequences = SequenceSet.from_log(log, vocabulary)
-    train_set, validation_set, test_set = sequences.split(SHARES, seed=seed)
+    train_set, validation_set, test_set = (shuffle_ticks(part, seed) for part in sequences.split(SHARES, seed=seed))
     longest = int(sequences.lengths.max())
     memory = memory or (min(8, longest) if backbone == "window" else min(_MAX_CONTEXT, longest))
     memory = max(memory, 2)
