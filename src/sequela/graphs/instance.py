@@ -355,9 +355,14 @@ def summarise(
     return SummaryGraph(finish_pairs(pair_sums(edges), self_loops=self_loops), counts.sort("event"))
 
 
+def with_directed(edges: pl.DataFrame) -> pl.DataFrame:
+    """Return an edge table that has the column ``directed``: true where it was not there, as in a table of truth."""
+    return edges if "directed" in edges.columns else edges.with_columns(directed=pl.lit(True))
+
+
 def pair_sums(edges: pl.DataFrame) -> pl.DataFrame:
     """Return sums per pair of types. Those of disjoint cases can be concatenated and added up."""
-    return edges.group_by("cause", "effect").agg(
+    return with_directed(edges).group_by("cause", "effect").agg(
         pl.len().cast(pl.Int64).alias("n_edges"),
         pl.col("case").n_unique().cast(pl.Int64).alias("n_cases"),
         pl.col("lag", "cmi_nats", "pointwise_nats").sum(),

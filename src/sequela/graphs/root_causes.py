@@ -6,7 +6,7 @@ import networkx as nx
 import polars as pl
 
 from sequela.errors import check_range
-from sequela.graphs.instance import InstanceGraph
+from sequela.graphs.instance import InstanceGraph, with_directed
 
 ROOT_SCHEMA = pl.Schema({"position": pl.Int64, "event": pl.String, "share": pl.Float64, "n_steps": pl.Int64})
 """Columns of `root_causes`."""
@@ -66,7 +66,7 @@ def _causal_graph(graph: InstanceGraph) -> nx.DiGraph[int]:
     """
     causal: nx.DiGraph[int] = nx.DiGraph()
     causal.add_nodes_from(range(len(graph.events)))
-    rows = graph.edges.filter((pl.col("pointwise_nats") > 0) & pl.col("directed"))
+    rows = with_directed(graph.edges).filter((pl.col("pointwise_nats") > 0) & pl.col("directed"))
     for cause, effect, nats, lag in rows.select("cause_position", "effect_position", "pointwise_nats", "lag").rows():
         causal.add_edge(cause, effect, nats=nats, tied=lag == 0)
     for knot in list(nx.strongly_connected_components(causal)):
