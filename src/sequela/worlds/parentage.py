@@ -1,0 +1,179 @@
+"""Logs whose every event knows which event caused it: what simulators of branching processes hand out.
+
+These simulators are no densities: events may share a time stamp, and the order of the rows inside one is lost. Their
+truth is exact all the same, because it is the parentage of the simulation itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+EVENT_TRUTH_SCHEMA = {
+    "case": pl.String(),
+    "position": pl.Int64(),
+    "tick": pl.Int64(),
+    "time": pl.Datetime("ms"),
+    "event": pl.String(),
+    "kind": pl.String(),
+    "cause_position": pl.Int64(),
+    "root_position": pl.Int64(),
+    "depth": pl.Int64(),
+}
+"""Columns of `CausalLog.events`. ``position`` and ``tick`` (time stamps of the case) count from 0; ``root_position`` is
+the event's own where nothing caused it; ``depth`` is how many causes lie between the root and the event."""
+
+EDGE_TRUTH_SCHEMA = {
+    "case": pl.String(),
+    "cause_position": pl.Int64(),
+    "effect_position": pl.Int64(),
+    "cause": pl.String(),
+    "effect": pl.String(),
+    "lag": pl.Int64(),
+    "cause_tick": pl.Int64(),
+    "effect_tick": pl.Int64(),
+    "same_tick": pl.Boolean(),
+}
+"""Columns of `CausalLog.edges`. ``lag`` counts ticks: 0 within one."""
+
+_EPOCH_MS = 1_704_067_200_000  # 2024-01-01
+
+
+class Occurrence(NamedTuple):
+    """One simulated event: seconds since the case began, type, index of its cause in the case or -1, and its kind."""
+
+    seconds: float
+    kind_of_event: int
+    parent: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class CausalLog:
+    """A log that a user could have, with the cause of each of its events.
+
+    Attributes:
+        log: The table as it would be written. Rows with one time stamp stand in random order.
+        columns: How to read it: the arguments ``case``, ``event`` and ``time`` of `read_log`.
+        events: All events in canonical order (case, time, type name), columns `EVENT_TRUTH_SCHEMA`. Two events of one
+            case, time and type cannot be told apart in the log; which of them comes first here means nothing.
+        links: The links between types that the simulator has: ``cause``, ``effect``, ``probability`` that an event
+            of the one brings the other, ``delay_seconds`` (median), ``n_events`` that came so in this log.
+    """
+
+    log: pl.DataFrame
+    columns: Mapping[str, Any]
+    events: pl.DataFrame
+    links: pl.DataFrame
+
+    @property
+    def edges(self) -> pl.DataFrame:
+        """True edges between events, columns `EDGE_TRUTH_SCHEMA`, one row a caused event.
+
+        Example:
+            >>> from sequela.worlds.fault_codes import FaultCodes
+            >>> FaultCodes.random(seed=0).simulate(5, seed=1).edges.columns[:3]
+            ['case', 'cause_position', 'effect_position']
+        """
+        return caused_edges(self.events)
+
+    @property
+    def tied_share(self) -> float:
+        """Share of the events that have the time stamp of the event before them in their case."""
+        n_ticks = self.events.select("case", "tick").n_unique()
+        return 1.0 - n_ticks / max(self.events.height, 1)
+
+
+def caused_edges(events: pl.DataFrame) -> pl.DataFrame:
+    """Return the edges (columns `EDGE_TRUTH_SCHEMA`) that events (columns `EVENT_TRUTH_SCHEMA`) know of.
+
+    Example:
+        >>> caused_edges(pl.DataFrame(schema=EVENT_TRUTH_SCHEMA)).height
+        0
+    """
+    caused = events.filter(pl.col("cause_position").is_not_null())
+    causes = events.select("case", cause_position="position", cause="event", cause_tick="tick")
+    joined = caused.join(causes, on=["case", "cause_position"], how="left", maintain_order="left")
+    named = joined.rename({"position": "effect_position", "event": "effect", "tick": "effect_tick"})
+    lag = pl.col("effect_tick") - pl.col("cause_tick")
+    return named.with_columns(lag=lag, same_tick=lag == 0).select(list(EDGE_TRUTH_SCHEMA))
+
+
+def canonical_events(
+    histories: Sequence[Sequence[Occurrence]],
+    *,
+    case_names: Sequence[str],
+    type_names: Sequence[str],
+    starts_ms: NDArray[np.int64],
+    tick_ms: int,
+) -> tuple[pl.DataFrame, NDArray[np.int64]]:
+    """Put simulated events into canonical order and count their positions, ticks, roots and depths.
+
+    Args:
+        histories: Events of each case, each after its cause.
+        case_names: One a case.
+        type_names: Event types.
+        starts_ms: When each case begins, milliseconds since 2024 (``[n_cases]``).
+        tick_ms: Times are rounded down to multiples of this many milliseconds since the start of the case.
+
+    Returns:
+        Table with the columns of `EVENT_TRUTH_SCHEMA`, and the number of the type of each row.
+
+    Example:
+        >>> history = [Occurrence(0.0, 1, -1, "root"), Occurrence(0.4, 0, 0, "caused"), Occurrence(2.0, 1, 1, "caused")]
+        >>> events, _ = canonical_events(
+        ...     [history], case_names=["a"], type_names=["x", "y"], starts_ms=np.array([0]), tick_ms=1000
+        ... )
+        >>> events.select("position", "tick", "event", "cause_position", "root_position", "depth").rows()
+        [(0, 0, 'x', 1, 1, 1), (1, 0, 'y', None, 1, 0), (2, 1, 'y', 0, 1, 2)]
+    """
+    frames, kinds = [pl.DataFrame(schema=EVENT_TRUTH_SCHEMA)], [np.zeros(0, dtype=np.int64)]
+    alphabetic = np.argsort(np.argsort(np.array(type_names, dtype=object)))
+    for name, start, history in zip(case_names, starts_ms.tolist(), histories, strict=True):
+        if not history:
+            continue
+        stamp = np.array([int(one.seconds * 1000) // tick_ms * tick_ms for one in history], dtype=np.int64)
+        kind = np.array([one.kind_of_event for one in history], dtype=np.int64)
+        order = np.lexsort((np.arange(len(history)), alphabetic[kind], stamp))
+        position = np.empty(len(history), dtype=np.int64)
+        position[order] = np.arange(len(history))
+        parent = np.array([one.parent for one in history], dtype=np.int64)
+        root, depth = np.arange(len(history)), np.zeros(len(history), dtype=np.int64)
+        for index, cause in enumerate(parent.tolist()):
+            if cause >= 0:
+                root[index], depth[index] = root[cause], depth[cause] + 1
+        cause_position = pl.Series(np.where(parent[order] >= 0, position[parent[order]], -1), dtype=pl.Int64)
+        columns = {
+            "case": [name] * len(history),
+            "position": np.arange(len(history)),
+            "tick": np.unique(stamp, return_inverse=True)[1][order],
+            "time": pl.Series(_EPOCH_MS + start + stamp[order], dtype=pl.Int64).cast(pl.Datetime("ms")),
+            "event": [type_names[k] for k in kind[order]],
+            "kind": [history[i].kind for i in order],
+            "cause_position": cause_position,
+            "root_position": position[root[order]],
+            "depth": depth[order],
+        }
+        frame = pl.DataFrame(columns, schema=EVENT_TRUTH_SCHEMA)
+        frames.append(frame.with_columns(pl.when(pl.col("cause_position") >= 0).then("cause_position")))
+        kinds.append(kind[order])
+    return pl.concat(frames), np.concatenate(kinds)
+
+
+def shuffled_rows(events: pl.DataFrame, *, seed: int) -> NDArray[np.int64]:
+    """Return row numbers of canonical events in an order as a log has it: time order, random within a time stamp.
+
+    Example:
+        >>> frame = pl.DataFrame({"case": ["a"] * 3, "tick": [0, 0, 1]})
+        >>> shuffled_rows(frame, seed=0)[2]
+        np.int64(2)
+    """
+    case = events["case"].rle_id().to_numpy()
+    order = np.random.default_rng([seed, 6]).random(events.height)
+    rows: NDArray[np.int64] = np.lexsort((order, events["tick"].to_numpy(), case)).astype(np.int64)
+    return rows
