@@ -62,8 +62,9 @@ MemoryBudget = Annotated[
 HorizonTime = Annotated[
     str | None, typer.Option(help="Longest time between cause and effect, as 90s, 10m, 2h; needs times.")
 ]
-Level = Annotated[
-    int | None, typer.Option(help="Links between the first 1, 2, … parts of event types (several --event columns).")
+HierarchyLevel = Annotated[
+    int | None,
+    typer.Option(help="Links between the first 1, 2, … components of event types (several --event columns)."),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; chosen automatically.")]
 

@@ -15,9 +15,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from sequela.causal.population import load_results
 from sequela.errors import ConfigError, check_range
 from sequela.files import whole_file
+from sequela.graphs.population import load_results
 from sequela.reports.payload import Result, page_data
 
 _ASSETS = files("sequela.reports") / "assets"
@@ -32,7 +32,7 @@ def report(
     cases: Sequence[str] | None = None,
     title: str | None = None,
     max_links: int = 20_000,
-    level: int | None = None,
+    hierarchy_level: int | None = None,
 ) -> Path:
     """Write an interactive page: one HTML file that opens from disk, to explore and to send to a colleague.
 
@@ -43,8 +43,8 @@ def report(
         cases: Names of cases to show as timelines; by default those with the most edges.
         title: Heading; by default the name of the log.
         max_links: The strongest so many links go into the page (2,000 take about 1 MB with the program itself).
-        level: Event types by their first 1, 2, … parts, for types of several columns. Without it the page shows whole
-            types and can take those with equal parts together.
+        hierarchy_level: Event types by their first 1, 2, … parts, for types of several columns. Without it the page
+            shows whole types and can take those with equal parts together.
 
     Returns:
         ``path``.
@@ -55,7 +55,7 @@ def report(
 
     Example:
         >>> import tempfile
-        >>> from sequela.causal.discovery import discover
+        >>> from sequela.discovery.discover import discover
         >>> from sequela.worlds.softmax import SoftmaxWorld
         >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
         >>> graph = discover(world, ["e0", "e1", "e2", "e1"])
@@ -68,7 +68,7 @@ def report(
         raise ConfigError(f"cases must be a list of names; got the text {cases!r}: write [{cases!r}]")
     if isinstance(result, str | Path):
         result = load_results(result)
-    data = page_data(result, cases=cases, title=title, max_links=max_links, level=level)
+    data = page_data(result, cases=cases, title=title, max_links=max_links, hierarchy_level=hierarchy_level)
     text = render(data)
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

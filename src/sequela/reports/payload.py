@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from sequela.causal.exports import at_level
-from sequela.causal.graphs import InstanceGraph, SummaryGraph, level_names
-from sequela.causal.population import PopulationGraph
-from sequela.causal.results import Discovery
-from sequela.causal.run import SavedDiscovery
 from sequela.errors import ConfigError
-from sequela.events.log import PART_SEPARATOR
+from sequela.events.log import COMPONENT_SEPARATOR
+from sequela.graphs.exports import at_level
+from sequela.graphs.instance import InstanceGraph, SummaryGraph, names_at_level
+from sequela.graphs.population import PopulationGraph
+from sequela.graphs.results import Discovery
+from sequela.graphs.saved import SavedDiscovery
 from sequela.reports.words import ASSUMPTIONS, made_by, trust
 
 Result = InstanceGraph | SummaryGraph | PopulationGraph | Discovery | SavedDiscovery
@@ -67,7 +67,7 @@ def page_data(
     cases: Sequence[str] | None = None,
     title: str | None = None,
     max_links: int = 20_000,
-    level: int | None = None,
+    hierarchy_level: int | None = None,
 ) -> dict[str, Any]:
     """Return everything the page shows, as plain values.
 
@@ -76,7 +76,7 @@ def page_data(
         cases: Names of cases to show as timelines; by default the `DEFAULT_CASES` with the most edges.
         title: Heading; by default the name of the log.
         max_links: The strongest so many links are in the page.
-        level: Event types by their first 1, 2, … parts; None for whole types.
+        hierarchy_level: Event types by their first 1, 2, … parts; None for whole types.
 
     Raises:
         ConfigError: Cases are asked of a graph that has none, or there is no such level.
@@ -97,11 +97,11 @@ def page_data(
     else:
         summary = result.summary if isinstance(result, SavedDiscovery) else result.summary()
         links, nodes = summary.edges, summary.nodes
-    if level is None:
+    if hierarchy_level is None:
         index = {name: i for i, name in enumerate(nodes["event"])}
     else:
-        names = level_names(nodes["event"], level)
-        merged = at_level(result, level)
+        names = names_at_level(nodes["event"], hierarchy_level)
+        merged = at_level(result, hierarchy_level)
         links, nodes = merged.edges, merged.nodes
         place = {name: i for i, name in enumerate(nodes["event"])}
         index = {name: place[own] for name, own in names.items()} | place
@@ -164,7 +164,7 @@ def _cut(links: pl.DataFrame, max_links: int) -> tuple[pl.DataFrame, int]:
 
 def _parts(nodes: pl.DataFrame) -> int:
     """Return how many parts every event type has (``component|code`` has 2)."""
-    counts = {name.count(PART_SEPARATOR) + 1 for name in nodes["event"] if not name.startswith("<")}
+    counts = {name.count(COMPONENT_SEPARATOR) + 1 for name in nodes["event"] if not name.startswith("<")}
     return counts.pop() if len(counts) == 1 else 1
 
 

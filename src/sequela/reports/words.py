@@ -111,7 +111,7 @@ def _rule(arguments: Mapping[str, Any]) -> list[Sentence]:
             Sentence(
                 "note",
                 f"An edge says: {doing} changes how likely a later event is, by more than {rule['delta']:g} nats, with "
-                f"{_percent(rule['level'])} confidence as far as sampling goes.",
+                f"{_percent(rule['confidence_level'])} confidence as far as sampling goes.",
             ),
             Sentence("note", "No false discovery rate was controlled: the command 'sequela population' does that."),
         ]

@@ -154,7 +154,7 @@ function walkTimeline(event, i) {
 
 /**
  * Where the chain of causes of an event begins: each event passes its share on to the causes that made it more likely,
- * in proportion to their gains. The same as `sequela.causal.roots.root_causes`.
+ * in proportion to their gains. The same as `sequela.graphs.root_causes.root_causes`.
  */
 function rootsOf(position, kept) {
   const one = theCase();
