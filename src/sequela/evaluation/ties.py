@@ -36,6 +36,7 @@ class DirectedScores:
         n_correct: Directed edges that are true.
         n_half: Undirected edges between truly linked events.
         n_reversed: Directed edges of which only the opposite is true.
+        n_true: True edges.
     """
 
     precision: float
@@ -47,6 +48,7 @@ class DirectedScores:
     n_correct: int
     n_half: int
     n_reversed: int
+    n_true: int
 
     @property
     def direction_accuracy(self) -> float:
@@ -121,6 +123,7 @@ def score_directed(directed: Iterable[Pair], undirected: Iterable[Pair], true: I
         n_correct=n_correct,
         n_half=n_half,
         n_reversed=sum((b, a) in real and (a, b) not in real for a, b in found),
+        n_true=len(real),
     )
 
 

@@ -229,7 +229,10 @@ class FaultCodes:
                 rows inside a time stamp).
 
         Returns:
-            Log with the columns ``vehicle``, ``time``, ``component``, ``code``, ``text``, and its truth.
+            Log with the columns ``vehicle``, ``time``, ``component``, ``code``, ``text``, and its truth: events with
+            their parent (columns `EVENT_TRUTH_SCHEMA`; ``kind`` is ``root``, ``caused``, ``background``, ``incident``
+            or ``repeat``), edges, and links with ``probability`` and ``delay_seconds`` (median). The cause of a
+            repetition is what it repeats.
 
         Raises:
             ConfigError: An argument is out of range.
@@ -263,7 +266,8 @@ class FaultCodes:
             }
         )
         columns = {"case": "vehicle", "event": ["component", "code"], "time": "time"}
-        return CausalLog(log, columns, events, self._true_links(events))
+        edges = caused_edges(events)
+        return CausalLog(log, columns, events, edges, self._true_links(edges))
 
     def _history(self, generator: np.random.Generator) -> list[Occurrence]:
         """Draw the events of one vehicle, each after its cause."""
@@ -300,8 +304,8 @@ class FaultCodes:
         ]
         return pl.Series(texts, dtype=pl.String)
 
-    def _true_links(self, events: pl.DataFrame) -> pl.DataFrame:
-        by_link = caused_edges(events).group_by("cause", "effect").len("n_events")
+    def _true_links(self, edges: pl.DataFrame) -> pl.DataFrame:
+        by_link = edges.group_by("cause", "effect").len("n_events")
         rows = [(self.names[a], self.names[b], probability, delay) for a, b, probability, delay in self.links]
         schema = {"cause": pl.String, "effect": pl.String, "probability": pl.Float64, "delay_seconds": pl.Float64}
         links = pl.DataFrame(rows, schema=schema, orient="row").join(by_link, on=["cause", "effect"], how="left")

@@ -60,27 +60,19 @@ class CausalLog:
     Attributes:
         log: The table as it would be written. Rows with one time stamp stand in random order.
         columns: How to read it: the arguments ``case``, ``event`` and ``time`` of `read_log`.
-        events: All events in canonical order (case, time, type name), columns `EVENT_TRUTH_SCHEMA`. Two events of one
-            case, time and type cannot be told apart in the log; which of them comes first here means nothing.
-        links: The links between types that the simulator has: ``cause``, ``effect``, ``probability`` that an event
-            of the one brings the other, ``delay_seconds`` (median), ``n_events`` that came so in this log.
+        events: All events in canonical order (case, time, type name), at least ``case``, ``position``, ``tick``,
+            ``event``. Two events of one case, time and type cannot be told apart in the log; which of them comes first
+            here means nothing.
+        edges: True edges between events, at least the columns of `EDGE_TRUTH_SCHEMA`.
+        links: The links between types that the simulator has: ``cause``, ``effect``, ``n_events`` (effects in this log
+            that came so) and what else it knows of them.
     """
 
     log: pl.DataFrame
     columns: Mapping[str, Any]
     events: pl.DataFrame
+    edges: pl.DataFrame
     links: pl.DataFrame
-
-    @property
-    def edges(self) -> pl.DataFrame:
-        """True edges between events, columns `EDGE_TRUTH_SCHEMA`, one row a caused event.
-
-        Example:
-            >>> from sequela.worlds.fault_codes import FaultCodes
-            >>> FaultCodes.random(seed=0).simulate(5, seed=1).edges.columns[:3]
-            ['case', 'cause_position', 'effect_position']
-        """
-        return caused_edges(self.events)
 
     @property
     def tied_share(self) -> float:
