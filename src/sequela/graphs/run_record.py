@@ -8,12 +8,12 @@ from typing import Any
 
 import polars as pl
 
-from sequela import __version__
 from sequela.density.base import Density
 from sequela.effects.settings import Settings
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.execution.chunks import Counts
+from sequela.version import __version__
 
 MARKER = "run.json"
 
