@@ -58,19 +58,21 @@ def simulate(
         str,
         typer.Argument(
             help="linear, nonlinear, multiplicative, threshold, long_range, confounded, "
-            "simultaneous, noisy, diagnostic_log or fault_codes.",
+            "simultaneous, noisy, diagnostic_log, services or fault_codes.",
             show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option(help="Event log to write: csv or parquet.")],
     truth: Annotated[
         Path | None,
-        typer.Option(help="Also write the true edges: parquet or csv (fault_codes: events and links beside it)."),
+        typer.Option(
+            help="Also write the true edges: parquet or csv (services, fault_codes: events and links beside it)."
+        ),
     ] = None,
     types: Annotated[int | None, typer.Option(help="Event types; by default what suits the world.")] = None,
-    cases: Annotated[int | None, typer.Option(help="How many cases: 1000, or 600 of fault_codes.")] = None,
+    cases: Annotated[int | None, typer.Option(help="How many cases: 1000; fault_codes 600.")] = None,
     length: Annotated[
-        str | None, typer.Option(help="Events a case: a number, or LOW-HIGH; 20-60 (not of fault_codes).")
+        str | None, typer.Option(help="Events a case: a number, or LOW-HIGH; 20-60 (not of services, fault_codes).")
     ] = None,
     delta: Annotated[
         float | None, typer.Option(help="Nats above which a pair is a true edge: 0.05 (not of fault_codes).")
@@ -101,10 +103,9 @@ def simulate(
             delta=0.05 if delta is None else delta, seed=draw_seed,
         )  # fmt: skip
     else:
-        for name, value in (("length", length), ("delta", delta)):
-            if value is not None:
-                raise ConfigError(f"--{name} is not for '{world}': its cases and causes are what happens in them")
-        record = simulate_generator(world, options, out, truth, n_cases=cases, seed=draw_seed)
+        if length is not None:
+            raise ConfigError(f"--length is not for '{world}': a case is as long as what happens in it")
+        record = simulate_generator(world, options, out, truth, n_cases=cases, delta=delta, seed=draw_seed)
     if as_json:
         typer.echo(json.dumps(record))
         return

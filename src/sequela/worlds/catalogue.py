@@ -14,6 +14,7 @@ from sequela.worlds.fault_codes import FaultCodes
 from sequela.worlds.observed import NoisyWorld, SimultaneousWorld
 from sequela.worlds.parentage import CausalLog
 from sequela.worlds.rules import RuleWorld
+from sequela.worlds.services import ServiceWorld
 from sequela.worlds.softmax import SoftmaxWorld
 
 _LONG_LAG = 50
@@ -130,10 +131,18 @@ def fault_codes(n_types: int = 59, *, seed: int = 0, **options: Any) -> LogGener
     return FaultCodes.random(n_types, seed=seed, **options)
 
 
-GENERATORS: dict[str, Callable[..., LogGenerator]] = {maker.__name__: maker for maker in (fault_codes,)}
+def services(n_types: int = 82, *, seed: int = 0, **options: Any) -> LogGenerator:
+    """Traces of services: calls, retries, outcomes that spread, latent request types; also an exact density."""
+    return ServiceWorld.random(n_types, seed=seed, **options)
+
+
+GENERATORS: dict[str, Callable[..., LogGenerator]] = {maker.__name__: maker for maker in (services, fault_codes)}
 """Simulators whose cases are as long as they happen to be, by name."""
 
-_GENERATOR_MAKERS: dict[str, Callable[..., LogGenerator]] = {"fault_codes": FaultCodes.random}
+_GENERATOR_MAKERS: dict[str, Callable[..., LogGenerator]] = {
+    "services": ServiceWorld.random,
+    "fault_codes": FaultCodes.random,
+}
 
 
 def make_world(name: str, **options: Any) -> World:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -98,15 +99,25 @@ def simulate_world(
 
 
 def simulate_generator(
-    name: str, options: dict[str, Any], out: Path, truth: Path | None, *, n_cases: int | None, seed: int
+    name: str,
+    options: dict[str, Any],
+    out: Path,
+    truth: Path | None,
+    *,
+    n_cases: int | None,
+    delta: float | None,
+    seed: int,
 ) -> dict[str, Any]:
     """Draw a log of a simulator of `GENERATORS`, write it and its truth, and return what was written.
 
-    Beside ``truth.parquet`` stand ``truth-events.parquet`` (the tick of every event, and its cause and root where
-    there is one of each) and ``truth-links.parquet`` (links between types).
+    Beside ``truth.parquet`` stand ``truth-events.parquet`` (every event with its tick and what else is known of it) and ``truth-links.parquet`` (links between types).
     """
     generator = make_generator(name, **options)
-    found = generator.simulate(seed=seed) if n_cases is None else generator.simulate(n_cases, seed=seed)
+    given: dict[str, Any] = {"n_cases": n_cases, "delta": delta}
+    settings = {key: value for key, value in given.items() if value is not None}
+    if "delta" in settings and "delta" not in inspect.signature(generator.simulate).parameters:
+        raise ConfigError(f"--delta is not for '{name}': its true edges are what caused what, whatever the strength")
+    found = generator.simulate(**settings, seed=seed)
     tables = {out: found.log}
     beside = []
     if truth is not None:
