@@ -56,9 +56,24 @@ def test_a_log_of_fault_codes_comes_with_its_truth_and_how_to_read_it(tmp_path):
     assert "truth-events.parquet" in lost.stderr
 
 
+def test_traces_of_services_come_with_their_truth(tmp_path):
+    log, truth = tmp_path / "log.parquet", tmp_path / "truth.parquet"
+    command = ["simulate", "services", "--cases", "20", "--out", str(log), "--truth", str(truth), "--json"]
+    result = runner.invoke(app, command)
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert record["read_with"] == "--case trace --event operation --event outcome --time time"
+    assert record["n_true_edges"] == pl.read_parquet(truth).height > 0
+    few = json.loads(runner.invoke(app, [*command, "--delta", "0.5"]).stdout)
+    assert few["n_true_edges"] < record["n_true_edges"]
+    same = runner.invoke(app, ["evaluate", str(truth), str(truth), "--json"])
+    assert json.loads(same.stdout)["edges"]["f1"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["simulate", "fault_codes", "--out", "x.csv", "--delta", "0.1"], "--delta is not for 'fault_codes'"),
         (["simulate", "fault_codes", "--out", "x.csv", "--length", "9"], "--length is not for 'fault_codes'"),
         (["simulate", "fault_codes", "--out", "x.csv", "--option", "tide=1"], "'tied'"),
         (["simulate", "fault_codes", "--out", "x.csv", "--truth", "x.csv"], "different names"),

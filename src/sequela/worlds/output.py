@@ -110,7 +110,8 @@ def simulate_generator(
 ) -> dict[str, Any]:
     """Draw a log of a simulator of `GENERATORS`, write it and its truth, and return what was written.
 
-    Beside ``truth.parquet`` stand ``truth-events.parquet`` (every event with its tick and what else is known of it) and ``truth-links.parquet`` (links between types).
+    Beside ``truth.parquet`` stand ``truth-events.parquet`` (every event with its tick and what else is known of it)
+    and ``truth-links.parquet`` (links between types).
     """
     generator = make_generator(name, **options)
     given: dict[str, Any] = {"n_cases": n_cases, "delta": delta}
