@@ -22,7 +22,8 @@ from typing import Any
 import polars as pl
 
 from sequela.density.base import Density
-from sequela.density.runtime.compiled import compilation
+from sequela.density.runtime.compiled import compiled_for
+from sequela.density.runtime.network_density import runtime_of
 from sequela.discovery.discover import iter_batches
 from sequela.discovery.plan import case_costs
 from sequela.effects.encoding import encode_log, longest_case
@@ -72,7 +73,7 @@ def discover_to(
         engine: ``"local"`` (this process) or ``"ray"`` (a Ray cluster; needs the extra ``ray``). Same result.
         workers: Ray actors, each with a density of its own; by default one for each processor of the cluster.
         compile: Run the density as compiled code (True, False), or ``"auto"``: on CUDA, where there is enough to do.
-            The ``"density"`` of `run.json` says what was done. See `Density.use_compilation`.
+            The ``"density"`` of `run.json` says what was done. See `with_compilation`.
         settings: As for `sequela.discover`.
 
     Raises:
@@ -91,42 +92,42 @@ def discover_to(
     started = time.monotonic()
     tell = reporter(progress)
     n_steps = int(case_costs(density, sequences.lengths, chosen, horizon)[2].sum())
-    with compilation(density, compile, n_steps) as compiled:
-        if compiled:
-            tell.say("the model runs as compiled code")
-        arguments = chosen.to_dict(density) | {"horizon": horizon}
-        chunks = Chunks.open(Path(out), job_fingerprint(density, sequences, arguments))
-        n_before = sum(chunk.high - chunk.low for chunk in chunks.done())
-        if n_before:
-            tell.say(f"taking up the interrupted discovery: {n_before:,} of {sequences.n_cases:,} cases are done")
-        try:
-            with tell.bar("discovering", sequences.n_cases) as update:
-                if engine == "ray":
-                    from sequela.execution.ray import cluster, work_on_ray
+    density = compiled_for(density, compile, n_steps)
+    if runtime_of(density).compiled:
+        tell.say("the model runs as compiled code")
+    arguments = chosen.to_dict(density) | {"horizon": horizon}
+    chunks = Chunks.open(Path(out), job_fingerprint(density, sequences, arguments))
+    n_before = sum(chunk.high - chunk.low for chunk in chunks.done())
+    if n_before:
+        tell.say(f"taking up the interrupted discovery: {n_before:,} of {sequences.n_cases:,} cases are done")
+    try:
+        with tell.bar("discovering", sequences.n_cases) as update:
+            if engine == "ray":
+                from sequela.execution.ray import cluster, work_on_ray
 
-                    with cluster(workers) as n_workers:
-                        task = Discovering(chosen, longest)
-                        work_on_ray(density, sequences, task, chunks, n_workers=n_workers, update=update)
-                else:
-                    _discover_here(density, sequences, chosen, longest, chunks, update)
-        except BaseException:
-            if density.fingerprint is None or not chunks.done():
-                chunks.close()
-            raise
-        counts = Counts(sequences.n_unknown)
-        for chunk in chunks.done():
-            counts.include(chunk.counts)
-        with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
-            sums = _merge(chunks, empty_edges(chosen), folder / "edges.parquet")
-            summary = SummaryGraph(finish_pairs(sums, self_loops=self_loops), log_nodes(density, sequences))
-            summary.edges.write_parquet(folder / "summary.parquet")
-            summary.nodes.write_parquet(folder / "nodes.parquet")
-            _write_events(density, sequences, folder / "events.parquet")
-            run = run_record(density, log, sequences, chosen, counts)
-            run["arguments"]["self_loops"] = self_loops
-            run["seconds"] = round(time.monotonic() - started, 3)
-            write_json(folder / MARKER, run)
-        chunks.close()
+                with cluster(workers) as n_workers:
+                    task = Discovering(chosen, longest)
+                    work_on_ray(density, sequences, task, chunks, n_workers=n_workers, update=update)
+            else:
+                _discover_here(density, sequences, chosen, longest, chunks, update)
+    except BaseException:
+        if density.fingerprint is None or not chunks.done():
+            chunks.close()
+        raise
+    counts = Counts(sequences.n_unknown)
+    for chunk in chunks.done():
+        counts.include(chunk.counts)
+    with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
+        sums = _merge(chunks, empty_edges(chosen), folder / "edges.parquet")
+        summary = SummaryGraph(finish_pairs(sums, self_loops=self_loops), log_nodes(density, sequences))
+        summary.edges.write_parquet(folder / "summary.parquet")
+        summary.nodes.write_parquet(folder / "nodes.parquet")
+        _write_events(density, sequences, folder / "events.parquet")
+        run = run_record(density, log, sequences, chosen, counts)
+        run["arguments"]["self_loops"] = self_loops
+        run["seconds"] = round(time.monotonic() - started, 3)
+        write_json(folder / MARKER, run)
+    chunks.close()
     return SavedDiscovery(Path(out), summary, run)
 
 

@@ -19,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequela.density.base import Density, Floats
+from sequela.density.runtime.network_density import within_memory
 from sequela.discovery.discover import iter_estimates
 from sequela.effects.settings import Settings
 from sequela.errors import ConfigError
@@ -245,6 +246,8 @@ class Weighing:
 
     def _weigh(self, density: Density, unit: int, cases: SequenceSet, groups: Groups) -> Partial:
         horizon, seconds, n_groups = self.horizon(density), self.settings.horizon_seconds, len(groups.names)
+        allotment = self.settings.allotment(density, horizon, self.longest)
+        density = within_memory(density, allotment.model_bytes, longest=self.longest, horizon=horizon)
         nodes = np.bincount(groups.of[cases.ids], minlength=n_groups).astype(np.int64)
         pairs = self.pairs[nodes[self.pairs // n_groups] > 0]
         sums, log_e, counts = LagSums(horizon), np.zeros(len(pairs)), Counts()

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from sequela.density.base import Density
 from sequela.density.checkpoint import load_density, save_density
+from sequela.density.runtime.compiled import with_compilation
+from sequela.density.runtime.network_density import runtime_of
 from sequela.errors import ConfigError, MissingExtraError, check_range
 from sequela.events.sequences import SequenceSet
 from sequela.execution.chunks import Chunks, Counts
@@ -45,8 +47,9 @@ class Worker:
         import torch
 
         torch.set_num_threads(1)  # one actor a processor
-        self.density = load_density(Path(folder) / "density", precision=precision)
-        if compiled and not self.density.use_compilation():
+        loaded = load_density(Path(folder) / "density", precision=precision)
+        self.density = with_compilation(loaded) if compiled else loaded
+        if runtime_of(self.density).compiled != compiled:
             raise ConfigError("this worker could not compile the model, unlike the driver: set compile to False")
         self.chunks = Chunks(Path(folder))
         self.task = task
@@ -119,6 +122,7 @@ def work_on_ray(
     """
     import ray.data
 
+    runtime = runtime_of(density)
     save_density(density, chunks.folder / "density", overwrite=True)
     ray.data.DataContext.get_current().enable_progress_bars = False
     given = chunks.folder / "cases.parquet"
@@ -128,7 +132,7 @@ def work_on_ray(
     ranges.write_parquet(given)
     found = ray.data.read_parquet(str(given), override_num_blocks=n_workers * _RANGES_A_WORKER).map_batches(
         Worker,
-        fn_constructor_args=(str(chunks.folder.resolve()), task, density.precision, density.compiled),
+        fn_constructor_args=(str(chunks.folder.resolve()), task, runtime.precision, runtime.compiled),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=n_workers),
         num_cpus=1,
