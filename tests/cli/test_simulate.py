@@ -56,6 +56,20 @@ def test_a_log_of_fault_codes_comes_with_its_truth_and_how_to_read_it(tmp_path):
     assert "truth-events.parquet" in lost.stderr
 
 
+def test_a_network_comes_with_its_topology(tmp_path):
+    log, truth = tmp_path / "log.csv", tmp_path / "truth.parquet"
+    command = ["simulate", "topology", "--cases", "10", "--out", str(log), "--truth", str(truth)]
+    result = runner.invoke(app, command)
+    assert result.exit_code == 0, result.output
+    for name in ("log-neighbours.csv", "log-components.csv", "truth-events.parquet", "truth-links.parquet"):
+        assert (tmp_path / name).exists()
+        assert name in result.stdout
+    assert set(pl.read_csv(tmp_path / "log-neighbours.csv")["entity"]) == set(pl.read_csv(log)["entity"])
+    same = runner.invoke(app, ["evaluate", str(truth), str(truth), "--json"])
+    scores = json.loads(same.stdout)
+    assert (scores["edges"] if "edges" in scores else scores["events"])["f1"] == 1.0
+
+
 def test_traces_of_services_come_with_their_truth(tmp_path):
     log, truth = tmp_path / "log.parquet", tmp_path / "truth.parquet"
     command = ["simulate", "services", "--cases", "20", "--out", str(log), "--truth", str(truth), "--json"]

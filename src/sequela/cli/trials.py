@@ -58,7 +58,7 @@ def simulate(
         str,
         typer.Argument(
             help="linear, nonlinear, multiplicative, threshold, long_range, confounded, "
-            "simultaneous, noisy, diagnostic_log, services or fault_codes.",
+            "simultaneous, noisy, diagnostic_log, services, fault_codes or topology.",
             show_default=False,
         ),
     ],
@@ -66,16 +66,17 @@ def simulate(
     truth: Annotated[
         Path | None,
         typer.Option(
-            help="Also write the true edges: parquet or csv (services, fault_codes: events and links beside it)."
+            help="Also write the true edges: parquet or csv. Of the last three also events and links, beside it."
         ),
     ] = None,
     types: Annotated[int | None, typer.Option(help="Event types; by default what suits the world.")] = None,
-    cases: Annotated[int | None, typer.Option(help="How many cases: 1000; fault_codes 600.")] = None,
+    cases: Annotated[int | None, typer.Option(help="How many cases: 1000; fault_codes 600, topology 100.")] = None,
     length: Annotated[
-        str | None, typer.Option(help="Events a case: a number, or LOW-HIGH; 20-60 (not of services, fault_codes).")
+        str | None,
+        typer.Option(help="Events a case: a number, or LOW-HIGH; 20-60. Not of the last three worlds."),
     ] = None,
     delta: Annotated[
-        float | None, typer.Option(help="Nats above which a pair is a true edge: 0.05 (not of fault_codes).")
+        float | None, typer.Option(help="Nats above which a pair is a true edge: 0.05. Not of the last two.")
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="NAME=NUMBER of the world itself, as decay=0.2; repeat.")
@@ -111,7 +112,7 @@ def simulate(
         return
     edges = "" if truth is None else f", and {record['n_true_edges']:,} true edges to '{truth}'"
     typer.echo(f"wrote {record['n_events']:,} events of {record['n_cases']:,} cases to '{out}'{edges}")
-    for path in record.get("truth_beside", []):
+    for path in record.get("beside", []):
         typer.echo(f"wrote '{path}'")
     if "read_with" in record:
         typer.echo(f"read it with:  {record['read_with']}")

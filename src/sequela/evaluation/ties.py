@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from sequela.errors import LogFormatError
+from sequela.evaluation.compare import with_cause_case
 from sequela.evaluation.metrics import Scores
 
 _EDGE = ["case", "cause_position", "effect_position", "cause", "effect"]
@@ -74,7 +75,7 @@ class TickEvaluation:
 
     Attributes:
         events: All edges between events.
-        between: Those between two ticks.
+        between: Those between two ticks, or two cases.
         within: Those inside one tick.
         links: Pairs of event types, without self-loops; a link is undirected where none of its edges has a direction.
         recall_by_lag: Lag in ticks (0: within one) to credit over true edges and the number of true edges.
@@ -132,8 +133,9 @@ def score_events(found: pl.DataFrame, truth: pl.DataFrame, events: pl.DataFrame)
 
     Args:
         found: One row an edge: ``case``, ``cause_position``, ``effect_position``, ``cause``, ``effect``; a column
-            ``directed`` (bool), where it is false, says that the edge has no direction. Positions are of the log
-            sorted by time, in any order inside a tick.
+            ``directed`` (bool), where it is false, says that the edge has no direction; ``cause_case``, where it is
+            not null, that the cause is of another case. Positions are of the log sorted by time, in any order inside
+            a tick.
         truth: The same columns, all directed: `CausalLog.edges`.
         events: Every event of those cases: ``case``, ``position``, ``tick``, ``event``: `CausalLog.events`.
 
@@ -160,7 +162,7 @@ def score_events(found: pl.DataFrame, truth: pl.DataFrame, events: pl.DataFrame)
     ends = [_pairs(table) for table in (directed, undirected, real)]
 
     def part(within: bool) -> DirectedScores:
-        return score_directed(*({pair for pair in some if (pair[0][1] == pair[1][1]) == within} for some in ends))
+        return score_directed(*({pair for pair in some if (pair[0][:2] == pair[1][:2]) == within} for some in ends))
 
     types = [
         {(a, b) for a, b in table.select("cause", "effect").iter_rows() if a != b}
@@ -169,6 +171,8 @@ def score_events(found: pl.DataFrame, truth: pl.DataFrame, events: pl.DataFrame)
     by_lag: dict[int, tuple[float, int]] = {}
     true_by_lag: dict[int, set[Any]] = {}
     for cause, effect in ends[2]:
+        if cause[0] != effect[0]:
+            continue  # ticks of two cases have no lag
         true_by_lag.setdefault(effect[1] - cause[1], set()).add((cause, effect))
     joined = _unordered(ends[1]) - _unordered(ends[0])
     for lag, some in sorted(true_by_lag.items()):
@@ -217,25 +221,27 @@ def _keyed(edges: pl.DataFrame, events: pl.DataFrame, name: str) -> pl.DataFrame
     _need(edges, _EDGE, f"{name} edges")
     _need(events, ["case", "position", "tick", "event"], "events")
     known = events.select(pl.col("case").cast(pl.String), pl.col("position").cast(pl.Int64), "tick", "event")
-    keep = [*_EDGE, *(["directed"] if "directed" in edges.columns else [])]
-    keyed = edges.select(keep).with_columns(pl.col("case").cast(pl.String), pl.col(_EDGE[1:3]).cast(pl.Int64))
+    keep = [*_EDGE, *(one for one in ("directed", "cause_case") if one in edges.columns)]
+    keyed = with_cause_case(edges.select(keep)).with_columns(effect_case=pl.col("case").cast(pl.String))
     for end in ("cause", "effect"):
-        names = {"position": f"{end}_position", "tick": f"{end}_tick"}
-        place, there = known.drop("event").rename(names), known.rename({"tick": f"{end}_tick", "event": end})
-        keyed = keyed.join(place, on=["case", f"{end}_position"], how="left", maintain_order="left")
-        lost = keyed.join(there, on=["case", f"{end}_tick", end], how="anti")
+        names = {"case": f"{end}_case", "position": f"{end}_position", "tick": f"{end}_tick"}
+        place, there = known.drop("event").rename(names), known.drop("position")
+        there = there.rename({"case": f"{end}_case", "tick": f"{end}_tick", "event": end})
+        keyed = keyed.join(place, on=[f"{end}_case", f"{end}_position"], how="left", maintain_order="left")
+        lost = keyed.join(there, on=[f"{end}_case", f"{end}_tick", end], how="anti")
         if lost.height:
             row = lost.row(0, named=True)
             raise LogFormatError(
-                f"a {name} edge of case '{row['case']}' has '{row[end]}' at position {row[f'{end}_position']}, and the "
-                "table of events has not: both must be of the same log, with positions counted from 0 in time order"
+                f"a {name} edge of case '{row[f'{end}_case']}' has '{row[end]}' at position {row[f'{end}_position']}, "
+                "and the table of events has not: both must be of the same log, with positions counted from 0 in time "
+                "order"
             )
     return keyed
 
 
 def _pairs(table: pl.DataFrame) -> set[Any]:
-    columns = ("case", "cause_tick", "cause", "case", "effect_tick", "effect")
-    return {((a, b, c), (a, e, f)) for a, b, c, e, f in table.select(*dict.fromkeys(columns)).iter_rows()}
+    columns = ("cause_case", "cause_tick", "cause", "effect_case", "effect_tick", "effect")
+    return {(row[:3], row[3:]) for row in table.select(columns).iter_rows()}
 
 
 def _pair_key(pair: Pair) -> frozenset[Hashable]:

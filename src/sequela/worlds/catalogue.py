@@ -16,6 +16,7 @@ from sequela.worlds.parentage import CausalLog
 from sequela.worlds.rules import RuleWorld
 from sequela.worlds.services import ServiceWorld
 from sequela.worlds.softmax import SoftmaxWorld
+from sequela.worlds.topology import AlarmTopology
 
 _LONG_LAG = 50
 _Made = TypeVar("_Made")
@@ -136,12 +137,20 @@ def services(n_types: int = 82, *, seed: int = 0, **options: Any) -> LogGenerato
     return ServiceWorld.random(n_types, seed=seed, **options)
 
 
-GENERATORS: dict[str, Callable[..., LogGenerator]] = {maker.__name__: maker for maker in (services, fault_codes)}
+def topology(n_types: int = 40, *, seed: int = 0, **options: Any) -> LogGenerator:
+    """Entities in a network: alarms travel between joined components, and from an entity to its neighbours."""
+    return AlarmTopology.random(n_types, seed=seed, **options)
+
+
+GENERATORS: dict[str, Callable[..., LogGenerator]] = {
+    maker.__name__: maker for maker in (services, fault_codes, topology)
+}
 """Simulators whose cases are as long as they happen to be, by name."""
 
 _GENERATOR_MAKERS: dict[str, Callable[..., LogGenerator]] = {
     "services": ServiceWorld.random,
     "fault_codes": FaultCodes.random,
+    "topology": AlarmTopology.random,
 }
 
 

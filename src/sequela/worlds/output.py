@@ -111,7 +111,8 @@ def simulate_generator(
     """Draw a log of a simulator of `GENERATORS`, write it and its truth, and return what was written.
 
     Beside ``truth.parquet`` stand ``truth-events.parquet`` (every event with its tick and what else is known of it)
-    and ``truth-links.parquet`` (links between types).
+    and ``truth-links.parquet`` (links between types). Beside the log stands what a user would know of it: the tables of
+    `CausalLog.known`, as ``log-NAME.csv``.
     """
     generator = make_generator(name, **options)
     given: dict[str, Any] = {"n_cases": n_cases, "delta": delta}
@@ -119,24 +120,27 @@ def simulate_generator(
     if "delta" in settings and "delta" not in inspect.signature(generator.simulate).parameters:
         raise ConfigError(f"--delta is not for '{name}': its true edges are what caused what, whatever the strength")
     found = generator.simulate(**settings, seed=seed)
-    tables = {out: found.log}
-    beside = []
+    tables = [(out, found.log)] + [(_beside(out, name), table) for name, table in found.known.items()]
     if truth is not None:
-        beside = [truth.with_name(f"{truth.stem}-{part}{truth.suffix}") for part in ("events", "links")]
-        tables |= {truth: found.edges, beside[0]: found.events, beside[1]: found.links}
-    if len(tables) < (1 if truth is None else 4):
+        parts = [("events", found.events), ("links", found.links)]
+        tables += [(truth, found.edges)] + [(_beside(truth, name), table) for name, table in parts]
+    if len({path for path, _ in tables}) < len(tables):
         raise ConfigError(f"the log and its truth must have different names; got '{out}' and '{truth}'")
-    for path, table in tables.items():
+    for path, table in tables:
         write_table(table, path)
     events = found.columns["event"]
     read_with = [f"--case {found.columns['case']}", *(f"--event {column}" for column in events)]
     return {
         "out": str(out),
         "truth": None if truth is None else str(truth),
-        "truth_beside": [str(path) for path in beside],
+        "beside": [str(path) for path, _ in tables if path not in (out, truth)],
         "n_events": found.log.height,
         "n_cases": found.events["case"].n_unique(),
         "n_types": found.events["event"].n_unique(),
         "n_true_edges": None if truth is None else found.edges.height,
         "read_with": " ".join([*read_with, f"--time {found.columns['time']}"]),
     }
+
+
+def _beside(path: Path, name: str) -> Path:
+    return path.with_name(f"{path.stem}-{name}{path.suffix}")

@@ -7,7 +7,7 @@ truth is exact all the same, because it is the parentage of the simulation itsel
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,6 +66,7 @@ class CausalLog:
         edges: True edges between events, at least the columns of `EDGE_TRUTH_SCHEMA`.
         links: The links between types that the simulator has: ``cause``, ``effect``, ``n_events`` (effects in this log
             that came so) and what else it knows of them.
+        known: Tables that a user could have beside the log, by name: which component can reach which, say.
     """
 
     log: pl.DataFrame
@@ -73,6 +74,7 @@ class CausalLog:
     events: pl.DataFrame
     edges: pl.DataFrame
     links: pl.DataFrame
+    known: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
     @property
     def tied_share(self) -> float:
@@ -124,37 +126,87 @@ def canonical_events(
         >>> events.select("position", "tick", "event", "cause_position", "root_position", "depth").rows()
         [(0, 0, 'x', 1, 1, 1), (1, 0, 'y', None, 1, 0), (2, 1, 'y', 0, 1, 2)]
     """
-    frames, kinds = [pl.DataFrame(schema=EVENT_TRUTH_SCHEMA)], [np.zeros(0, dtype=np.int64)]
+    lengths = [len(history) for history in histories]
+    first = np.repeat(np.concatenate([[0], np.cumsum(lengths)])[:-1], lengths).astype(np.int64)
+    flat = [one for history in histories for one in history]
+    case = np.repeat(np.arange(len(histories)), lengths)
+    stamp = np.array([int(one.seconds * 1000) // tick_ms * tick_ms for one in flat], dtype=np.int64)
+    kind = np.array([one.kind_of_event for one in flat], dtype=np.int64)
+    parent = np.array([one.parent for one in flat], dtype=np.int64)
+    number = number_events(case, stamp, kind, np.where(parent >= 0, parent + first, -1), type_names)
+    order = number.order
+    cause = pl.Series(number.cause[order], dtype=pl.Int64)
+    columns = {
+        "case": pl.Series(list(case_names), dtype=pl.String).gather(case[order]),
+        "position": number.position[order],
+        "tick": number.tick[order],
+        "time": pl.Series(_EPOCH_MS + starts_ms[case[order]] + stamp[order], dtype=pl.Int64).cast(pl.Datetime("ms")),
+        "event": pl.Series(list(type_names), dtype=pl.String).gather(kind[order]),
+        "kind": pl.Series([flat[i].kind for i in order], dtype=pl.String),
+        "cause_position": pl.Series(number.position[cause.to_numpy()] if len(cause) else [], dtype=pl.Int64),
+        "root_position": number.position[number.root[order]],
+        "depth": number.depth[order],
+    }
+    events = pl.DataFrame(columns, schema=EVENT_TRUTH_SCHEMA)
+    return events.with_columns(pl.when(cause >= 0).then("cause_position")), kind[order]
+
+
+class Numbering(NamedTuple):
+    """Places of simulated events in canonical order; every array has one entry an event, as simulated, but `order`.
+
+    Attributes:
+        order: Which event stands in each row of the canonical table.
+        position: Row within the case.
+        tick: Time stamp within the case.
+        cause: The event that caused it, -1 for none.
+        root: The event that its chain of causes begins with: itself where nothing caused it.
+        depth: Causes between the root and it.
+    """
+
+    order: NDArray[np.int64]
+    position: NDArray[np.int64]
+    tick: NDArray[np.int64]
+    cause: NDArray[np.int64]
+    root: NDArray[np.int64]
+    depth: NDArray[np.int64]
+
+
+def number_events(
+    case: NDArray[np.int64],
+    stamp: NDArray[np.int64],
+    kind: NDArray[np.int64],
+    cause: NDArray[np.int64],
+    type_names: Sequence[str],
+) -> Numbering:
+    """Sort events by case, time stamp and type name, and count positions, ticks, roots and depths.
+
+    Args:
+        case: Number of the case (``[n]``, as the other arrays).
+        stamp: Time stamp, equal within a tick.
+        kind: Number of the type.
+        cause: Index of the event that caused it, in any case and before it in these arrays; -1 for none.
+        type_names: Event types.
+
+    Example:
+        >>> one = number_events(np.zeros(2, int), np.array([5, 5]), np.array([1, 0]), np.array([-1, 0]), ["a", "b"])
+        >>> one.position.tolist(), one.tick.tolist(), one.root.tolist(), one.depth.tolist()
+        ([1, 0], [0, 0], [0, 0], [0, 1])
+    """
+    n = len(case)
     alphabetic = np.argsort(np.argsort(np.array(type_names, dtype=object)))
-    for name, start, history in zip(case_names, starts_ms.tolist(), histories, strict=True):
-        if not history:
-            continue
-        stamp = np.array([int(one.seconds * 1000) // tick_ms * tick_ms for one in history], dtype=np.int64)
-        kind = np.array([one.kind_of_event for one in history], dtype=np.int64)
-        order = np.lexsort((np.arange(len(history)), alphabetic[kind], stamp))
-        position = np.empty(len(history), dtype=np.int64)
-        position[order] = np.arange(len(history))
-        parent = np.array([one.parent for one in history], dtype=np.int64)
-        root, depth = np.arange(len(history)), np.zeros(len(history), dtype=np.int64)
-        for index, cause in enumerate(parent.tolist()):
-            if cause >= 0:
-                root[index], depth[index] = root[cause], depth[cause] + 1
-        cause_position = pl.Series(np.where(parent[order] >= 0, position[parent[order]], -1), dtype=pl.Int64)
-        columns = {
-            "case": [name] * len(history),
-            "position": np.arange(len(history)),
-            "tick": np.unique(stamp, return_inverse=True)[1][order],
-            "time": pl.Series(_EPOCH_MS + start + stamp[order], dtype=pl.Int64).cast(pl.Datetime("ms")),
-            "event": [type_names[k] for k in kind[order]],
-            "kind": [history[i].kind for i in order],
-            "cause_position": cause_position,
-            "root_position": position[root[order]],
-            "depth": depth[order],
-        }
-        frame = pl.DataFrame(columns, schema=EVENT_TRUTH_SCHEMA)
-        frames.append(frame.with_columns(pl.when(pl.col("cause_position") >= 0).then("cause_position")))
-        kinds.append(kind[order])
-    return pl.concat(frames), np.concatenate(kinds)
+    order = np.lexsort((np.arange(n), alphabetic[kind], stamp, case)).astype(np.int64)
+    new_case = np.diff(case[order], prepend=-1) != 0
+    first = np.flatnonzero(new_case)[np.cumsum(new_case) - 1] if n else np.zeros(0, dtype=np.int64)
+    new_tick = new_case | (np.diff(stamp[order], prepend=0) != 0)
+    ticks = np.cumsum(new_tick) - 1
+    position, tick = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    position[order] = np.arange(n) - first
+    tick[order] = ticks - ticks[first]
+    root, depth = np.arange(n), np.zeros(n, dtype=np.int64)
+    for index, before in enumerate(cause.tolist()):
+        if before >= 0:
+            root[index], depth[index] = root[before], depth[before] + 1
+    return Numbering(order, position, tick, cause, root, depth)
 
 
 def shuffled_rows(events: pl.DataFrame, *, seed: int) -> NDArray[np.int64]:
