@@ -171,6 +171,12 @@ class Density(ABC):
         """Score the branches of one sequence; see `score_branches_many` and `Branches` for the shapes."""
         return self.score_branches_many([Branches(ids, starts, tails, times, wanted)])[0]
 
+    def with_info(self, info: Mapping[str, Any]) -> Self:
+        """Return the same density with another `info` (plain JSON values); this one stays as it is."""
+        other = copy.copy(self)
+        other.info = dict(info)
+        return other
+
 
 def has_target(branches: Branches) -> NDArray[np.bool_]:
     """Return which tail steps are wanted and have an observed next event (bool, ``[K, S]``).
@@ -183,12 +189,6 @@ def has_target(branches: Branches) -> NDArray[np.bool_]:
     left = len(branches.ids) - 1 - branches.starts
     inside: NDArray[np.bool_] = np.arange(branches.tails.shape[1]) < left[:, None]
     return inside if branches.wanted is None else inside & branches.wanted
-
-    def with_info(self, info: Mapping[str, Any]) -> Self:
-        """Return the same density with another `info` (plain JSON values); this one stays as it is."""
-        other = copy.copy(self)
-        other.info = dict(info)
-        return other
 
 
 def _log_prob_at(

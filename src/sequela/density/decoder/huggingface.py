@@ -258,11 +258,7 @@ class HuggingFaceDensity(NetworkDensity):
                 layers += found if self._llama is None else map(self._llama.prefix, found)
                 if observed:
                     self._score_observed(batch, hidden, branches, scores)
-            tiles = [
-                tile
-                for number, job in enumerate(jobs)
-                for tile in tiles_of(number, job, branches[job.case])
-            ]
+            tiles = [tile for number, job in enumerate(jobs) for tile in tiles_of(number, job, branches[job.case])]
             for same in batches_of(tiles, self._batches.n_tokens):
                 self._score_tiles(same, jobs, layers, branches, results)
         return scores, results

@@ -88,7 +88,8 @@ class DensityReport:
     def from_dict(cls, values: Mapping[str, Any]) -> DensityReport:
         """Return the report that `to_dict` gave; an error of the mean that is not known is infinite."""
         known: dict[str, Any] = {field.name: values[field.name] for field in fields(cls)}
-        return cls(**{name: inf if value is None else value for name, value in known.items()})
+        whole: dict[str, Any] = {name: inf if value is None else value for name, value in known.items()}
+        return cls(**whole)
 
 
 def diagnose(density: Density, *, train: SequenceSet, held_out: SequenceSet) -> DensityReport:
