@@ -69,7 +69,7 @@ def reseal(folder, change=lambda meta: None):
     meta.pop("seal", None)
     for file in folder.rglob("*"):
         name = file.relative_to(folder).as_posix()
-        if name in meta["files"]:
+        if isinstance(meta.get("files"), dict) and name in meta["files"]:
             meta["files"][name] = hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
     text = json.dumps(meta, sort_keys=True)
     path.write_text(json.dumps(meta | {"seal": hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}))
@@ -109,10 +109,7 @@ def test_resealing_gives_what_was_written(saved):
         (lambda m: (m / "weights.safetensors").write_bytes(b"x" * 100), "'weights.safetensors' has changed"),
         (lambda m: change(m / "vocabulary.json", names=[*"abcdef", "<rare>"]), "'vocabulary.json' has changed"),
         (lambda m: (m / "vocabulary.json").write_text("oh"), "'vocabulary.json' has changed"),
-        (
-            lambda m: change(m / "density.json", knows_hidden="false"),
-            "Expected `bool`, got `str` - at `\\$.knows_hidden`",
-        ),
+        (lambda m: change(m / "density.json", knows_hidden="false"), r"Expected `bool`, got `str` .*knows_hidden"),
         (lambda m: change(m / "density.json", knows_hidden=False), "density.json has changed"),
         (lambda m: change(m / "density.json", backbone="magic"), "density.json has changed"),
         (lambda m: change(m / "density.json", info={}), "density.json has changed"),
@@ -202,6 +199,13 @@ def test_a_file_that_was_added_for_a_library_is_refused(densities, tmp_path):
     refused(tmp_path / "m", "'model/adapter_config.json' was added")
 
 
+def json_or_none(content):
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
 def test_every_byte_counts(densities, tmp_path):
     save_density(densities["gpt2"], tmp_path / "m")
     rng = np.random.default_rng(0)
@@ -211,13 +215,9 @@ def test_every_byte_counts(densities, tmp_path):
             after = bytearray(before)
             after[place] ^= 1 << int(rng.integers(8))
             file.write_bytes(after)
-            try:
-                load_density(tmp_path / "m", device="cpu")
-            except CheckpointError as error:
-                assert len(str(error).splitlines()) == 1
-            else:  # white space of JSON
-                assert file.suffix == ".json"
-                assert json.loads(after) == json.loads(before)
+            if file.name == "density.json" and json_or_none(after) == json.loads(before):
+                continue  # white space
+            refused(tmp_path / "m", "damaged|format|no saved density")
         file.write_bytes(before)
 
 
@@ -226,7 +226,7 @@ def test_every_byte_counts(densities, tmp_path):
     [
         (
             {"format": 1, "sequela": "0.1.0"},
-            r"written by sequela 0\.1\.0 .*train it again with  sequela fit LOG --out ",
+            r"written by sequela 0\.1\.0 .*train it again with  sequela fit LOG",
         ),
         ({"format": 3}, "format 3, of a newer sequela.*pip install --upgrade"),
         ({"format": 0}, "has format '0'"),
@@ -257,7 +257,7 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(densities, nam
     kept = weight.flatten()[0].item()
     weight.view(-1)[0] = value
     try:
-        with pytest.raises(CheckpointError, match="cannot be saved: the weights .* not finite"):
+        with pytest.raises(CheckpointError, match=r"cannot be saved: the weights .* not finite"):
             save_density(density, tmp_path / "other")
     finally:
         weight.view(-1)[0] = kept
@@ -267,7 +267,7 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(densities, nam
     next(iter(tensors.values())).view(-1)[0] = value
     save_file(tensors, file, metadata={"format": "pt"})
     reseal(tmp_path / "m")
-    refused(tmp_path / "m", "the weights .* not finite")
+    refused(tmp_path / "m", r"the weights .* not finite")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf"), np.float32(1), {1, 2}])

@@ -101,7 +101,8 @@ def test_the_budget_is_held(density, design, length, particles, horizon, budget,
     from pathlib import Path
 
     code = MEASURE.format(
-        here=[str(Path(__file__).parent), str(Path(__file__).parents[1])], density=density, design=design, length=length, particles=particles,
+        here=[str(folder) for folder in Path(__file__).parents[:2]],
+        density=density, design=design, length=length, particles=particles,
         horizon=horizon, budget=budget,
     )  # fmt: skip
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
