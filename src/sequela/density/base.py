@@ -34,12 +34,15 @@ class Branches(NamedTuple):
         tails: What is fed from there on instead (int32, ``[K, S]``); any event type or the hidden id.
         times: Seconds of each observed event (float64, ``[L]``), needed by a density that uses times. A tail replaces
             what happened, not when.
+        wanted: Steps whose log-probability is asked for (bool, ``[K, S]``); None for all. The others may be left NaN,
+            and cost nothing where a density can leave them out.
     """
 
     ids: Ids
     starts: NDArray[np.int64]
     tails: Ids
     times: Floats | None = None
+    wanted: NDArray[np.bool_] | None = None
 
 
 class Density(ABC):
@@ -157,15 +160,35 @@ class Density(ABC):
         """Return ``log P(x_t | x_<t)`` in nats (float64, ``[L]``) of one sequence (int32, ``[L]``)."""
         return self.score_many([ids], [times])[0]
 
-    def score_branches(self, ids: Ids, starts: NDArray[np.int64], tails: Ids, times: Floats | None = None) -> Floats:
+    def score_branches(
+        self,
+        ids: Ids,
+        starts: NDArray[np.int64],
+        tails: Ids,
+        times: Floats | None = None,
+        wanted: NDArray[np.bool_] | None = None,
+    ) -> Floats:
         """Score the branches of one sequence; see `score_branches_many` and `Branches` for the shapes."""
-        return self.score_branches_many([Branches(ids, starts, tails, times)])[0]
+        return self.score_branches_many([Branches(ids, starts, tails, times, wanted)])[0]
 
     def with_info(self, info: Mapping[str, Any]) -> Self:
         """Return the same density with another `info` (plain JSON values); this one stays as it is."""
         other = copy.copy(self)
         other.info = dict(info)
         return other
+
+
+def has_target(branches: Branches) -> NDArray[np.bool_]:
+    """Return which tail steps are wanted and have an observed next event (bool, ``[K, S]``).
+
+    Example:
+        >>> ids, starts, tails = np.arange(3, dtype=np.int32), np.array([0, 1]), np.zeros((2, 3), np.int32)
+        >>> has_target(Branches(ids, starts, tails)).tolist()
+        [[True, True, False], [True, False, False]]
+    """
+    left = len(branches.ids) - 1 - branches.starts
+    inside: NDArray[np.bool_] = np.arange(branches.tails.shape[1]) < left[:, None]
+    return inside if branches.wanted is None else inside & branches.wanted
 
 
 def _log_prob_at(
@@ -180,9 +203,12 @@ def _log_prob_at(
 
 
 def n_targets(branches: Branches) -> NDArray[np.int64]:
-    """Return how many tail steps of each branch have an observed next event (int64, ``[K]``)."""
+    """Return how many tail steps of each branch are needed: up to the last of `has_target` (int64, ``[K]``)."""
     left = len(branches.ids) - 1 - branches.starts
     counts: NDArray[np.int64] = np.clip(left, 0, branches.tails.shape[1]).astype(np.int64)
+    if branches.wanted is not None:
+        steps = np.arange(1, branches.tails.shape[1] + 1)
+        counts = (has_target(branches) * steps).max(axis=1, initial=0).astype(np.int64)
     return counts
 
 
@@ -205,5 +231,7 @@ def check_branches(branches: Branches, vocabulary: Vocabulary, max_tail: int | N
     real = (tails >= 0) & (tails < vocabulary.n_types)
     if not (real | (tails == vocabulary.hidden_id)).all():
         raise ConfigError("tails must hold event types or the hidden id only")
+    if branches.wanted is not None and branches.wanted.shape != tails.shape:
+        raise ConfigError(f"wanted must have the shape of tails, {tails.shape}; got {branches.wanted.shape}")
     if max_tail is not None and tails.shape[1] > max_tail:
         raise ConfigError(f"tails of {tails.shape[1]} steps exceed the {max_tail} this density can take: lower horizon")

@@ -108,8 +108,7 @@ def discover_log(density: Density, log: EventLog, *, progress: bool | Reporter =
     Returns:
         All edges, and their summary.
     """
-    from sequela.execution.chunks import Counts
-    from sequela.graphs.run_record import run_record
+    from sequela.graphs.run_record import Counts, run_record
 
     chosen = make_settings(settings)
     sequences = encode_log(density, log)

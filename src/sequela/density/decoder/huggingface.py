@@ -258,11 +258,7 @@ class HuggingFaceDensity(NetworkDensity):
                 layers += found if self._llama is None else map(self._llama.prefix, found)
                 if observed:
                     self._score_observed(batch, hidden, branches, scores)
-            tiles = [
-                tile
-                for number, job in enumerate(jobs)
-                for tile in tiles_of(number, job, branches[job.case].starts, branches[job.case].tails.shape[1])
-            ]
+            tiles = [tile for number, job in enumerate(jobs) for tile in tiles_of(number, job, branches[job.case])]
             for same in batches_of(tiles, self._batches.n_tokens):
                 self._score_tiles(same, jobs, layers, branches, results)
         return scores, results
@@ -335,6 +331,8 @@ class HuggingFaceDensity(NetworkDensity):
             n_visible[part].reshape(-1)[filled] = 1 + start - job.block.begin
             target = start[:, None] + 1 + np.arange(n_steps)
             good = (np.arange(n_steps) < steps[:, None]) & (target >= job.block.low)
+            if one.wanted is not None:
+                good &= one.wanted[rows, :n_steps]
             has_target[part].reshape(-1, n_steps)[filled] = good
             targets.append(one.ids[target[good]])
             row, step = np.nonzero(good)
@@ -351,6 +349,8 @@ class HuggingFaceDensity(NetworkDensity):
         else:
             cache = _PrefixCache(_stacked(tiles, layers, n_prefix))
             hidden = self._forward(tokens, positions, sees, cache).flatten(0, 1)
+        if not has_target.any():
+            return
         rows_ = torch.from_numpy(np.flatnonzero(has_target)).to(self.runtime.device)
         values = self._head.target_log_prob(hidden.index_select(0, rows_), np.concatenate(targets))
         ends = np.cumsum([len(part) for part in targets])

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sequela.density.base import Branches, Floats, n_targets
+from sequela.density.base import Branches, Floats, has_target
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
 
@@ -42,9 +42,8 @@ def branch_gaps(branches: Branches, memory: int) -> Gaps:
 
     A tail stands in the places of observed events and has their times.
     """
-    counts = n_targets(branches)
-    step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    targets = np.repeat(branches.starts, counts) + step + 1
+    branch, step = np.nonzero(has_target(branches))
+    targets = branches.starts[branch] + step + 1
     assert branches.times is not None
     return observed_gaps(branches.times, targets, memory)
 
