@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sequela.display import TOP_ROWS, Shown
-from sequela.errors import ConfigError, LogFormatError, nearest, quoted
+from sequela.errors import ConfigError, LogFormatError, check_choice, nearest, quoted
 from sequela.events.labels import to_labels
 from sequela.events.readers import Table, read_table
-from sequela.events.times import seconds_to_datetime, time_to_seconds
+from sequela.events.times import parse_duration, seconds_to_datetime, time_to_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,7 @@ DEFAULT_COLUMNS = {
 """Column names recognised when none is given, in order: the process-mining standard's first."""
 
 COMPONENT_SEPARATOR = "|"
+TIES = ("unordered", "order")
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,11 +36,12 @@ class EventLog(Shown):
 
     Attributes:
         frame: Columns ``case`` (str), ``event`` (str) and, when the log has times, ``time`` (float64, seconds);
-            sorted by case, then time; events of one case at the same time stay in the order of the file.
+            sorted by case, then time; events of one case at the same time are sorted by their type, or stay in the
+            order of the file (``ties="order"``).
         source: Where it came from, for messages.
         n_ties: Number of events that share their time with the event before them in the same case.
-        columns: How it was read: ``case``, ``event`` (a list), ``time`` and ``time_format``, so that another log can be
-            read the same way.
+        columns: How it was read (``case``, ``event`` as a list, ``time``, ``time_format``, ``ties``, ``tick``), so that
+            another log can be read the same way.
     """
 
     frame: pl.DataFrame
@@ -51,6 +53,11 @@ class EventLog(Shown):
     def has_times(self) -> bool:
         """Whether the log has a time column."""
         return "time" in self.frame.columns
+
+    @property
+    def has_unordered_ties(self) -> bool:
+        """Whether events of one case at the same time have no order among themselves (a tick)."""
+        return self.has_times and self.columns.get("ties") == "unordered"
 
     @property
     def n_events(self) -> int:
@@ -126,6 +133,8 @@ def read_log(
     event: str | Sequence[str] | None = None,
     time: str | bool | None = None,
     time_format: str | None = None,
+    ties: str = "unordered",
+    tick: str | float | None = None,
     file_format: str | None = None,
 ) -> EventLog:
     """Read an event log: a table with one row per event.
@@ -139,6 +148,11 @@ def read_log(
         time: Column of the time: ISO text, dates, or numbers since 1970 (seconds, milli-, micro- or nanoseconds,
             told apart by their size). ``False`` keeps the row order even if a time column is there.
         time_format: How to read a time that is not ISO, in `strptime` codes, for instance ``"%d/%m/%Y %H:%M"``.
+        ties: What events of one case at the same time are: ``"unordered"`` (a tick: nothing depends on the order of
+            their rows, and an effect within it has no direction) or ``"order"`` (the order of the rows is the order
+            of the events).
+        tick: Resolution of the times: seconds, or text like ``"1s"``, ``"10ms"``. Times are rounded down to whole
+            ticks, so that what happened within one has no order.
         file_format: Format as a suffix (``"jsonl"``) where the name of the file does not say it. Standard input is CSV
             by default.
 
@@ -146,7 +160,7 @@ def read_log(
     row order is the order.
 
     Returns:
-        The log, sorted by case and time; ties keep the order of the file and are counted.
+        The log, sorted by case and time; ties are counted.
 
     Raises:
         LogFormatError: The file cannot be read, a column is missing, or a cell is empty or not a time.
@@ -182,9 +196,17 @@ def read_log(
         for label, column in labels.items()
     )
     frame = _combine_components(frame, len(event_columns))
+    check_choice("ties", ties, TIES)
+    resolution = None if tick is None else parse_duration("tick", tick)
     if time_column is not None:
         seconds = time_to_seconds(frame["time"], column=time_column, source=name, time_format=time_format)
-        frame = frame.with_columns(seconds.alias("time")).sort("case", "time", maintain_order=True)
+        if resolution is not None:
+            seconds = (seconds / resolution).floor() * resolution
+        # Types of one time are sorted by name: the order of their rows cannot matter.
+        within = ["event"] if ties == "unordered" else []
+        frame = frame.with_columns(seconds.alias("time")).sort("case", "time", *within, maintain_order=True)
+    elif resolution is not None:
+        raise ConfigError("tick needs times: name the time column (time=..., --time), or leave it out")
     else:
         frame = frame.sort("case", maintain_order=True)
     frame = frame.select("case", "event", *(["time"] if time_column is not None else []))
@@ -198,6 +220,8 @@ def read_log(
         "event": list(event_columns),
         "time": time_column,
         "time_format": time_format,
+        "ties": ties,
+        "tick": tick,
     }
     return EventLog(frame, name, _count_ties(frame), read_as)
 
