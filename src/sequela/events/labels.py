@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
-from sequela.errors import LogFormatError, quoted
+from sequela.errors import LogFormatError
 from sequela.events.numeric_times import LATEST, UNITS, refuse_rows
+from sequela.text import quoted
 
 _MISSING = ["nan", "nat", "none", "null", "<na>"]
 """What programs write into a column, in any capitals, where a row has no value."""

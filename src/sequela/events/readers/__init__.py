@@ -15,13 +15,14 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from sequela.errors import ConfigError, LogFormatError, quoted
+from sequela.errors import ConfigError, LogFormatError
 from sequela.events.readers.csv import read_csv
 from sequela.events.readers.frames import read_frame
 from sequela.events.readers.json_lines import read_json_lines
 from sequela.events.readers.parquet import read_parquet
 from sequela.events.readers.source import Source, Table, open_source
 from sequela.events.readers.xes import read_xes
+from sequela.text import quoted
 
 READERS: dict[str, Callable[[Source], Table]] = {
     ".csv": read_csv,

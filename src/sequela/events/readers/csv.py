@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from sequela.errors import LogFormatError, quoted
+from sequela.errors import LogFormatError
 from sequela.events.readers.source import Source, Table
+from sequela.text import quoted
 
 _TAIL = 1 << 16
 TAB_SUFFIXES = (".tsv", ".tab")

@@ -17,7 +17,8 @@ from typing import IO, NamedTuple, cast
 import polars as pl
 import pyarrow as pa
 
-from sequela.errors import LogFormatError, quoted
+from sequela.errors import LogFormatError
+from sequela.text import quoted
 
 STANDARD_INPUT = "-"
 _SUFFIXES = {".gz": "gzip", ".zst": "zstd"}
