@@ -2,10 +2,12 @@
 
 Each stage scores only the pairs of positions (cause, effect) that are still open. The few are a random part of the full
 budget's own draws, so a pair that gets all of them has the result of the full budget (to rounding). A pair stops as
-soon as it is decided: *no edge* when the upper bound of its effect is below the threshold, *edge* when the lower bound
-is above. The bounds' levels follow from the share of pairs whose decision may differ from the full budget's. Most pairs
-are far from the threshold, so that share is far below the error of one close pair: the factors were chosen on worlds
-that no published number rests on (`benchmarks/screening.py` measures on others).
+soon as it is decided: *no edge* when the upper bound of its effect is below the threshold, and would still be if one
+more replacement made the effect impossible (a few that agree can miss the types that matter; where the effect was
+likely that would show); *edge* when the lower bound is above. The bounds' levels follow from the share of pairs whose
+decision may differ from the full budget's. Most pairs are far from the threshold, so that share is far below the error
+of one close pair: the factors were chosen on worlds that no published number rests on (`benchmarks/screening.py`
+measures on others).
 
 Some causes, chosen by a hash, get all replacements anyway. How many of their pairs would have been decided otherwise is
 counted: the estimate of the error that every run reports.
@@ -20,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequela.density.base import Branches, Floats, Ids
-from sequela.effects.cmi import CMIEstimate
+from sequela.effects.cmi import CMIEstimate, bernoulli_kl, clamp
 from sequela.effects.designs import Cells, Design, Inquiry, Problem
 from sequela.effects.designs.single_cause import atomic, mean_effect
 from sequela.effects.proposals import Draws, first_few, random_bits, shuffled
@@ -33,9 +35,10 @@ FEWEST_OF_ALL = 16
 """With fewer replacements than this in all, stages save nothing."""
 DEFAULT_ERROR = 0.005
 """Share of pairs that may be decided otherwise, when nothing is said."""
-_NO_LEVEL, _YES_LEVEL = 20.0, 0.4
+_NO_LEVEL, _YES_LEVEL = 20.0, 0.1
 """Error levels of one "no" and of one "yes", as multiples of the share of pairs."""
 _LOOSEST = 0.25
+"""Most of either."""
 _AUDITED = 128
 """One of so many causes gets all replacements, to count how often the stages err."""
 COUNTS = ("n_replacements", "n_pairs_stopped_early", "n_pairs_audited", "n_pairs_decided_otherwise")
@@ -94,8 +97,10 @@ class Rule:
             cut = self.threshold.tau
             _, high = estimate.interval(_two_sided(sure))
         low, _ = estimate.interval(_two_sided(sure))
+        n = np.asarray(estimate.n_particles)
+        impossible = bernoulli_kl(estimate.log_p, clamp(estimate.log_q + np.log(n / (n + 1)))[0])
         with np.errstate(invalid="ignore"):
-            return np.asarray(high < cut), np.asarray(low > cut)
+            return np.asarray(np.maximum(high, impossible) < cut), np.asarray(low > cut)
 
 
 def _two_sided(level: float) -> float:
