@@ -92,7 +92,7 @@ import sys
 sys.path.insert(0, {here!r})
 from pathlib import Path
 import numpy as np
-from test_budget import llama, window
+from test_memory import llama, window
 from sequela.discovery.discover import estimate
 from sequela.events.sequences import Case
 def status(field):

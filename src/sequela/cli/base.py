@@ -71,7 +71,7 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; chosen automat
 
 def _version(show: bool) -> None:
     if show:
-        from sequela import __version__
+        from sequela.version import __version__
 
         typer.echo(f"sequela {__version__}")
         raise typer.Exit

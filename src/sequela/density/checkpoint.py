@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from sequela import __version__
 from sequela.density.base import Density
 from sequela.errors import CheckpointError, ConfigError, VocabularyError
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import check_writable_folder, read_json, whole_folder, write_json
+from sequela.version import __version__
 
 MARKER = "density.json"
 FORMAT = 1

@@ -9,7 +9,6 @@ from typing import Any
 
 import polars as pl
 
-from sequela import __version__
 from sequela.density.base import Density
 from sequela.effects.settings import Settings
 from sequela.errors import LogFormatError
@@ -17,6 +16,7 @@ from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.files import damaged_files, read_json, read_record
 from sequela.graphs.instance import InstanceGraph
+from sequela.version import __version__
 
 MARKER = "run.json"
 

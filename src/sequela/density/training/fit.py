@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from sequela import __version__
 from sequela.density import checkpoint
 from sequela.density.base import Density
 from sequela.density.decoder.huggingface import HuggingFaceDensity
@@ -36,6 +35,7 @@ from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import check_writable_folder
 from sequela.progress import Reporter, reporter
+from sequela.version import __version__
 
 BACKBONES = ("window", "llama")
 SHARES = (0.8, 0.1, 0.1)
