@@ -11,6 +11,8 @@ from typing import Any
 
 from sequela.density.base import Density
 from sequela.density.checkpoint import load_density, save_density
+from sequela.density.runtime.compiled import with_compilation
+from sequela.density.runtime.network_density import runtime_of
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
 
@@ -32,7 +34,8 @@ class DensityHandle:
             ConfigError: The density is a world, which cannot be saved.
         """
         save_density(self.here, folder / "density")
-        return DensityLoader(self.here.precision, self.here.compiled)
+        runtime = runtime_of(self.here)
+        return DensityLoader(runtime.precision, runtime.compiled)
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,9 @@ class DensityLoader:
 
     def __call__(self, folder: Path) -> Density:
         """Load the density from a folder that `DensityHandle.ship` wrote."""
-        density = load_density(folder / "density", precision=self.precision)
-        if self.compiled and not density.use_compilation():
+        loaded = load_density(folder / "density", precision=self.precision)
+        density = with_compilation(loaded) if self.compiled else loaded
+        if runtime_of(density).compiled != self.compiled:
             raise ConfigError("this worker could not compile the model, unlike the driver: set compile to False")
         return density
 

@@ -21,7 +21,8 @@ from typing import Any
 import polars as pl
 
 from sequela.density.base import Density
-from sequela.density.runtime.compiled import compilation
+from sequela.density.runtime.compiled import compiled_for
+from sequela.density.runtime.network_density import runtime_of
 from sequela.discovery.discover import iter_batches
 from sequela.discovery.job import DensityHandle, job_fingerprint
 from sequela.discovery.plan import case_costs
@@ -72,7 +73,7 @@ def discover_to(
         engine: ``"local"`` (this process) or ``"ray"`` (a Ray cluster; needs the extra ``ray``). Same result.
         workers: Ray actors, each with a density of its own; by default one for each processor of the cluster.
         compile: Run the density as compiled code (True, False), or ``"auto"``: on CUDA, where there is enough to do.
-            The ``"density"`` of `run.json` says what was done. See `Density.use_compilation`.
+            The ``"density"`` of `run.json` says what was done. See `with_compilation`.
         settings: As for `sequela.discover`.
 
     Raises:
@@ -91,9 +92,10 @@ def discover_to(
     started = time.monotonic()
     tell = reporter(progress)
     n_steps = int(case_costs(density, sequences.lengths, chosen, horizon)[2].sum())
-    with locked(out), compilation(density, compile, n_steps) as compiled:
+    with locked(out):
         check_writable_folder(out, marker=MARKER, overwrite=overwrite)
-        if compiled:
+        density = compiled_for(density, compile, n_steps)
+        if runtime_of(density).compiled:
             tell.say("the model runs as compiled code")
         arguments = chosen.to_dict(density) | {"horizon": horizon}
         job = Chunks.open(Path(out), job_fingerprint(density, sequences, arguments), doing="discovering", say=tell.say)

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from sequela.density.base import Density, Floats
+from sequela.density.runtime.network_density import within_memory
 from sequela.discovery.discover import iter_estimates
 from sequela.discovery.job import DensityHandle, job_fingerprint
 from sequela.effects.encoding import longest_case
@@ -94,6 +95,8 @@ class Weighing:
     def __call__(self, density: Density, cases: SequenceSet) -> tuple[pl.DataFrame, dict[str, int]]:
         """Weigh some cases; return their partial sums as a table, and what was counted."""
         seconds, n_groups = self.settings.horizon_seconds, len(self.groups.names)
+        allotment = self.settings.allotment(density, self.horizon, self.longest)
+        density = within_memory(density, allotment.model_bytes, longest=self.longest, horizon=self.horizon)
         nodes = np.bincount(self.groups.of[cases.ids], minlength=n_groups).astype(np.int64)
         pairs = self.pairs[nodes[self.pairs // n_groups] > 0]
         sums, n_pairs, n_clamped = LagSums(self.horizon), 0, 0

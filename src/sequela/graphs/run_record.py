@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from sequela.density.base import Density
+from sequela.density.runtime.network_density import runtime_of
 from sequela.effects.settings import Settings
 from sequela.errors import LogFormatError
 from sequela.events.log import EventLog
@@ -64,6 +65,7 @@ def run_record(
     import numpy as np
     import torch
 
+    runtime = runtime_of(density)
     longest = int(sequences.lengths.max()) if sequences.n_cases else 1
     return {
         "format": FORMAT,
@@ -75,10 +77,10 @@ def run_record(
         },
         "counts": asdict(counts) | {"n_rare_events": _n_rare(density, sequences)},
         "density": {
-            "backbone": density.backbone,
-            "device": density.device,
-            "precision": density.precision,
-            "compiled": density.compiled,
+            "backbone": density.backbone or type(density).__name__,
+            "device": runtime.device,
+            "precision": runtime.precision,
+            "compiled": runtime.compiled,
             "memory": density.memory,
             "vocabulary": density.vocabulary.fingerprint,
             "n_types": density.vocabulary.n_types,
