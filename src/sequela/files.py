@@ -139,10 +139,11 @@ def _plain_errors(final: Path) -> Iterator[None]:
     except OSError:
         raise
     except BaseException as error:  # a panic is no Exception
-        number = re.search(r"\(os error (\d+)\)", str(error))
-        if number is None:
+        found = re.search(r"\(os error (\d+)\)|Os \{ code: (\d+)", str(error))
+        if found is None:
             raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(final)) from error
+        number = int(found[1] or found[2])
+        raise OSError(number, os.strerror(number), str(final)) from error
 
 
 def _exchange(temporary: Path, final: Path, old: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -118,7 +119,7 @@ def run_sequences(out, seed, overwrite):
 
 def model(folder):
     density = load_density(folder, device="cpu")
-    return [density.info.get("seed"), {name: tensor.tolist() for name, tensor in density.state().items()}]
+    return [density.info.get("seed"), density.score(np.arange(5, dtype=np.int32)).tolist()]
 
 
 def sequences(folder):
@@ -219,20 +220,27 @@ def test_exports_and_pages_fail_whole(tmp_path, name):
         else:
             export(found, out)
 
+    def content():
+        # r4pm writes the attributes of an event in any order.
+        return sorted(out.read_bytes()) if name == "a.xes" else out.read_bytes()
+
     write()
     good = FaultyDisk(0, 0)
     assert with_disk(good, write) is None
-    whole = out.read_bytes()
+    whole = content()
     for at in range(1, len(good.done) + 1):
         for old in (None, b"old"):
             out.unlink(missing_ok=True)
             if old is not None:
                 out.write_bytes(old)
             error = with_disk(FaultyDisk(at, ERRORS[at % 3]), write)
-            now = out.read_bytes() if out.exists() else None
-            assert now == whole or (error is not None and now == old)
+            assert (
+                (out.exists() and content() == whole)
+                or (error is not None and old is None and not out.exists())
+                or (error is not None and out.read_bytes() == old)
+            )
             write()
-            assert out.read_bytes() == whole
+            assert content() == whole
             assert [path.name for path in out.parent.iterdir()] == [name]
 
 
