@@ -20,11 +20,11 @@ import numpy as np
 import polars as pl
 
 import sequela as sq
-from sequela.causal.encoding import encode_log
-from sequela.causal.evidence import calibration, shifted
-from sequela.density.timing import observed_gaps
-from sequela.density.windows import observed_windows
+from sequela.density.window.finite_memory import observed_windows
+from sequela.density.window.time_features import observed_gaps
+from sequela.effects.encoding import encode_log
 from sequela.evaluation.metrics import auroc, score_edges
+from sequela.evidence.bets import calibration, shifted
 
 RESULTS = Path(__file__).parent / "results"
 DAY = 86_400.0

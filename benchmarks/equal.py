@@ -26,9 +26,9 @@ import torch
 
 import sequela as sq
 from engine import Side
-from sequela.causal.discovery import iter_estimates
-from sequela.causal.settings import Settings
 from sequela.density.base import Density
+from sequela.discovery.discover import iter_estimates
+from sequela.effects.settings import Settings
 from sequela.events.sequences import SequenceSet
 from sequela.worlds.softmax import SoftmaxWorld
 

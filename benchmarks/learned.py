@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 import sequela as sq
-from sequela.causal.discovery import discover_log
+from sequela.discovery.discover import discover_log
 from sequela.evaluation.baselines import adjacent_pairs, adjacent_pairs_pmi
 from sequela.evaluation.metrics import Scores, recall_by_lag, score_edges
 from sequela.worlds.softmax import SoftmaxWorld

@@ -23,9 +23,9 @@ import polars as pl
 import torch
 
 import sequela as sq
-from sequela.causal.discovery import discover_log
-from sequela.causal.encoding import encode_log
-from sequela.density.window import WindowNetwork
+from sequela.density.window.network import WindowNetwork
+from sequela.discovery.discover import discover_log
+from sequela.effects.encoding import encode_log
 from sequela.evaluation.metrics import Scores
 from sequela.worlds.catalogue import make_world
 
@@ -51,7 +51,7 @@ def run(seed: int, n_cases: int, args: argparse.Namespace) -> list[dict[str, Any
         started = time.monotonic()
         settings = {"seed": seed, "min_count": 1, "max_steps": args.steps, "device": "cpu", "progress": False}
         with zero_head() if arm == "zero-head" else nullcontext():
-            density = sq.fit(log, parts=arm == "parts", **settings)
+            density = sq.fit(log, components=arm == "parts", **settings)
         fit_seconds = time.monotonic() - started
         cases = list(encode_log(density, new_log))
         nats = -np.mean(np.concatenate(density.score_many([case.ids for case in cases])))

@@ -21,8 +21,8 @@ import numpy as np
 import polars as pl
 
 import sequela as sq
-from sequela.causal.multiplicity import e_bh, families, family_weights
 from sequela.evaluation.metrics import auroc, score_edges
+from sequela.evidence.multiplicity import e_bh, families, family_weights
 from sequela.worlds.catalogue import make_world
 
 RESULTS = Path(__file__).parent / "results"
@@ -214,7 +214,9 @@ def parts(args: argparse.Namespace) -> None:
         }
         for with_parts in (True, False):
             started = time.perf_counter()
-            densities = sq.cross_fit(log, folds=2, seed=seed, parts=with_parts, max_steps=args.steps, progress=False)
+            densities = sq.cross_fit(
+                log, folds=2, seed=seed, components=with_parts, max_steps=args.steps, progress=False
+            )
             fitted = time.perf_counter() - started
             found = sq.discover_population(
                 densities, log, particles=args.particles, horizon=6, pool=False, progress=False

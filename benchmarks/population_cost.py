@@ -21,7 +21,7 @@ import polars as pl
 import torch
 
 import sequela as sq
-from sequela.causal.discovery import discover_log
+from sequela.discovery.discover import discover_log
 from sequela.worlds.catalogue import make_world
 
 RESULTS = Path(__file__).parent / "results" / "population_cost.csv"

@@ -29,9 +29,9 @@ import psutil
 import torch
 
 from sequela import estimate, read_log
-from sequela.causal.run import discover_to
-from sequela.density.huggingface import HuggingFaceDensity
-from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.decoder.huggingface import HuggingFaceDensity
+from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.discovery.stream import discover_to
 from sequela.events.sequences import Case
 from sequela.events.vocabulary import Vocabulary
 

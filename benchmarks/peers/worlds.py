@@ -23,7 +23,7 @@ import polars as pl
 from score import INSTANCE, PAIR, count
 
 import sequela as sq
-from sequela.causal.discovery import discover_log
+from sequela.discovery.discover import discover_log
 from sequela.evaluation.baselines import AdjacentPairs, AdjacentPMI, Method
 from sequela.worlds.base import Simulation, World
 from sequela.worlds.catalogue import make_world

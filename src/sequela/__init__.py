@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from sequela.version import __version__
 
 if "torch" not in sys.modules:
     # Threads that wait must sleep: spinning, they take the processors from each other and from other work (with two
@@ -18,52 +18,53 @@ if "torch" not in sys.modules:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOMES = {
-    "CMIEstimate": "sequela.causal.cmi",
-    "CrossFit": "sequela.density.crossfit",
-    "Discovery": "sequela.causal.results",
+    "CMIEstimate": "sequela.effects.cmi",
+    "CrossFit": "sequela.density.training.crossfit",
+    "Discovery": "sequela.graphs.results",
     "EventLog": "sequela.events.log",
-    "InstanceGraph": "sequela.causal.graphs",
-    "PopulationGraph": "sequela.causal.population",
+    "InstanceGraph": "sequela.graphs.instance",
+    "PopulationGraph": "sequela.graphs.population",
     "SequelaError": "sequela.errors",
     "SequenceSet": "sequela.events.sequences",
-    "SummaryGraph": "sequela.causal.graphs",
+    "SummaryGraph": "sequela.graphs.instance",
     "Vocabulary": "sequela.events.vocabulary",
-    "diagnose_log": "sequela.causal.diagnosis",
-    "cross_fit": "sequela.density.crossfit",
-    "discover": "sequela.causal.discovery",
-    "discover_log": "sequela.causal.discovery",
-    "discover_population": "sequela.causal.population",
-    "estimate": "sequela.causal.discovery",
-    "fit": "sequela.density.fit",
+    "diagnose_log": "sequela.discovery.diagnose",
+    "cross_fit": "sequela.density.training.crossfit",
+    "discover": "sequela.discovery.discover",
+    "discover_log": "sequela.discovery.discover",
+    "discover_population": "sequela.discovery.population",
+    "estimate": "sequela.discovery.discover",
+    "fit": "sequela.density.training.fit",
     "load_density": "sequela.density.checkpoint",
-    "load_discovery": "sequela.causal.run",
-    "load_population": "sequela.causal.population",
+    "load_discovery": "sequela.graphs.saved",
+    "load_population": "sequela.graphs.population",
     "read_log": "sequela.events.log",
     "report": "sequela.reports.page",
-    "root_causes": "sequela.causal.roots",
-    "wrap_huggingface": "sequela.density.huggingface",
+    "root_causes": "sequela.graphs.root_causes",
+    "wrap_huggingface": "sequela.density.decoder.huggingface",
 }
 _MODULES = {"plots": "sequela.reports.plots"}
 
 __all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604
 
 if TYPE_CHECKING:
-    from sequela.causal.cmi import CMIEstimate
-    from sequela.causal.diagnosis import diagnose_log
-    from sequela.causal.discovery import discover, discover_log, estimate
-    from sequela.causal.graphs import InstanceGraph, SummaryGraph
-    from sequela.causal.population import PopulationGraph, discover_population, load_population
-    from sequela.causal.results import Discovery
-    from sequela.causal.roots import root_causes
-    from sequela.causal.run import load_discovery
     from sequela.density.checkpoint import load_density
-    from sequela.density.crossfit import CrossFit, cross_fit
-    from sequela.density.fit import fit
-    from sequela.density.huggingface import wrap_huggingface
+    from sequela.density.decoder.huggingface import wrap_huggingface
+    from sequela.density.training.crossfit import CrossFit, cross_fit
+    from sequela.density.training.fit import fit
+    from sequela.discovery.diagnose import diagnose_log
+    from sequela.discovery.discover import discover, discover_log, estimate
+    from sequela.discovery.population import discover_population
+    from sequela.effects.cmi import CMIEstimate
     from sequela.errors import SequelaError
     from sequela.events.log import EventLog, read_log
     from sequela.events.sequences import SequenceSet
     from sequela.events.vocabulary import Vocabulary
+    from sequela.graphs.instance import InstanceGraph, SummaryGraph
+    from sequela.graphs.population import PopulationGraph, load_population
+    from sequela.graphs.results import Discovery
+    from sequela.graphs.root_causes import root_causes
+    from sequela.graphs.saved import load_discovery
     from sequela.reports import plots
     from sequela.reports.page import report
 

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from sequela.causal.population import POPULATION_SCHEMA, PopulationGraph
 from sequela.cli.app import app
+from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
 from sequela.worlds.softmax import SoftmaxWorld
 
 RUN = CliRunner()

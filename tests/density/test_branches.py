@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sequela.density import huggingface
 from sequela.density.base import Branches
-from sequela.density.huggingface import HuggingFaceDensity, wrap_huggingface
-from sequela.density.llama import LlamaTiles
-from sequela.density.logits import target_log_prob
-from sequela.density.tiles import blocks
-from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.decoder import huggingface
+from sequela.density.decoder.huggingface import HuggingFaceDensity, wrap_huggingface
+from sequela.density.decoder.llama import LlamaTiles
+from sequela.density.decoder.tiles import blocks
+from sequela.density.output_head import target_log_prob
+from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sequela.density.checkpoint import load_density, save_density
-from sequela.density.fit import fit
-from sequela.density.huggingface import wrap_huggingface
+from sequela.density.decoder.huggingface import wrap_huggingface
+from sequela.density.training.fit import fit
 from sequela.errors import CheckpointError, ConfigError
 from sequela.events.log import read_log
 from sequela.worlds.softmax import SoftmaxWorld

@@ -31,9 +31,9 @@ def model(folder):
     assert result.exit_code == 0, result.output
 
 
-def parts(folder):
+def components(folder):
     frame = _events().with_columns(component=pl.col("event").str.head(1), code=pl.col("event").str.tail(1))
-    frame.rename({"case": "vehicle"}).write_csv(folder / "parts.csv")
+    frame.rename({"case": "vehicle"}).write_csv(folder / "components.csv")
 
 
 def untimed(folder):
@@ -59,7 +59,7 @@ def truth(folder):
 SETUPS = {
     "alarms.csv": alarms,
     "model": model,
-    "parts.csv": parts,
+    "components.csv": components,
     "untimed.csv": untimed,
     "local-times.csv": local_times,
     "steps.csv": steps,

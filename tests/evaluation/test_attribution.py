@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sequela.density.fit import fit
+from sequela.density.training.fit import fit
 from sequela.errors import ConfigError
 from sequela.evaluation import attribution
 from sequela.evaluation.attribution import AttentionRollout, InputTimesGradient, OneHotWindow, ShapleySampling

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sequela.causal.discovery import estimate
+from sequela.discovery.discover import estimate
 from sequela.errors import ConfigError
 from sequela.evaluation.baselines import (
     AdjacentPairs,

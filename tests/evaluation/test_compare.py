@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sequela.causal.discovery import estimate
+from sequela.discovery.discover import estimate
 from sequela.errors import LogFormatError
 from sequela.evaluation.compare import bootstrap_f1, evaluate_edges, interval_coverage, read_edges, structural_hamming
 from sequela.evaluation.metrics import Scores, average_precision

@@ -12,14 +12,14 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.text import Text
 
 import sequela as sq
-from sequela.causal.cmi import CMIEstimate
-from sequela.causal.population import POPULATION_SCHEMA, PopulationGraph
-from sequela.causal.results import Discovery
-from sequela.causal.thresholds import sweep
-from sequela.density.diagnostics import calibration
+from sequela.density.quality.report import calibration
 from sequela.display import visible
+from sequela.effects.cmi import CMIEstimate
+from sequela.effects.thresholds import sweep
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
+from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
+from sequela.graphs.results import Discovery
 from sequela.reports.plots import (
     LESS_LIKELY,
     MORE_LIKELY,

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 import sequela as sq
-from sequela.causal.graphs import INSTANCE_SCHEMA, InstanceGraph
+from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph
 from sequela.reports.casedata import embedded
 from sequela.reports.traces import Traces, findings
 

@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from sequela.causal.discovery import estimate
-from sequela.density.windows import FiniteMemoryDensity
+from sequela.density.window.finite_memory import FiniteMemoryDensity
+from sequela.discovery.discover import estimate
 from sequela.errors import ConfigError
 from sequela.events.sequences import Case
 from sequela.events.vocabulary import Vocabulary

@@ -5,11 +5,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from sequela.causal.designs import Problem, SingleCause, Staircase
-from sequela.causal.discovery import estimate
-from sequela.causal.thresholds import EffectSize
-from sequela.density.huggingface import HuggingFaceDensity
-from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.decoder.huggingface import HuggingFaceDensity
+from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.discovery.discover import estimate
+from sequela.effects.designs import Problem, SingleCause, Staircase
+from sequela.effects.thresholds import EffectSize
 from sequela.events.sequences import Case
 from sequela.events.vocabulary import Vocabulary
 from sequela.worlds.softmax import SoftmaxWorld
@@ -73,10 +73,10 @@ def problem(density, proposal, particles, **more):
         ("masked", "model", 2),
     ],
 )
-@pytest.mark.parametrize("spare_effect", [False, True])
-def test_single_cause_equals_brute_force(name, design, proposal, particles, spare_effect):
+@pytest.mark.parametrize("exclude_effect_type", [False, True])
+def test_single_cause_equals_brute_force(name, design, proposal, particles, exclude_effect_type):
     density = DENSITIES[name]
-    task = problem(density, proposal, particles, spare_effect=spare_effect)
+    task = problem(density, proposal, particles, exclude_effect_type=exclude_effect_type)
     plan = SingleCause(design, task)
     cells = plan.cells(density.score(IDS), density.score_branches_many([plan.branches()])[0])
     draws = plan.draws
@@ -88,7 +88,7 @@ def test_single_cause_equals_brute_force(name, design, proposal, particles, spar
             options = list(zip(draws.types[row], draws.weight[row], strict=True))
             options.append((IDS[cause], draws.observed_weight[row]))
             for u, weight in options:
-                if spare_effect and u == IDS[effect] != IDS[cause]:
+                if exclude_effect_type and u == IDS[effect] != IDS[cause]:
                     continue
                 changed = IDS.copy()
                 changed[cause] = u

@@ -4,11 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sequela.causal.discovery import discover, discover_log, estimate
-from sequela.causal.together import estimate_designs
+from sequela.discovery.discover import discover, discover_log, estimate
+from sequela.effects.together import estimate_designs
 from sequela.errors import ConfigError
-from sequela.events.log import event_at_level, event_parts, read_log
-from sequela.events.parts import siblings
+from sequela.events.hierarchy import siblings
+from sequela.events.log import event_at_level, event_components, read_log
 from sequela.events.sequences import Case
 from sequela.events.vocabulary import RARE, Vocabulary
 from sequela.worlds.diagnostic import DiagnosticWorld
@@ -34,11 +34,11 @@ CASE = Case("x", IDS, None)
 
 @pytest.mark.parametrize("kept", [1, 2])
 def test_equals_brute_force(kept):
-    found = estimate(WORLD, CASE, proposal="siblings", kept_parts=kept, particles=14)
+    found = estimate(WORLD, CASE, proposal="siblings", kept_components=kept, particles=14)
     n_nothing = 0
     for cause in range(len(IDS) - 1):
         name = NAMES[IDS[cause]]
-        group = [u for u, other in enumerate(NAMES) if event_parts(other)[:kept] == event_parts(name)[:kept]]
+        group = [u for u, other in enumerate(NAMES) if event_components(other)[:kept] == event_components(name)[:kept]]
         for effect in range(cause + 1, min(len(IDS), cause + 4)):
             cell = cause, effect - cause - 1
             if len(group) == 1:
@@ -97,10 +97,10 @@ def test_graph_has_only_edges_that_were_tested():
     alone = NAMES[13]
     assert alone not in graph.edges["cause"].to_list()
     assert len(graph) > 5
-    assert graph.settings["kept_parts"] == 1
+    assert graph.settings["kept_components"] == 1
     every = discover_log(WORLD, log, proposal="siblings", particles=14, progress=False)
     assert every.edges.drop("case").equals(graph.edges)
-    assert "kept_parts" not in discover(WORLD, log).settings
+    assert "kept_components" not in discover(WORLD, log).settings
 
 
 def test_groups_and_rare():
@@ -117,12 +117,12 @@ def test_what_is_refused():
     with pytest.raises(ConfigError, match="several columns"):
         estimate(BASE, Case("x", IDS, None), proposal="siblings")
     with pytest.raises(ConfigError, match="at most 3"):
-        estimate(WORLD, CASE, proposal="siblings", kept_parts=3)
+        estimate(WORLD, CASE, proposal="siblings", kept_components=3)
     with pytest.raises(ConfigError, match="'atomic' only"):
         estimate(WORLD, CASE, proposal="siblings", design="staircase")
     with pytest.raises(ConfigError, match="sums the cause out"):
         estimate(WORLD, CASE, proposal="siblings", design="leave-one-out")
     with pytest.raises(ConfigError, match="adaptive"):
         estimate(WORLD, CASE, proposal="siblings", adaptive=0.1)
-    with pytest.raises(ConfigError, match="kept_parts"):
-        estimate(WORLD, CASE, proposal="siblings", kept_parts=0)
+    with pytest.raises(ConfigError, match="kept_components"):
+        estimate(WORLD, CASE, proposal="siblings", kept_components=0)

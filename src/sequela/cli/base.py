@@ -62,15 +62,16 @@ MemoryBudget = Annotated[
 HorizonTime = Annotated[
     str | None, typer.Option(help="Longest time between cause and effect, as 90s, 10m, 2h; needs times.")
 ]
-Level = Annotated[
-    int | None, typer.Option(help="Links between the first 1, 2, … parts of event types (several --event columns).")
+HierarchyLevel = Annotated[
+    int | None,
+    typer.Option(help="Links between the first 1, 2, … components of event types (several --event columns)."),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; chosen automatically.")]
 
 
 def _version(show: bool) -> None:
     if show:
-        from sequela import __version__
+        from sequela.version import __version__
 
         typer.echo(f"sequela {__version__}")
         raise typer.Exit

@@ -13,8 +13,8 @@ from sequela.cli.base import (
     CaseColumn,
     Device,
     EventColumn,
+    HierarchyLevel,
     HorizonTime,
-    Level,
     Log,
     MemoryBudget,
     Overwrite,
@@ -45,9 +45,12 @@ def fit(
         bool | None,
         typer.Option("--times/--no-times", help="Use how long ago past events were; by default where that helps."),
     ] = None,
-    parts: Annotated[
+    components: Annotated[
         bool | None,
-        typer.Option("--parts/--no-parts", help="Let types that share parts (several --event) learn from each other."),
+        typer.Option(
+            "--components/--no-components",
+            help="Let types that share components (several --event) learn from each other.",
+        ),
     ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Most training steps.")] = None,
     precision: Annotated[str, typer.Option(help="float32, bfloat16, or auto: bfloat16 where it is fast.")] = "float32",
@@ -63,7 +66,7 @@ def fit(
 
     Example: `sequela fit alarms.csv --case device_id --event alarm_id --time start_timestamp --out model`
     """
-    from sequela.density.fit import fit as run
+    from sequela.density.training.fit import fit as run
     from sequela.events.log import read_log
 
     table = read_log(log, case=case, event=event, time=time, time_format=time_format)
@@ -78,7 +81,7 @@ def fit(
         width=width,
         hide=hide,
         times="auto" if times is None else times,
-        parts="auto" if parts is None else parts,
+        components="auto" if components is None else components,
         max_steps=max_steps,
         precision=precision,
         device=device,
@@ -103,8 +106,8 @@ def discover(
     proposal: Annotated[
         str | None, typer.Option(help="What replaces a cause: uniform, unigram, model or siblings.")
     ] = None,
-    kept_parts: Annotated[
-        int, typer.Option(help="Leading parts of the cause that siblings share: 1 is same component, other code.")
+    kept_components: Annotated[
+        int, typer.Option(help="Leading components of the cause that siblings share: 1 is same component, other code.")
     ] = 1,
     particles: Annotated[int, typer.Option(help="Replacements a cause: more is slower and more exact.")] = 32,
     statistic: Annotated[str, typer.Option(help="kl_of_mean, mean_of_kl or both.")] = "kl_of_mean",
@@ -115,7 +118,7 @@ def discover(
     context: Annotated[int, typer.Option(help="Leading events that are never causes.")] = 0,
     threshold: Annotated[str, typer.Option(help="effect-size, fixed, vocabulary, percentile or otsu.")] = "effect-size",
     delta: Annotated[float, typer.Option(help="Smallest effect of interest, in nats.")] = 0.05,
-    level: Annotated[float, typer.Option(help="Confidence that an edge's effect exceeds delta.")] = 0.95,
+    confidence_level: Annotated[float, typer.Option(help="Confidence that an edge's effect exceeds delta.")] = 0.95,
     population: Annotated[
         Path | None, typer.Option(help="Folder of `sequela population`: weigh edges by its evidence for their types.")
     ] = None,
@@ -156,9 +159,9 @@ def discover(
     """
     if out is None and not plan:
         raise typer.BadParameter("give a folder for the results", param_hint="--out")
-    from sequela.causal.population import load_population
-    from sequela.causal.run import discover_to
     from sequela.density.checkpoint import load_density
+    from sequela.discovery.stream import discover_to
+    from sequela.graphs.population import load_population
 
     density = load_density(model, device=device, precision=precision)
     table = _read_like(density, log, case, event, time, time_format)
@@ -167,7 +170,7 @@ def discover(
     settings = {
         "design": design,
         "proposal": proposal,
-        "kept_parts": kept_parts,
+        "kept_components": kept_components,
         "particles": particles,
         "statistic": statistic,
         "horizon": _horizon(horizon),
@@ -175,7 +178,7 @@ def discover(
         "context": context,
         "threshold": threshold,
         "delta": delta,
-        "level": level,
+        "confidence_level": confidence_level,
         "tau": tau,
         "seed": seed,
         "batch_size": batch_size,
@@ -232,11 +235,12 @@ def population(
     cases: Annotated[str, typer.Option(help="held-out (kept out of training), or all: the log is new.")] = "held-out",
     fdr: Annotated[float, typer.Option(help="Highest expected share of false links.")] = 0.05,
     delta: Annotated[float, typer.Option(help="Least mean effect of a link, in nats.")] = 0.05,
-    level: Level = None,
+    hierarchy_level: HierarchyLevel = None,
     pool: Annotated[
         bool,
         typer.Option(
-            help="Types with parts: less evidence is needed where others with the same first parts are linked."
+            help="Types with components: less evidence is needed where others with the same first components are "
+            "linked."
         ),
     ] = True,
     design: Annotated[str, typer.Option(help="atomic, leave-one-out, masked or staircase.")] = "atomic",
@@ -258,11 +262,11 @@ def population(
 
     Example: `sequela population model alarms.csv --folds 5 --out population`
     """
-    from sequela.causal.population import discover_population
-    from sequela.causal.run import MARKER
     from sequela.density.checkpoint import load_density
-    from sequela.density.crossfit import cross_fit
+    from sequela.density.training.crossfit import cross_fit
+    from sequela.discovery.population import discover_population
     from sequela.files import check_writable_folder
+    from sequela.graphs.run_record import MARKER
 
     check_writable_folder(out, marker=MARKER, overwrite=overwrite)
     density: Any = load_density(model, device=device)
@@ -272,7 +276,7 @@ def population(
         density = cross_fit(table, folds=folds, progress=not quiet, **arguments)
     found = discover_population(
         density, table, cases=cases, fdr=fdr, delta=delta, design=design, particles=particles,
-        horizon=_horizon(horizon), horizon_time=horizon_time, level=level, pool=pool,
+        horizon=_horizon(horizon), horizon_time=horizon_time, hierarchy_level=hierarchy_level, pool=pool,
         seed=seed, out=out, overwrite=overwrite, engine=engine, workers=workers, progress=not quiet,
     )  # fmt: skip
     if as_json:
@@ -308,8 +312,8 @@ def diagnose(
 
     Example: `sequela diagnose model alarms.csv`
     """
-    from sequela.causal.diagnosis import diagnose_log
     from sequela.density.checkpoint import load_density
+    from sequela.discovery.diagnose import diagnose_log
 
     density = load_density(model, device=device)
     table = _read_like(density, log, case, event, time, time_format)
@@ -363,7 +367,7 @@ def plan(
 
 
 def _print_plan(density: Any, table: Any, as_json: bool, settings: dict[str, Any]) -> None:
-    from sequela.causal.plan import plan_discovery
+    from sequela.discovery.plan import plan_discovery
 
     found = plan_discovery(density, table, **settings)
     typer.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sequela.cli.base import AsJson, Level, app, named_errors
+from sequela.cli.base import AsJson, HierarchyLevel, app, named_errors
 
 
 @app.command()
@@ -22,7 +22,7 @@ def report(
         list[str] | None,
         typer.Option(help="Show this case as a timeline; repeat it. By default those with the most edges."),
     ] = None,
-    level: Level = None,
+    hierarchy_level: HierarchyLevel = None,
     title: Annotated[str | None, typer.Option(help="Heading; by default the name of the log.")] = None,
     max_links: Annotated[int, typer.Option(help="The strongest so many links go into the page.")] = 20_000,
     as_json: AsJson = False,
@@ -33,7 +33,7 @@ def report(
     """
     from sequela.reports.page import report as write
 
-    write(results, out, cases=case, title=title, max_links=max_links, level=level)
+    write(results, out, cases=case, title=title, max_links=max_links, hierarchy_level=hierarchy_level)
     size = out.stat().st_size
     text = json.dumps({"out": str(out), "bytes": size}) if as_json else f"wrote '{out}' ({size / 1e6:.1f} MB): open it"
     typer.echo(text)
@@ -49,7 +49,7 @@ def export(
         Path, typer.Option(help="File; its suffix is the format: graphml, dot, json, csv, parquet, xes or jsonocel.")
     ],
     instance: Annotated[str | None, typer.Option(help="The graph of this case, not the one over event types.")] = None,
-    level: Level = None,
+    hierarchy_level: HierarchyLevel = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a graph, or the log with the causes of each event, for another program.
@@ -59,14 +59,14 @@ def export(
 
     Example: `sequela export results --out graph.graphml`
     """
-    from sequela.causal.exports import export as write
-    from sequela.causal.population import PopulationGraph, load_results
     from sequela.errors import ConfigError
+    from sequela.graphs.exports import export as write
+    from sequela.graphs.population import PopulationGraph, load_results
 
     found: Any = load_results(results)
     if instance is not None:
         if isinstance(found, PopulationGraph):
             raise ConfigError(f"'{results}' is a population graph, which has no cases; leave --instance out")
         found = found.case(instance)
-    written = write(found, out, level=level)
+    written = write(found, out, hierarchy_level=hierarchy_level)
     typer.echo(json.dumps({"out": str(out)}) if as_json else f"wrote {written!r} to '{out}'")

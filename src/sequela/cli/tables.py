@@ -13,10 +13,10 @@ from sequela.display import rich_table, visible
 if TYPE_CHECKING:
     import polars as pl
 
-    from sequela.causal.graphs import SummaryGraph
-    from sequela.causal.population import PopulationGraph
     from sequela.evaluation.compare import Evaluation
     from sequela.evaluation.metrics import Scores
+    from sequela.graphs.instance import SummaryGraph
+    from sequela.graphs.population import PopulationGraph
 
 
 _WIDTH = 160

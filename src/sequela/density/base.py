@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sequela.density.devices import fast_half
+from sequela.density.runtime.devices import fast_half
 from sequela.errors import ConfigError, check_choice
 from sequela.events.vocabulary import Vocabulary
 

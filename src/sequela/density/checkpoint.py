@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from sequela import __version__
 from sequela.density.base import Density
 from sequela.errors import CheckpointError, ConfigError, VocabularyError
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import check_writable_folder, read_json, whole_folder, write_json
+from sequela.version import __version__
 
 MARKER = "density.json"
 FORMAT = 1
@@ -39,8 +39,8 @@ def save_density(density: Density, path: str | Path, *, overwrite: bool = False)
     """
     from safetensors.torch import save_file
 
-    from sequela.density.huggingface import HuggingFaceDensity, quiet_transformers
-    from sequela.density.window import WindowDensity
+    from sequela.density.decoder.huggingface import HuggingFaceDensity, quiet_transformers
+    from sequela.density.window.network import WindowDensity
 
     check_writable_folder(path, marker=MARKER, overwrite=overwrite)
     with whole_folder(path, marker=MARKER, overwrite=overwrite) as folder:
@@ -135,14 +135,14 @@ def _read_meta(folder: Path) -> dict[str, Any]:
 
 
 def _build(folder: Path, meta: dict[str, Any], vocabulary: Vocabulary, device: str | None) -> Density:
-    from sequela.density.devices import choose_device
+    from sequela.density.runtime.devices import choose_device
 
     chosen = device or choose_device()
     settings = meta["settings"]
     if meta["backbone"] == "window":
         from safetensors.torch import load_file
 
-        from sequela.density.window import WindowConfig, WindowDensity, WindowNetwork
+        from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
 
         config = WindowConfig(**settings)
         if config.n_types != vocabulary.n_types:
@@ -151,7 +151,7 @@ def _build(folder: Path, meta: dict[str, Any], vocabulary: Vocabulary, device: s
         network.load_state_dict(load_file(folder / _WEIGHTS))
         return WindowDensity(network, vocabulary, knows_hidden=bool(meta["knows_hidden"]), device=chosen)
     if meta["backbone"] == "huggingface":
-        from sequela.density.huggingface import HuggingFaceDensity, load_causal_lm
+        from sequela.density.decoder.huggingface import HuggingFaceDensity, load_causal_lm
 
         return HuggingFaceDensity(
             load_causal_lm(folder / "model"),

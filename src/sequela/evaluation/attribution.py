@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sequela.density.base import Density
-from sequela.density.huggingface import HuggingFaceDensity
-from sequela.density.window import WindowDensity, WindowNetwork
-from sequela.density.windows import observed_windows
+from sequela.density.decoder.huggingface import HuggingFaceDensity
+from sequela.density.window.finite_memory import observed_windows
+from sequela.density.window.network import WindowDensity, WindowNetwork
 from sequela.errors import ConfigError
 from sequela.evaluation.baselines import Floats, Ids, Method, no_scores
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sequela.causal.discovery import estimate
-from sequela.causal.thresholds import EffectSize
 from sequela.density.base import Density
+from sequela.discovery.discover import estimate
+from sequela.effects.thresholds import EffectSize
 from sequela.errors import ConfigError, check_range
 from sequela.events.sequences import Case, SequenceSet
 

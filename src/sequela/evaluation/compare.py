@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from sequela.causal.cmi import CMIEstimate
+from sequela.effects.cmi import CMIEstimate
 from sequela.errors import LogFormatError, check_range
 from sequela.evaluation.metrics import Bools, Floats, Scores
 
@@ -174,12 +174,12 @@ def structural_hamming(found: set[tuple[Any, Any]], truth: set[tuple[Any, Any]])
     return len(wrong) + len(missing) - n_reversed
 
 
-def bootstrap_f1(parts: Sequence[Scores], *, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+def bootstrap_f1(parts: Sequence[Scores], *, confidence_level: float = 0.95, seed: int = 0) -> tuple[float, float]:
     """Return a percentile interval of the pooled F1, cases drawn with repetition.
 
     Args:
         parts: Scores of each case.
-        level: Two-sided confidence.
+        confidence_level: Two-sided confidence.
         seed: Of the draws.
 
     Returns:
@@ -192,26 +192,26 @@ def bootstrap_f1(parts: Sequence[Scores], *, level: float = 0.95, seed: int = 0)
         >>> bootstrap_f1([one] * 5)
         (0.5, 0.5)
     """
-    check_range("level", level, low=0, high=1)
+    check_range("confidence_level", confidence_level, low=0, high=1)
     if len(parts) < 2:
         return float("nan"), float("nan")
     counts = np.array([[part.n_true + part.n_predicted, part.n_correct] for part in parts])
     picks = np.random.default_rng(seed).integers(len(parts), size=(_N_BOOTSTRAP, len(parts)))
     sizes, correct = counts[picks].sum(axis=1).T
     f1 = np.where(sizes > 0, 2 * correct / np.maximum(sizes, 1), 1.0)
-    low, high = np.quantile(f1, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(f1, [(1 - confidence_level) / 2, (1 + confidence_level) / 2])
     return float(low), float(high)
 
 
 def interval_coverage(
-    estimates: Sequence[CMIEstimate], exact: Sequence[Floats], *, level: float = 0.95, above: float = 0.0
+    estimates: Sequence[CMIEstimate], exact: Sequence[Floats], *, confidence_level: float = 0.95, above: float = 0.0
 ) -> float:
-    """Return how often the confidence interval of a CMI holds its exact value (ideally `level`).
+    """Return how often the confidence interval of a CMI holds its exact value (ideally `confidence_level`).
 
     Args:
         estimates: One a case.
         exact: The enumerated values (``[L, m]`` each); cells that are NaN in either do not count.
-        level: Of the intervals.
+        confidence_level: Of the intervals.
         above: Only cells with at least this exact value count: `delta` for the true edges alone.
 
     Returns:
@@ -220,7 +220,7 @@ def interval_coverage(
     inside: list[Bools] = []
     for estimate, truth in zip(estimates, exact, strict=True):
         width = min(estimate.horizon, truth.shape[1])
-        low, high = (bound[:, :width] for bound in estimate.interval(level))
+        low, high = (bound[:, :width] for bound in estimate.interval(confidence_level))
         value = truth[:, :width]
         tested = np.isfinite(low) & (value >= above)
         slack = 1e-9

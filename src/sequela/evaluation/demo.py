@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from sequela.causal.discovery import discover, discover_log
-from sequela.causal.graphs import SummaryGraph, summarise
 from sequela.density.checkpoint import save_density
-from sequela.density.fit import fit
+from sequela.density.training.fit import fit
+from sequela.discovery.discover import discover, discover_log
 from sequela.evaluation.baselines import adjacent_pairs, adjacent_pairs_pmi
 from sequela.evaluation.metrics import Scores, score_edges
 from sequela.events.log import read_log
 from sequela.events.sequences import SequenceSet
 from sequela.files import check_writable_folder, whole_folder, write_json
+from sequela.graphs.instance import SummaryGraph, summarise
 from sequela.progress import Reporter, reporter
 from sequela.reports.page import report
 from sequela.reports.plots import plot_instance, plot_summary, save_figure

@@ -25,7 +25,7 @@ DEFAULT_COLUMNS = {
 }
 """Column names recognised when none is given, in order: the process-mining standard's first."""
 
-PART_SEPARATOR = "|"
+COMPONENT_SEPARATOR = "|"
 
 
 @dataclass(frozen=True, repr=False)
@@ -162,8 +162,8 @@ def read_log(
         raise ConfigError("event must name at least one column; got an empty list")
     time_column = None if time is False else _pick_column("time", _no_bool(time), columns, name, optional=True)
 
-    parts = [pl.col(column).alias(f"event_{i}") for i, column in enumerate(event_columns)]
-    picked = [pl.col(case_column).alias("case"), *parts]
+    components = [pl.col(column).alias(f"event_{i}") for i, column in enumerate(event_columns)]
+    picked = [pl.col(case_column).alias("case"), *components]
     if time_column is not None:
         picked.append(pl.col(time_column).alias("time"))
     frame = _collect(table.select(picked), name)
@@ -173,7 +173,7 @@ def read_log(
     frame = frame.with_columns(_as_text(frame, label) for label in labels)
     for label, column in labels.items():
         _refuse_missing(frame[label], column, name)
-    frame = _combine_parts(frame, len(event_columns))
+    frame = _combine_components(frame, len(event_columns))
     if time_column is not None:
         seconds = time_to_seconds(frame["time"], column=time_column, source=name, time_format=time_format)
         frame = frame.with_columns(seconds.alias("time")).sort("case", "time", maintain_order=True)
@@ -249,35 +249,35 @@ def _refuse_missing(values: pl.Series, column: str, source: str) -> None:
         )
 
 
-def _combine_parts(frame: pl.DataFrame, n_parts: int) -> pl.DataFrame:
-    if n_parts == 1:
+def _combine_components(frame: pl.DataFrame, n_components: int) -> pl.DataFrame:
+    if n_components == 1:
         return frame.rename({"event_0": "event"})
     escaped = [
-        pl.col(f"event_{i}").str.replace_all(PART_SEPARATOR, "\\" + PART_SEPARATOR, literal=True)
-        for i in range(n_parts)
+        pl.col(f"event_{i}").str.replace_all(COMPONENT_SEPARATOR, "\\" + COMPONENT_SEPARATOR, literal=True)
+        for i in range(n_components)
     ]
-    return frame.with_columns(pl.concat_str(escaped, separator=PART_SEPARATOR).alias("event"))
+    return frame.with_columns(pl.concat_str(escaped, separator=COMPONENT_SEPARATOR).alias("event"))
 
 
-def event_parts(name: str) -> list[str]:
-    r"""Return the parts of an event type that was made of several columns.
+def event_components(name: str) -> list[str]:
+    r"""Return the components of an event type that was made of several columns.
 
     Example:
-        >>> event_parts("engine|P0A|fault"), event_parts(r"up\|down|1")
+        >>> event_components("engine|P0A|fault"), event_components(r"up\|down|1")
         (['engine', 'P0A', 'fault'], ['up|down', '1'])
     """
-    parts = re.split(r"(?<!\\)" + re.escape(PART_SEPARATOR), name)
-    return [part.replace("\\" + PART_SEPARATOR, PART_SEPARATOR) for part in parts]
+    components = re.split(r"(?<!\\)" + re.escape(COMPONENT_SEPARATOR), name)
+    return [component.replace("\\" + COMPONENT_SEPARATOR, COMPONENT_SEPARATOR) for component in components]
 
 
 def event_at_level(name: str, level: int) -> str:
-    """Return an event type's first parts, written as it is.
+    """Return an event type's first components, written as it is.
 
     Example:
         >>> event_at_level("engine|P0A|fault", 1), event_at_level("engine|P0A|fault", 2), event_at_level("door", 2)
         ('engine', 'engine|P0A', 'door')
     """
-    return PART_SEPARATOR.join(re.split(r"(?<!\\)" + re.escape(PART_SEPARATOR), name)[:level])
+    return COMPONENT_SEPARATOR.join(re.split(r"(?<!\\)" + re.escape(COMPONENT_SEPARATOR), name)[:level])
 
 
 def _count_ties(frame: pl.DataFrame) -> int:

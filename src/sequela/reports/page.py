@@ -15,14 +15,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from sequela.causal.population import PopulationGraph, load_population, load_results
 from sequela.errors import ConfigError, check_range
 from sequela.files import whole_file
+from sequela.graphs.population import PopulationGraph, load_population, load_results
 from sequela.reports.payload import Result, page_data
 
 _ASSETS = files("sequela.reports") / "assets"
 _SCRIPTS = (
-    "base", "links", "layouts", "picture", "details", "table", "exports", "story", "timeline", "cases", "findings", "main",
+    "base", "links", "layouts", "picture", "details", "table", "exports", "story", "timeline", "cases", "findings",
+    "main",
 )  # fmt: skip
 """Our scripts, in the order in which they are joined into one."""
 
@@ -36,7 +37,7 @@ def report(
     title: str | None = None,
     max_links: int = 20_000,
     max_megabytes: float = 10.0,
-    level: int | None = None,
+    hierarchy_level: int | None = None,
     anonymise: bool = False,
     overwrite: bool = True,
 ) -> Path:
@@ -53,8 +54,8 @@ def report(
         title: Heading; by default the name of the log.
         max_links: The strongest so many links go into the page.
         max_megabytes: Size of the data of the embedded cases; the page says how many of how many it holds.
-        level: Event types by their first 1, 2, … parts, for types of several columns. Without it the page shows whole
-            types and can take those with equal parts together.
+        hierarchy_level: Event types by their first 1, 2, … components, for types of several columns. Without it the
+            page shows whole types and can group those with equal components.
         anonymise: For a page that leaves the house: case names become "case 1", "case 2", …, the first event of the
             log is at time 0, and the name of the log is left out. Names of event types stay as they are.
         overwrite: Replace an earlier file.
@@ -69,7 +70,7 @@ def report(
 
     Example:
         >>> import tempfile
-        >>> from sequela.causal.discovery import discover
+        >>> from sequela.discovery.discover import discover
         >>> from sequela.worlds.softmax import SoftmaxWorld
         >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
         >>> graph = discover(world, ["e0", "e1", "e2", "e1"])
@@ -89,7 +90,7 @@ def report(
         population = load_population(population)
     data = page_data(
         result, population=population, cases=cases, title=title, max_links=max_links, max_megabytes=max_megabytes,
-        level=level, anonymise=anonymise,
+        hierarchy_level=hierarchy_level, anonymise=anonymise,
     )  # fmt: skip
     text = render(data)
     with whole_file(path) as temporary:

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from sequela.causal.exports import at_level
-from sequela.causal.graphs import InstanceGraph, SummaryGraph, level_names
-from sequela.causal.population import PopulationGraph
-from sequela.causal.results import Discovery
-from sequela.causal.run import SavedDiscovery
 from sequela.errors import ConfigError, LogFormatError, nearest
-from sequela.events.log import PART_SEPARATOR, event_at_level, event_parts
+from sequela.events.log import COMPONENT_SEPARATOR, event_at_level
+from sequela.graphs.exports import at_level
+from sequela.graphs.instance import InstanceGraph, SummaryGraph
+from sequela.graphs.population import PopulationGraph
+from sequela.graphs.results import Discovery
+from sequela.graphs.saved import SavedDiscovery
 from sequela.reports.casedata import embedded, plain
 from sequela.reports.traces import Traces, findings
 from sequela.reports.words import ASSUMPTIONS, badge, made_by, trust
@@ -43,8 +43,8 @@ class Column(NamedTuple):
 COLUMNS = (
     Column("cmi_nats", "strength (nats)", "How much the cause changes the probability of the effect, on average."),
     Column("cmi_nats_total", "total strength (nats)", "Strength summed over all edges."),
-    Column("presence_cmi_nats", "presence (nats)", "The share of the strength that comes from whether the cause is there."),
-    Column("state_cmi_nats", "state (nats)", "The share of the strength that comes from which state the cause is in."),
+    Column("presence_cmi_nats", "presence (nats)", "How much of it comes from whether the cause is there."),
+    Column("state_cmi_nats", "state (nats)", "How much of it comes from the state of the cause."),
     Column("pointwise_nats", "gain (nats)", "Change of the effect's log-probability: +0.69 is twice as likely."),
     Column("lag", "lag (events)", "Events from cause to effect where the link is strongest."),
     Column("mean_lag", "lag (events)", "Events from cause to effect, on average."),
@@ -71,7 +71,7 @@ def page_data(
     title: str | None = None,
     max_links: int = 20_000,
     max_megabytes: float = 10.0,
-    level: int | None = None,
+    hierarchy_level: int | None = None,
     anonymise: bool = False,
 ) -> dict[str, Any]:
     """Return everything the page shows, as plain values.
@@ -83,22 +83,22 @@ def page_data(
         title: Heading; by default the name of the log.
         max_links: The strongest so many links are in the page.
         max_megabytes: Size of the embedded cases.
-        level: Event types by their first 1, 2, … parts; None for whole types.
+        hierarchy_level: Event types by their first 1, 2, … components; None for whole types.
         anonymise: Replace case names by numbers, let the log begin at time 0, leave its name out.
 
     Raises:
-        ConfigError: Cases are asked of a graph that has none, there is no such level, or the population graph is not
-            one of this log.
+        ConfigError: Cases are asked of a graph that has none, there is no such level, or the population graph
+            is not one of this log.
         LogFormatError: There is no such case, or its events are not known.
     """
     if isinstance(result, PopulationGraph):
         if population is not None:
-            raise ConfigError("result is a population graph already: leave population out, or give a discovery as result")
+            raise ConfigError("result is a population graph already: leave population out")
         population = result
-    summary = _summary(result, level)
-    evidence = None if population is None else _population_at(population, level)
+    summary = _summary(result, hierarchy_level)
+    evidence = None if population is None else _population_at(population, hierarchy_level)
     nodes = _nodes(summary, evidence)
-    index = _index(result, population, nodes, level)
+    index = _index(result, population, nodes, hierarchy_level)
     links, n_links = _cut(_join(summary, evidence), max_links)
     run = _run(result)
     traces, case_names = _traces(result, index, evidence, anonymise=anonymise)
@@ -109,7 +109,11 @@ def page_data(
         "trust": [asdict(sentence) for sentence in trust(run, None if population is result else _run(population))],
         "assumptions": list(ASSUMPTIONS),
         "made_by": made_by(run),
-        "types": {"names": nodes["event"].to_list(), "counts": nodes["count"].to_list(), "parts": _parts(nodes)},
+        "types": {
+            "names": nodes["event"].to_list(),
+            "counts": nodes["count"].to_list(),
+            "n_components": _n_components(nodes),
+        },
         "links": _links(links, index, n_links),
         "findings": None,
         "cases": [],
@@ -145,12 +149,12 @@ def _stories(
     return {"findings": found, "cases": shown}
 
 
-def _summary(result: Result, level: int | None) -> SummaryGraph | None:
+def _summary(result: Result, hierarchy_level: int | None) -> SummaryGraph | None:
     """Return the graph over event types of a result; None for a population graph."""
     if isinstance(result, PopulationGraph):
         return None
-    if level is not None:
-        merged = at_level(result, level)
+    if hierarchy_level is not None:
+        merged = at_level(result, hierarchy_level)
         return SummaryGraph(merged.edges, merged.nodes)
     if isinstance(result, SummaryGraph):
         return result
@@ -159,11 +163,11 @@ def _summary(result: Result, level: int | None) -> SummaryGraph | None:
     return result.summary(self_loops=isinstance(result, InstanceGraph))
 
 
-def _population_at(population: PopulationGraph, level: int | None) -> PopulationGraph:
+def _population_at(population: PopulationGraph, hierarchy_level: int | None) -> PopulationGraph:
     """Return the population graph if it is of this level."""
-    if level is None or all(event_at_level(name, level) == name for name in population.nodes["event"]):
-        return population
-    at_level(population, level)
+    names = population.nodes["event"]
+    if hierarchy_level is not None and any(event_at_level(name, hierarchy_level) != name for name in names):
+        at_level(population, hierarchy_level)  # says why that cannot be
     return population
 
 
@@ -185,21 +189,17 @@ def _nodes(summary: SummaryGraph | None, evidence: PopulationGraph | None) -> pl
 
 
 def _index(
-    result: Result, population: PopulationGraph | None, nodes: pl.DataFrame, level: int | None
+    result: Result, population: PopulationGraph | None, nodes: pl.DataFrame, hierarchy_level: int | None
 ) -> dict[str, int]:
     """Return the number of each event type, under its own name and under that of every type merged into it."""
     index = {name: i for i, name in enumerate(nodes["event"])}
-    if level is None:
+    if hierarchy_level is None:
         return index
     whole = [each.nodes["event"] for each in (result, population) if each is not None and hasattr(each, "nodes")]
     if isinstance(result, InstanceGraph):
         whole.append(pl.Series(result.events, dtype=pl.String).unique())
-    merged = {own: name for names in whole for own, name in _level_names(names, level).items()}
+    merged = {own: event_at_level(own, hierarchy_level) for names in whole for own in names}
     return {own: index[name] for own, name in merged.items()} | index
-
-
-def _level_names(names: pl.Series, level: int) -> dict[str, str]:
-    return level_names(names, level) if any(len(event_parts(name)) > 1 for name in names) else dict.fromkeys(names, "")
 
 
 def _join(summary: SummaryGraph | None, evidence: PopulationGraph | None) -> pl.DataFrame:
@@ -213,9 +213,14 @@ def _join(summary: SummaryGraph | None, evidence: PopulationGraph | None) -> pl.
         "cause", "effect", "n_cases", "n_edges", pl.col("cmi_nats", "pointwise_nats").name.prefix("single_")
     )
     both = evidence.pairs.join(single, on=["cause", "effect"], how="full", coalesce=True)
-    return both.with_columns(
-        pl.coalesce(pl.col(name).fill_nan(None), f"single_{name}").alias(name) for name in ("cmi_nats", "pointwise_nats")
-    ).with_columns(pl.col("is_edge").fill_null(False)).drop("single_cmi_nats", "single_pointwise_nats")
+    return (
+        both.with_columns(
+            pl.coalesce(pl.col(name).fill_nan(None), f"single_{name}").alias(name)
+            for name in ("cmi_nats", "pointwise_nats")
+        )
+        .with_columns(pl.col("is_edge").fill_null(False))
+        .drop("single_cmi_nats", "single_pointwise_nats")
+    )
 
 
 def _run(result: Any) -> dict[str, Any]:
@@ -295,9 +300,9 @@ def _cut(links: pl.DataFrame, max_links: int) -> tuple[pl.DataFrame, int]:
     return pl.concat([edges.head(max_links), others.head(MAX_CANDIDATES)]), edges.height
 
 
-def _parts(nodes: pl.DataFrame) -> int:
-    """Return how many parts every event type has (``component|code`` has 2)."""
-    counts = {name.count(PART_SEPARATOR) + 1 for name in nodes["event"] if not name.startswith("<")}
+def _n_components(nodes: pl.DataFrame) -> int:
+    """Return how many components every event type has (``ecu|code`` has 2)."""
+    counts = {name.count(COMPONENT_SEPARATOR) + 1 for name in nodes["event"] if not name.startswith("<")}
     return counts.pop() if len(counts) == 1 else 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ class Traces:
         """Return for each case the types of its root causes, those that explain most first."""
         found: list[Counter[int]] = [Counter() for _ in self.names]
         for row in np.flatnonzero(self.explained):
-            found[self.case_of[row]][int(self.types[row])] += float(self.explained[row])  # type: ignore[assignment]
+            found[self.case_of[row]][int(self.types[row])] += float(self.explained[row])
         return [[kind for kind, _ in counter.most_common(most)] for counter in found]
 
 
@@ -212,7 +213,8 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
         ``n_caused`` (events with a cause that counts), ``n_roots`` (types), ``n_single`` (root types of one case only,
         left out where the log has several), and ``roots``, each with ``type``, ``n_cases``, ``n_starts`` (events of the
         type at which a chain begins), ``n_events`` (all events of the type), ``n_explained`` (events, a sum of shares),
-        ``chain`` (types), ``chain_count``, ``chain_cases``, ``seconds`` (median from the first to the last event of the
+        ``chain`` (types), ``directed`` (for each link of the chain, whether the direction of most of its edges is known),
+        ``chain_count``, ``chain_cases``, ``seconds`` (median from the first to the last event of the
         chain; None without times), ``confidence`` (of all links of the chain together; None where it is not known),
         ``q_value`` (the largest of the chain's links) and ``examples`` (rows of the last events of such chains).
     """
@@ -228,7 +230,8 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
         .sort([pl.col("explained").round(9), "type"], descending=[True, False])
     )
     shown = ranked.filter(pl.col("n_cases") > 1) if len(traces.names) > 1 else ranked
-    confidence = _mean_confidence(traces)
+    confidence = _means(traces, "confidence")
+    directed = _means(traces, "directed")
     counts = np.bincount(traces.types)
     found = []
     for kind, n_cases, n_starts, explained in shown.head(most).iter_rows():
@@ -244,6 +247,7 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
                 "n_events": int(counts[kind]),
                 "n_explained": round(explained, 3),
                 "chain": chain,
+                "directed": [directed.get(pair, 1.0) >= 0.5 for pair in pairs],
                 "chain_count": chains.count[node] if node >= 0 else 0,
                 "chain_cases": chains.n_cases[node] if node >= 0 else 0,
                 "seconds": round(float(np.median(seconds)), 3) if seconds else None,
@@ -260,18 +264,13 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
     }
 
 
-def _mean_confidence(traces: Traces) -> dict[tuple[int, int], float]:
-    """Return the mean confidence of the edges that count, by their pair of types."""
-    if "confidence" not in traces.values:
+def _means(traces: Traces, column: str) -> dict[tuple[int, int], float]:
+    """Return the mean of a column over the edges that count, by their pair of types; empty where there is none."""
+    if column not in traces.values:
         return {}
-    edges = pl.DataFrame(
-        {
-            "cause": traces.types[traces.cause],
-            "effect": traces.types[traces.effect],
-            "confidence": traces.values["confidence"],
-        }
-    ).filter(pl.Series(traces.counted))
-    means = edges.group_by("cause", "effect").agg(pl.col("confidence").mean())
+    types = {"cause": traces.types[traces.cause], "effect": traces.types[traces.effect]}
+    edges = pl.DataFrame({**types, "value": traces.values[column].cast(pl.Float64)}).filter(pl.Series(traces.counted))
+    means = edges.group_by("cause", "effect").agg(pl.col("value").mean())
     return {(cause, effect): mean for cause, effect, mean in means.iter_rows() if mean is not None}
 
 
@@ -282,4 +281,5 @@ def _chain_confidence(
 ) -> float | None:
     """Return the product of the links' confidences: of the edges, else of the population; None where one is missing."""
     values = [edges.get(pair, (links or {}).get(pair, {}).get("confidence")) for pair in pairs]
-    return None if not values or any(value is None for value in values) else round(float(np.prod(values)), 4)
+    known = [float(value) for value in values if value is not None]
+    return round(math.prod(known), 4) if known and len(known) == len(values) else None

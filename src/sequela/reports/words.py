@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Level = Literal["good", "note", "warning"]
 Grade = Literal["good", "fair", "poor"]
+_MANY_TIES = 0.1
 
 ASSUMPTIONS = (
     "Nothing outside the log drives two of its events: a cause that nobody recorded makes the events it drives look "
@@ -49,23 +50,29 @@ def badge(run: Mapping[str, Any], population: Mapping[str, Any] | None, has_evid
     report = _report(run, population)
     if report is not None and _gain(report) <= 0:
         return Badge("poor", "the model predicts new cases no better than simple counting")
-    if not run:
-        return Badge("fair", "how it was made is not recorded")
-    if report is not None and _gain(report) < 2 * report["gain_std_error"]:
-        return Badge("fair", "the model predicts new cases only a little better than simple counting")
-    counts, log = run.get("counts", {}), run.get("log", {})
-    if log.get("n_ties", 0) > 0.1 * max(1, log.get("n_events", 1)):
-        share = _percent(log["n_ties"] / max(1, log["n_events"]))
-        return Badge("fair", f"{share} of the events share their time with the event before")
-    if counts.get("n_unknown_events"):
-        return Badge("fair", f"{_n(counts['n_unknown_events'], 'event')} of types the model has never seen")
-    if not has_evidence:
-        return Badge("fair", "the links have not been weighed over cases")
     fdr = (run if population is None else population).get("arguments", {}).get("fdr")
     controlled = "" if fdr is None else f"; at most {_percent(fdr)} false links expected"
-    if report is None:
-        return Badge("fair", f"the model's predictions were not compared with simple counting{controlled}")
+    for doubt in _doubts(run, report, has_evidence=has_evidence):
+        return Badge("fair", doubt)
     return Badge("good", f"the model predicts new cases better than simple counting{controlled}")
+
+
+def _doubts(run: Mapping[str, Any], report: Mapping[str, Any] | None, *, has_evidence: bool) -> Iterator[str]:
+    """Yield what speaks against trusting a result, the most important first."""
+    if not run:
+        yield "how it was made is not recorded"
+    if report is not None and _gain(report) < 2 * report["gain_std_error"]:
+        yield "the model predicts new cases only a little better than simple counting"
+    counts, log = run.get("counts", {}), run.get("log", {})
+    share = log.get("n_ties", 0) / max(1, log.get("n_events", 1))
+    if share > _MANY_TIES:
+        yield f"{_percent(share)} of the events share their time with the event before"
+    if counts.get("n_unknown_events"):
+        yield f"{_n(counts['n_unknown_events'], 'event')} of types the model has never seen"
+    if not has_evidence:
+        yield "the links have no evidence over cases"
+    if report is None:
+        yield "the model's predictions were not compared with simple counting"
 
 
 def _report(run: Mapping[str, Any], population: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -109,7 +116,7 @@ def trust(run: Mapping[str, Any], population: Mapping[str, Any] | None = None) -
         share = n_ties / max(1, run["log"]["n_events"])
         found.append(
             Sentence(
-                "warning" if share > 0.1 else "note",
+                "warning" if share > _MANY_TIES else "note",
                 f"{_n(n_ties, 'event')} ({_percent(share)}) {'shares its' if n_ties == 1 else 'share their'} time with "
                 "the event before: the order of the file was taken as the order.",
             )
@@ -166,7 +173,7 @@ def _rule(arguments: Mapping[str, Any], *, has_evidence: bool = False) -> list[S
         edge = Sentence(
             "note",
             f"An edge says: {doing} changes how likely a later event is, by more than {rule['delta']:g} nats, with "
-            f"{_percent(rule['level'])} confidence as far as sampling goes.",
+            f"{_percent(rule['confidence_level'])} confidence as far as sampling goes.",
         )
         uncontrolled = "No false discovery rate was controlled: the command 'sequela population' does that."
         return [edge] if has_evidence else [edge, Sentence("note", uncontrolled)]

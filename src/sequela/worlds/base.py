@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequela.density.base import Density, Floats, Ids, check_sequence
-from sequela.density.windows import FiniteMemoryDensity, observed_windows
+from sequela.density.window.finite_memory import FiniteMemoryDensity, observed_windows
 from sequela.errors import ConfigError, check_range
 from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary

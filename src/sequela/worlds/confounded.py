@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequela.density.base import Branches, Floats, Ids, Times, check_branches, check_sequence, n_targets
-from sequela.density.windows import observed_windows
+from sequela.density.window.finite_memory import observed_windows
 from sequela.errors import ConfigError, check_range
 from sequela.events.sequences import SequenceSet
 from sequela.worlds.base import FiniteWorld, World, draw_cases

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from sequela.density.base import Floats, Ids, check_sequence
-from sequela.density.windows import observed_windows
+from sequela.density.window.finite_memory import observed_windows
 from sequela.errors import ConfigError, check_range
 from sequela.events.sequences import SequenceSet
 from sequela.worlds.base import FiniteWorld

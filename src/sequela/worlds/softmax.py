@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from sequela.density.base import Floats, Ids, check_sequence
-from sequela.density.windows import observed_windows
+from sequela.density.window.finite_memory import observed_windows
 from sequela.errors import ConfigError, check_range
 from sequela.events.vocabulary import Vocabulary
 from sequela.worlds.base import FiniteWorld

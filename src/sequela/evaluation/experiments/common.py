@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import polars as pl
 
-from sequela.causal.cmi import CMIEstimate
-from sequela.causal.discovery import estimate
-from sequela.causal.thresholds import EffectSize, Threshold
 from sequela.density.base import Density
+from sequela.discovery.discover import estimate
+from sequela.effects.cmi import CMIEstimate
+from sequela.effects.thresholds import EffectSize, Threshold
 from sequela.evaluation.compare import bootstrap_f1
 from sequela.evaluation.metrics import Bools, Scores, recall_by_lag, score_edges
 from sequela.events.sequences import Case, SequenceSet
@@ -155,7 +155,7 @@ def _record(experiment: Experiment, plan: Plan, seconds: float) -> dict[str, Any
 
     import torch
 
-    from sequela import __version__
+    from sequela.version import __version__
 
     return {
         "experiment": experiment.name,
@@ -180,7 +180,7 @@ def _short(value: Any) -> str:
 
 def learn(world: World, n_cases: int, length: int | tuple[int, int], *, seed: int, **arguments: Any) -> Density:
     """Sample a log from a world and train a density on it, as a user would."""
-    from sequela.density.fit import fit
+    from sequela.density.training.fit import fit
     from sequela.events.log import read_log
 
     log = read_log(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sequela.causal.thresholds import EffectSize
+from sequela.effects.thresholds import EffectSize
 from sequela.evaluation.experiments.common import (
     DELTA,
     Experiment,

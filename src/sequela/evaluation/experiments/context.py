@@ -20,7 +20,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from sequela.density.base import Floats, Ids
-from sequela.density.windows import observed_windows
+from sequela.density.window.finite_memory import observed_windows
 from sequela.evaluation.experiments.common import Experiment, Plan, Row, lines
 from sequela.worlds.softmax import SoftmaxWorld
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sequela.causal.discovery import estimate
+from sequela.discovery.discover import estimate
 from sequela.evaluation.experiments.common import Experiment, Plan, Row, learn, lines, measured
 from sequela.events.sequences import Case
 from sequela.worlds.catalogue import make_world

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sequela.causal.discovery import discover_log
-from sequela.density.fit import fit
+from sequela.density.training.fit import fit
+from sequela.discovery.discover import discover_log
 from sequela.evaluation.compare import evaluate_edges
 from sequela.evaluation.experiments.common import DELTA, Experiment, Plan, Row, chance, lines
 from sequela.events.log import read_log

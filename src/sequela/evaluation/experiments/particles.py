@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sequela.causal.thresholds import Fixed
+from sequela.effects.thresholds import Fixed
 from sequela.evaluation.compare import interval_coverage
 from sequela.evaluation.experiments.common import DELTA, Experiment, Plan, Row, agreement, estimates, lines, true_bands
 from sequela.worlds.catalogue import make_world

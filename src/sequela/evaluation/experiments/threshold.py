@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from sequela.causal.thresholds import EffectSize, Fixed, Otsu, Percentile, Threshold, vocabulary
+from sequela.effects.thresholds import EffectSize, Fixed, Otsu, Percentile, Threshold, vocabulary
 from sequela.evaluation.experiments.common import (
     DELTA,
     Experiment,

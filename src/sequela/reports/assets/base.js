@@ -1,13 +1,13 @@
-// What all parts share: the data, the choices made so far, small helpers. Event names are only ever set as text.
+// What all files share: the data, the choices made so far, small helpers. Event names are only ever set as text.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const names = data.types.names;
 
-const rawParts = names.map((name) => name.split(/(?<!\\)\|/));
-const partsOf = rawParts.map((parts) => parts.map((part) => part.replaceAll("\\|", "|")));
+const rawComponents = names.map((name) => name.split(/(?<!\\)\|/));
+const componentsOf = rawComponents.map((own) => own.map((one) => one.replaceAll("\\|", "|")));
 
 /** Event types as people read them: components side by side. */
-const shownName = partsOf.map((parts) => parts.join(" "));
+const shownName = componentsOf.map((own) => own.join(" "));
 
 const $ = (id) => document.getElementById(id);
 
@@ -87,23 +87,23 @@ const OTHER = "#8a929c";
 /** Components by how often they occur, each with a colour of its own for as long as there are any. */
 const components = (() => {
   const count = new Map();
-  partsOf.forEach((parts, i) => count.set(parts[0], (count.get(parts[0]) ?? 0) + data.types.counts[i]));
+  componentsOf.forEach((own, i) => count.set(own[0], (count.get(own[0]) ?? 0) + data.types.counts[i]));
   const ranked = [...count.keys()].sort((a, b) => count.get(b) - count.get(a) || (a < b ? -1 : 1));
   const own = ranked.length <= PALETTE.length ? ranked : ranked.slice(0, PALETTE.length - 1);
-  return data.types.parts > 1 ? new Map(own.map((name, i) => [name, PALETTE[i]])) : new Map();
+  return data.types.n_components > 1 ? new Map(own.map((name, i) => [name, PALETTE[i]])) : new Map();
 })();
 const hasComponents = components.size > 0;
 const componentColour = (component) => (hasComponents ? (components.get(component) ?? OTHER) : colour("node"));
 
 /** The name of an event type, with the colour of its component in front. */
 function chip(type, attributes = {}) {
-  const dot = hasComponents ? make("span", { class: "dot", style: `background:${componentColour(partsOf[type][0])}`, "aria-hidden": "true" }) : null;
+  const dot = hasComponents ? make("span", { class: "dot", style: `background:${componentColour(componentsOf[type][0])}`, "aria-hidden": "true" }) : null;
   return make("span", { class: "chip", ...attributes }, dot, shownName[type]);
 }
 
-/** Types as a chain: A → B → C. */
-function chainWords(types) {
-  return types.flatMap((type, i) => (i ? [make("span", { class: "arrow" }, " → "), chip(type)] : [chip(type)]));
+/** Types as a chain: A → B – C, where the direction of the second link is not known. */
+function chainWords(types, directed = []) {
+  return types.flatMap((type, i) => (i ? [make("span", { class: "arrow" }, directed[i - 1] === false ? " – " : " → "), chip(type)] : [chip(type)]));
 }
 
 function colour(name) {

@@ -52,7 +52,7 @@ function rootCard(root, i) {
     make("span", { class: "rank", "aria-hidden": "true" }, String(i + 1)),
     make(
       "div", { class: "finding" },
-      make("h3", { class: "chain" }, ...chainWords(root.chain)),
+      make("h3", { class: "chain" }, ...chainWords(root.chain, root.directed)),
       make("p", { class: "plain quiet" }, plainWords(root)),
       make("ul", { class: "facts" }, ...facts.map(([what, much]) => make("li", {}, `${what} `, make("b", {}, much)))),
     ),

@@ -16,7 +16,7 @@ const state = {
   single: false,
   candidates: false,
   limit: 40,
-  level: 0, // 0: whole types; k: the first k parts
+  level: 0, // 0: whole types; k: the first k components
   expanded: new Set(), // collapsed groups that were opened
   picked: null, // {node: id} or {link: row}
   focus: null, // id of the node in the middle, or null
@@ -48,9 +48,9 @@ function passing() {
 
 /** The node that stands for an event type: itself, or the group it is collapsed into. */
 function nodeOf(type) {
-  const parts = rawParts[type];
-  for (let level = state.level; level > 0 && level < parts.length; level += 1) {
-    const group = `g:${parts.slice(0, level).join("|")}`;
+  const own = rawComponents[type];
+  for (let level = state.level; level > 0 && level < own.length; level += 1) {
+    const group = `g:${own.slice(0, level).join("|")}`;
     if (!state.expanded.has(group)) return group;
   }
   return `t:${type}`;

@@ -28,7 +28,7 @@ function tellCounts(focus, view) {
   let drawn = `; all are drawn, ${between}.`;
   if (focus) drawn = `; around ${nameOf(state.focus)}: ${plural(nNodes, "event type")}${focus.nLeft ? `, ${whole.format(focus.nLeft)} on weaker links left out` : ""}.`;
   else if (view.n > view.edges.length) {
-    const more = data.types.parts > 1 && state.level === 0 ? "; group by component to see the whole" : "";
+    const more = data.types.n_components > 1 && state.level === 0 ? "; group by component to see the whole" : "";
     drawn = `; the strongest ${whole.format(view.edges.length)} are drawn, ${between}. The table has all${more}.`;
   }
   $("counts").textContent = passed + missing + merging + drawn;
@@ -137,10 +137,10 @@ function startFilters() {
   else sliders.q = new Quantiles($("q"), $("q-out"), value[links.q]);
   tellBasis();
   $("level").append(make("option", { value: 0 }, "whole events"));
-  for (let level = 1; level < data.types.parts; level += 1) {
+  for (let level = 1; level < data.types.n_components; level += 1) {
     $("level").append(make("option", { value: level }, level === 1 ? "first component" : `first ${level} components`));
   }
-  $("level-box").hidden = data.types.parts < 2;
+  $("level-box").hidden = data.types.n_components < 2;
   $("limit").value = state.limit;
   $("names").append(...[...shownName].sort().slice(0, 2000).map((name) => make("option", { value: name })));
   let waiting = 0;

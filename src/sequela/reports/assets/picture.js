@@ -1,6 +1,6 @@
 // The picture of the graph: boxes with whole names, arrows from cause to effect.
 
-const groupColour = (node) => componentColour(typeOf(node) === null ? node.slice(2).split("|")[0] : partsOf[typeOf(node)][0]);
+const groupColour = (node) => componentColour(typeOf(node) === null ? node.slice(2).split("|")[0] : componentsOf[typeOf(node)][0]);
 
 let cy = null;
 
@@ -117,7 +117,7 @@ function drawPicture(edges, { column = null, fresh = false } = {}) {
 
 function drawLegend() {
   const key = (tint, words) => make("li", {}, make("span", { class: "dot", style: `background:${tint}`, "aria-hidden": "true" }), words);
-  const all = new Set(partsOf.map((parts) => parts[0]));
+  const all = new Set(componentsOf.map((own) => own[0]));
   const rest = [...all].filter((name) => !components.has(name)).length;
   $("legend").replaceChildren(...[...components].map(([name, tint]) => key(tint, name)), ...(hasComponents && rest ? [key(OTHER, plural(rest, "other component"))] : []));
   $("legend").hidden = !hasComponents;

@@ -84,7 +84,7 @@ function eventButton(one, i) {
       onclick: () => pickEvent(i), onkeydown: (event) => walkTimeline(event, i),
       onpointerenter: () => readout("case-readout", eventWords(i)), onpointerleave: () => readout("case-readout", null),
     },
-    make("span", { class: "knot", style: hasComponents ? `background:${componentColour(partsOf[type][0])}` : null, "aria-hidden": "true" }),
+    make("span", { class: "knot", style: hasComponents ? `background:${componentColour(componentsOf[type][0])}` : null, "aria-hidden": "true" }),
     make("span", { class: "label" }, shownName[type]),
   );
 }

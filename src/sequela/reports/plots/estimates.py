@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from sequela.causal.cmi import CMIEstimate
-from sequela.causal.graphs import InstanceGraph, SummaryGraph
-from sequela.causal.population import PopulationGraph
-from sequela.causal.results import Discovery
-from sequela.causal.run import SavedDiscovery
-from sequela.causal.thresholds import Edges, sweep
+from sequela.effects.cmi import CMIEstimate
+from sequela.effects.thresholds import Edges, sweep
 from sequela.errors import ConfigError
+from sequela.graphs.instance import InstanceGraph, SummaryGraph
+from sequela.graphs.population import PopulationGraph
+from sequela.graphs.results import Discovery
+from sequela.graphs.saved import SavedDiscovery
 from sequela.reports.plots.canvas import (
     INK,
     LESS_LIKELY,

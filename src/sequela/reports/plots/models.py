@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sequela.density.base import Density
-from sequela.density.crossfit import held_out_cases
-from sequela.density.diagnostics import calibration
+from sequela.density.quality.report import calibration
+from sequela.density.training.crossfit import held_out_cases
 from sequela.errors import ConfigError, check_choice
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet

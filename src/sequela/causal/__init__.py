@@ -1,1 +1,0 @@
-"""From a frozen density to causal graphs: designs, conditional mutual information, thresholds, graphs, discovery."""

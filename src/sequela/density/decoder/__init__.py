@@ -1,0 +1,1 @@
+"""Attention models of Hugging Face as densities."""

@@ -1,0 +1,515 @@
+"""Any Hugging Face causal decoder as a density, with branches that share the observed prefix.
+
+The observed events of a sequence run once and leave their keys and values. Branches then run in tiles (`tiles`): a row
+of tail tokens behind a copy of the prefix, whose 4-D attention mask lets each token see its own prefix and its own tail
+only, at its own positions. Tiles of all causes, particles and sequences share batches. Of the logits only the
+log-probability of the target is kept.
+
+Sequences longer than the context are cut into blocks of half a context: an event in block ``b`` is predicted from the
+events since the start of block ``b - 1``. That is a proper density of its own (each event has one fixed past), and
+branches that cross a block border are run in both blocks, so ``score`` and ``score_branches`` always agree.
+
+Batches are only made of parts whose shape depends on their own sequence, and matrix products have `logits.MIN_ROWS`
+rows at least, so that a sequence gets the same bits in whatever company, as long as the matrix library sums a row alike
+in products of different heights (MKL does; `tests/density/test_branches.py` checks it), and within 1e-5 always.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import DynamicCache
+
+from sequela.density.base import Branches, Density, Floats, Ids, Times, check_branches, check_sequence
+from sequela.density.decoder.llama import LlamaTiles
+from sequela.density.decoder.tiles import TILE_TOKENS, Job, Tile, batches_of, blocks, jobs_of, padded, tiles_of
+from sequela.density.output_head import MIN_ROWS, Head
+from sequela.density.runtime.devices import fingerprint_of
+from sequela.errors import ConfigError
+from sequela.events.vocabulary import Vocabulary
+
+_TOKENS = {"cpu": 768}
+_TOKENS_ACCELERATOR = 32_768
+"""Tokens a call: what keeps the intermediate arrays in cache, or an accelerator busy."""
+_TOKENS_HELD = 16_384
+"""Prefix tokens whose keys and values are held at once."""
+_SELF_CHECK_TOLERANCE = 1e-3
+
+Layers = list[tuple[Tensor, Tensor]]
+"""Keys and values of each layer."""
+
+
+class _PrefixCache(DynamicCache):  # type: ignore[misc]
+    """Keys and values that are already there; new ones are put behind them and forgotten."""
+
+    def __init__(self, layers: Layers) -> None:
+        super().__init__()
+        self._given = layers
+
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
+        keys, values = self._given[layer_idx]
+        return torch.cat([keys, key_states], dim=2), torch.cat([values, value_states], dim=2)
+
+    def get_seq_length(self, *_: Any, **__: Any) -> int:
+        return int(self._given[0][0].shape[2])
+
+
+class HuggingFaceDensity(Density):
+    """A Hugging Face causal decoder as a density.
+
+    Args:
+        model: A causal language model that honours a 4-D attention mask, position ids and a cache; this is checked.
+        vocabulary: Event types.
+        tokens: Token id of each event type (int64, ``[n_types]``). Probabilities are renormalised over these.
+        begin_token: Token put before the first event.
+        hidden_token: Token of an event that is not shown, for a model trained with them.
+        context: Most past events one event is predicted from.
+        device: Where it runs.
+
+    Raises:
+        ConfigError: Tokens do not fit the model, or the model does not honour the mask.
+    """
+
+    backbone = "huggingface"
+
+    def __init__(
+        self,
+        model: Any,
+        vocabulary: Vocabulary,
+        *,
+        tokens: NDArray[np.int64],
+        begin_token: int,
+        hidden_token: int | None = None,
+        context: int,
+        device: str = "cpu",
+    ) -> None:
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.vocabulary = vocabulary
+        self.begin_token = begin_token
+        self.hidden_token = hidden_token
+        self.knows_hidden = hidden_token is not None
+        self.context = context
+        self.device = device
+        n_rows = int(model.get_input_embeddings().weight.shape[0])
+        used = np.concatenate([tokens, [begin_token] + ([] if hidden_token is None else [hidden_token])])
+        if len(tokens) != vocabulary.n_types or len(np.unique(tokens)) != len(tokens):
+            raise ConfigError("tokens must give each event type a token id of its own")
+        if used.min() < 0 or used.max() >= n_rows:
+            raise ConfigError(f"token ids must lie in 0 … {n_rows - 1}; got {used.min()} … {used.max()}")
+        if context < 2:
+            raise ConfigError(f"context must be at least 2 events; got {context}")
+        self.tokens = tokens
+        hidden = begin_token if hidden_token is None else hidden_token
+        self._token_of_id = np.concatenate([tokens, [begin_token, begin_token, hidden]]).astype(np.int64)
+        self._n_held = _TOKENS_HELD
+        self._n_tokens = _TOKENS.get(torch.device(device).type, _TOKENS_ACCELERATOR)
+        with torch.inference_mode():
+            self._head = Head.of(self.model, tokens, device)
+            self._llama = LlamaTiles(self.model) if LlamaTiles.fits(self.model) else None
+        self._self_check()
+
+    @property
+    def max_tail(self) -> int:
+        """Half a context: a branch then spans at most two blocks."""
+        return self.context // 2
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Density.fingerprint`."""
+        settings = f"{self.tokens.tolist()} {self.begin_token} {self.hidden_token} {self.context} {self._head.dtype}"
+        return fingerprint_of(self.model.state_dict(), self.vocabulary.fingerprint, settings)
+
+    @property
+    def step_bytes(self) -> int:
+        """See `Density.step_bytes`: what says where a branch's results go."""
+        return 24
+
+    @property
+    def step_flops(self) -> float:
+        """See `Density.step_flops`: two for each weight that is multiplied with (attention left out)."""
+        body = sum(w.numel() for w in self.model.parameters())
+        tables = {id(e.weight): e.weight.numel() for e in self.model.modules() if isinstance(e, torch.nn.Embedding)}
+        head = self.model.get_output_embeddings()
+        if head is not None and id(head.weight) not in tables:
+            body -= head.weight.numel()
+        width = int(self.model.config.get_text_config().hidden_size)
+        return 2.0 * float(body - sum(tables.values()) + width * self.vocabulary.n_types)
+
+    def least_bytes(self, longest: int, horizon: int) -> int:
+        """See `Density.least_bytes`: one prefix, one tile, and the logits of a few rows."""
+        return self._held_bytes(longest, horizon, *self._least(longest, horizon))
+
+    def reserve(self, limit: int, longest: int, horizon: int) -> int:
+        """See `Density.reserve`."""
+        kind = torch.device(self.device).type
+        sizes = [_TOKENS.get(kind, _TOKENS_ACCELERATOR), _TOKENS_HELD, self._head.best_rows]
+        least = self._least(longest, horizon)
+        while self._held_bytes(longest, horizon, *sizes) > limit and sizes != list(least):
+            sizes = [max(size // 2, low) for size, low in zip(sizes, least, strict=True)]
+        self._n_tokens, self._n_held, self._head.n_rows = sizes
+        return self._held_bytes(longest, horizon, *sizes)
+
+    def _least(self, longest: int, horizon: int) -> tuple[int, int, int]:
+        prefix = padded(min(longest, self.context) + 1)
+        return max(TILE_TOKENS, horizon) * 2, prefix, MIN_ROWS
+
+    def _held_bytes(self, longest: int, horizon: int, n_tokens: int, n_held: int, n_rows: int) -> int:
+        """Return what batches of ``n_tokens``, prefixes of ``n_held`` and ``n_rows`` of logits hold."""
+        config = self.model.config.get_text_config()
+        width, item = int(config.hidden_size), self._head.dtype.itemsize
+        inner = int(getattr(config, "intermediate_size", None) or 4 * width)
+        heads = int(config.num_attention_heads)
+        head_width = int(getattr(config, "head_dim", None) or width // heads)
+        keys = 2 * head_width * int(getattr(config, "num_key_value_heads", None) or heads)  # and values
+        prefix = padded(min(longest, self.context) + 1)
+        tile = max(TILE_TOKENS, horizon)
+        n_tokens, n_held = max(n_tokens, tile), max(n_held, prefix)
+        a_token = item * (12 * width + 4 * inner) + 10 * (prefix + tile)  # activations and mask
+        copies = n_tokens / tile * 3 * keys * (prefix + tile) * item
+        logits = n_rows * (4 if self._head.weight is not None else 8) * self._head.n_logits
+        held = n_held * (keys * item * int(config.num_hidden_layers) + 4 * width)
+        whole = n_tokens * self._head.n_logits * item if self._head.weight is None else 0
+        return int(n_tokens * a_token + copies + logits + held + whole)
+
+    @torch.inference_mode()
+    def _use_dtype(self, name: str) -> None:
+        dtype = None if name == "float32" else getattr(torch, name)
+        self._head = Head.of(self.model, self.tokens, self.device, dtype=dtype)
+        self._llama = LlamaTiles(self.model) if LlamaTiles.fits(self.model) and dtype is None else None
+
+    def score_many(self, sequences: Sequence[Ids], times: Times = None) -> list[Floats]:
+        """See `Density.score_many`; times play no part."""
+        nothing = np.zeros(0, np.int64), np.zeros((0, 1), np.int32)
+        return self._run([Branches(ids, *nothing) for ids in sequences], observed=True)[0]
+
+    def score_branches_many(self, branches: Sequence[Branches]) -> list[Floats]:
+        """See `Density.score_branches_many`."""
+        return self._run(branches, observed=False)[1]
+
+    def score_both(self, branches: Sequence[Branches]) -> tuple[list[Floats], list[Floats]]:
+        """See `Density.score_both`; the prefix runs once for both."""
+        return self._run(branches, observed=True)
+
+    @torch.inference_mode()
+    def conditional(self, ids: Ids, positions: NDArray[np.int64], times: Floats | None = None) -> Floats:
+        """See `Density.conditional`."""
+        positions = np.asarray(positions)
+        result = np.empty((len(positions), self.vocabulary.n_types))
+        for block in blocks(len(ids) + 1, self.context):
+            wanted = np.flatnonzero((positions >= block.low) & (positions < block.high))
+            if len(wanted):
+                last = int(positions[wanted].max())
+                job = Job(0, block, wanted, wanted, 1 + last - block.begin)
+                hidden, _ = self._run_prefixes([job], [ids])
+                rows = torch.from_numpy(positions[wanted] - block.begin).to(self.device)
+                result[wanted] = self._head.log_probs(hidden[0][rows])
+        return result
+
+    @torch.inference_mode()
+    def conditional_many(
+        self, sequences: Sequence[Ids], positions: Sequence[NDArray[np.int64]], times: Times = None
+    ) -> list[Floats]:
+        """See `Density.conditional_many`; prefixes of like length run as one batch."""
+        results = [np.empty((len(where), self.vocabulary.n_types)) for where in positions]
+        jobs = []
+        for case, (ids, where) in enumerate(zip(sequences, positions, strict=True)):
+            for block in blocks(len(ids) + 1, self.context):
+                wanted = np.flatnonzero((where >= block.low) & (where < block.high))
+                if len(wanted):
+                    jobs.append(Job(case, block, wanted, wanted, 1 + int(where[wanted].max()) - block.begin))
+        for flight in self._flights(jobs):
+            for batch in self._prefix_batches(flight):
+                hidden, _ = self._run_prefixes(batch, [sequences[job.case] for job in batch])
+                for job, own in zip(batch, hidden, strict=True):
+                    where = positions[job.case]
+                    wanted = np.flatnonzero((where >= job.block.low) & (where < job.block.high))
+                    rows = torch.from_numpy(where[wanted] - job.block.begin).to(self.device)
+                    results[job.case][wanted] = self._head.log_probs(own[rows])
+        return results
+
+    @torch.inference_mode()
+    def _run(self, branches: Sequence[Branches], *, observed: bool) -> tuple[list[Floats], list[Floats]]:
+        """Return the scores of the observed events (empty unless asked for) and of the branches."""
+        for one in branches:
+            check_sequence(one.ids, self.vocabulary)
+            check_branches(one, self.vocabulary, self.max_tail)
+        scores = [np.full(len(one.ids) if observed else 0, np.nan) for one in branches]
+        results = [np.full(one.tails.shape, np.nan) for one in branches]
+        for jobs in self._flights(jobs_of(branches, self.context, observed=observed)):
+            layers: list[Layers] = []
+            for batch in self._prefix_batches(jobs):
+                hidden, found = self._run_prefixes(batch, [branches[job.case].ids for job in batch])
+                layers += found if self._llama is None else map(self._llama.prefix, found)
+                if observed:
+                    self._score_observed(batch, hidden, branches, scores)
+            tiles = [
+                tile
+                for number, job in enumerate(jobs)
+                for tile in tiles_of(number, job, branches[job.case].starts, branches[job.case].tails.shape[1])
+            ]
+            for same in batches_of(tiles, self._n_tokens):
+                self._score_tiles(same, jobs, layers, branches, results)
+        return scores, results
+
+    def _flights(self, jobs: list[Job]) -> Iterator[list[Job]]:
+        """Cut jobs into groups whose keys and values may be held at once, of like lengths together."""
+        yield from _groups(sorted(jobs, key=lambda job: padded(job.n_prefix)), self._n_held)
+
+    def _prefix_batches(self, jobs: list[Job]) -> Iterator[list[Job]]:
+        yield from _groups(jobs, self._n_tokens, same=True)
+
+    def _run_prefixes(self, jobs: list[Job], ids: list[Ids]) -> tuple[list[Tensor], list[Layers]]:
+        """Run the prefixes of some jobs of equal padded length.
+
+        Returns:
+            For each the last hidden layer (``[n_prefix, d]``; row ``i`` predicts event ``block.begin + i``), and the
+            keys and values of each layer (``[heads, padded, d_head]``).
+        """
+        length = padded(max(job.n_prefix for job in jobs))
+        tokens = np.full((len(jobs), length), self.begin_token, dtype=np.int64)
+        for row, (job, own) in enumerate(zip(jobs, ids, strict=True)):
+            tokens[row, 1 : job.n_prefix] = self._token_of_id[own[job.block.begin :][: job.n_prefix - 1]]
+        cache = DynamicCache()
+        parts = []
+        size = max(16, self._n_tokens // len(jobs))
+        for low in range(0, length, size):
+            high = min(length, low + size)
+            place = torch.arange(low, high)
+            sees = (torch.arange(high) <= place[:, None])[None].expand(len(jobs), -1, -1)
+            parts.append(self._forward(tokens[:, low:high], place.expand(len(jobs), -1), sees, cache))
+        hidden = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        layers = [(layer.keys, layer.values) for layer in cache.layers]
+        return (
+            [hidden[row, : job.n_prefix] for row, job in enumerate(jobs)],
+            [[(keys[row], values[row]) for keys, values in layers] for row in range(len(jobs))],
+        )
+
+    def _score_observed(
+        self, jobs: list[Job], hidden: list[Tensor], branches: Sequence[Branches], scores: list[Floats]
+    ) -> None:
+        targets = [branches[job.case].ids[job.block.low : job.block.high] for job in jobs]
+        rows = [own[job.block.low - job.block.begin :] for job, own in zip(jobs, hidden, strict=True)]
+        values = self._head.target_log_prob(torch.cat(rows), np.concatenate(targets))
+        ends = np.cumsum([len(part) for part in targets])
+        for job, part in zip(jobs, np.split(values, ends[:-1]), strict=True):
+            scores[job.case][job.block.low : job.block.high] = part
+
+    def _score_tiles(
+        self,
+        tiles: list[Tile],
+        jobs: list[Job],
+        layers: list[Layers],
+        branches: Sequence[Branches],
+        results: list[Floats],
+    ) -> None:
+        """Run tiles of one shape as one batch."""
+        n_rows, n_steps, n_prefix = tiles[0].shape
+        tail = np.full((len(tiles), n_rows, n_steps), self.begin_token, dtype=np.int64)
+        n_visible = np.ones((len(tiles), n_rows), dtype=np.int64)
+        has_target = np.zeros((len(tiles), n_rows, n_steps), dtype=bool)
+        targets, places = [], []
+        for part in _runs(tiles):
+            job = jobs[tiles[part.start].job]
+            one = branches[job.case]
+            filled = np.concatenate([np.arange(len(tile.rows)) + i * n_rows for i, tile in enumerate(tiles[part])])
+            rows = np.concatenate([tile.rows for tile in tiles[part]])
+            steps = np.concatenate([tile.steps for tile in tiles[part]])
+            start = one.starts[rows]
+            tail[part].reshape(-1, n_steps)[filled] = self._token_of_id[one.tails[rows, :n_steps]]
+            n_visible[part].reshape(-1)[filled] = 1 + start - job.block.begin
+            target = start[:, None] + 1 + np.arange(n_steps)
+            good = (np.arange(n_steps) < steps[:, None]) & (target >= job.block.low)
+            has_target[part].reshape(-1, n_steps)[filled] = good
+            targets.append(one.ids[target[good]])
+            row, step = np.nonzero(good)
+            places.append((job.case, rows[row], step))
+        visible = torch.from_numpy(n_visible)[:, :, None]
+        order = torch.arange(n_steps)
+        sees_prefix = (torch.arange(n_prefix) < visible).repeat_interleave(n_steps, dim=1)  # [M, rows * steps, prefix]
+        own_tail = torch.kron(torch.eye(n_rows), (order <= order[:, None]).float()).bool()
+        sees = torch.cat([sees_prefix, own_tail.expand(len(tiles), -1, -1)], dim=2)
+        tokens, positions = tail.reshape(len(tiles), -1), (visible + order).flatten(1)
+        if self._llama is not None:
+            prefixes = [(part, layers[tiles[part.start].job]) for part in _runs(tiles)]
+            hidden = self._llama.hidden(tokens, positions, self._mask(sees), prefixes)
+        else:
+            cache = _PrefixCache(_stacked(tiles, layers, n_prefix))
+            hidden = self._forward(tokens, positions, sees, cache).flatten(0, 1)
+        rows_ = torch.from_numpy(np.flatnonzero(has_target)).to(self.device)
+        values = self._head.target_log_prob(hidden.index_select(0, rows_), np.concatenate(targets))
+        ends = np.cumsum([len(part) for part in targets])
+        for (index, row, step), own in zip(places, np.split(values, ends[:-1]), strict=True):
+            results[index][row, step] = own
+
+    def _forward(self, tokens: NDArray[np.int64], positions: Tensor, sees: Tensor, cache: Any) -> Tensor:
+        """Run tokens ``[B, n]`` after cached ones; ``sees`` is bool ``[B, n, cached + n]``; hidden is ``[B, n, d]``."""
+        return self._head.body(
+            input_ids=torch.from_numpy(tokens).to(self.device),
+            position_ids=positions.to(self.device),
+            attention_mask=self._mask(sees)[:, None].to(self.device),
+            past_key_values=cache,
+            use_cache=True,
+        )
+
+    def _mask(self, sees: Tensor) -> Tensor:
+        lowest = torch.finfo(self._head.dtype).min
+        return torch.zeros(sees.shape, dtype=self._head.dtype).masked_fill_(~sees, lowest)
+
+    def _self_check(self) -> None:
+        """Compare one shared-prefix run with plain forwards: a model that ignores the mask must not pass silently."""
+        ids = (np.arange(6) % self.vocabulary.n_types).astype(np.int32)
+        tails = ((ids[:3] + 1) % self.vocabulary.n_types)[None].repeat(2, 0).astype(np.int32)
+        starts = np.array([1, 2])
+        with torch.inference_mode():
+            found = self._run([Branches(ids, starts, tails)], observed=True)[1][0] if self.max_tail >= 3 else None
+            if found is None:
+                return
+            for row, start in enumerate(starts):
+                for step in range(3):
+                    whole = np.concatenate([ids[:start], tails[row, : step + 1]])
+                    if len(whole) > self.context or start + step + 1 >= len(ids):
+                        continue
+                    tokens = torch.from_numpy(np.concatenate([[self.begin_token], self._token_of_id[whole]]))
+                    logits = self.model(input_ids=tokens[None].to(self.device), use_cache=False).logits[0, -1]
+                    logits = logits[torch.from_numpy(self.tokens).to(self.device)].float()
+                    expected = float(logits.log_softmax(-1)[int(ids[start + step + 1])])
+                    if not abs(found[row, step] - expected) < _SELF_CHECK_TOLERANCE * max(1.0, abs(expected)):
+                        raise ConfigError(
+                            f"{type(self.model).__name__} does not honour a 4-D attention mask with position ids and "
+                            f"a cache (log-probability {found[row, step]:.4f} instead of {expected:.4f}); "
+                            "load it with attn_implementation='sdpa' or 'eager', or use another architecture"
+                        )
+
+
+def _stacked(tiles: list[Tile], layers: list[Layers], n_prefix: int) -> Layers:
+    """Return the prefixes of some tiles side by side (keys and values of each layer, ``[M, heads, P, d_head]``)."""
+    if len({tile.job for tile in tiles}) == 1:
+        return [
+            (
+                keys[None, :, :n_prefix].expand(len(tiles), -1, -1, -1),
+                values[None, :, :n_prefix].expand(len(tiles), -1, -1, -1),
+            )
+            for keys, values in layers[tiles[0].job]
+        ]
+    return [
+        (
+            torch.stack([layers[tile.job][depth][0][:, :n_prefix] for tile in tiles]),
+            torch.stack([layers[tile.job][depth][1][:, :n_prefix] for tile in tiles]),
+        )
+        for depth in range(len(layers[0]))
+    ]
+
+
+def _runs(tiles: list[Tile]) -> list[slice]:
+    """Return the runs of tiles of one job."""
+    jobs = [tile.job for tile in tiles]
+    starts = [i for i, job in enumerate(jobs) if i == 0 or job != jobs[i - 1]]
+    return [slice(low, high) for low, high in zip(starts, [*starts[1:], len(jobs)], strict=True)]
+
+
+def _groups(jobs: list[Job], n_tokens: int, *, same: bool = False) -> Iterator[list[Job]]:
+    """Cut jobs into groups of at most ``n_tokens`` padded tokens (one job at least), of one length with ``same``."""
+    group: list[Job] = []
+    total = 0
+    for job in jobs:
+        size = padded(job.n_prefix)
+        if group and (total + size > n_tokens or (same and size != padded(group[0].n_prefix))):
+            yield group
+            group, total = [], 0
+        group.append(job)
+        total += size
+    if group:
+        yield group
+
+
+def wrap_huggingface(
+    model: Any | str | os.PathLike[str],
+    tokens: Mapping[str, int],
+    *,
+    begin_token: int | None = None,
+    hidden_token: int | None = None,
+    context: int | None = None,
+    device: str | None = None,
+) -> HuggingFaceDensity:
+    """Use a Hugging Face causal decoder, or a local checkpoint of one, as a density.
+
+    Args:
+        model: A loaded model, or a local folder with its configuration and safetensors weights.
+        tokens: Token id of each event type, in the order the vocabulary shall have.
+        begin_token: Token before the first event; the model's ``bos_token_id`` when not given.
+        hidden_token: Token of a hidden event, if the model was trained with one.
+        context: Most past events to look at; the model's own limit when not given.
+        device: ``"cpu"``, ``"cuda"``, …; chosen automatically when not given.
+
+    Raises:
+        ConfigError: The folder is not a checkpoint, a token does not fit, or the model does not honour 4-D masks.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> config = LlamaConfig(vocab_size=4, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        ...     num_attention_heads=1, max_position_embeddings=32, bos_token_id=3)
+        >>> density = wrap_huggingface(LlamaForCausalLM(config), {"a": 0, "b": 1, "c": 2})
+        >>> density.score(np.array([0, 1, 2], np.int32)).shape
+        (3,)
+    """
+    from sequela.density.runtime.devices import choose_device
+
+    if isinstance(model, str | os.PathLike):
+        model = load_causal_lm(Path(model))
+    config = model.config.get_text_config()
+    if begin_token is None:
+        begin_token = config.bos_token_id
+        if begin_token is None:
+            raise ConfigError("begin_token must be given: the model's configuration names no bos_token_id")
+    limit = getattr(config, "max_position_embeddings", None)
+    if context is None:
+        context = (limit or 1025) - 1
+    vocabulary = Vocabulary(tuple(tokens), (0,) * len(tokens))
+    return HuggingFaceDensity(
+        model,
+        vocabulary,
+        tokens=np.array(list(tokens.values()), dtype=np.int64),
+        begin_token=int(begin_token),
+        hidden_token=hidden_token,
+        context=int(context),
+        device=device or choose_device(),
+    )
+
+
+def load_causal_lm(folder: Path) -> Any:
+    """Load a local causal language model from safetensors; no code and no pickle from the folder is run."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with quiet_transformers():
+            return AutoModelForCausalLM.from_pretrained(
+                str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False
+            )
+    except Exception as error:  # the loader raises many kinds; each means that the folder is no good
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(f"'{folder}' is not a local Hugging Face causal model: {reason[0]}") from error
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep the library's own bars and notices out of ours."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,1 @@
+"""How good a density is: held-out report and n-gram references."""

@@ -1,0 +1,1 @@
+"""Devices, precision, compiled code, threads."""

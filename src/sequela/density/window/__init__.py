@@ -1,0 +1,1 @@
+"""The default backbone: a network over the last few events."""

@@ -1,0 +1,371 @@
+"""The fast default: a residual network over the last few events.
+
+Deep part: each past event is embedded, the embeddings of the window are laid side by side and projected (so every lag
+has its own weights), residual gated blocks mix them, and one linear layer gives the logits of the event types.
+Wide part: each past event also adds a row of a table straight to the logits, scaled by a learnt weight of its lag. Most
+causes act alone; with it a pair of types is one number to learn, shared by all lags, and the deep part is left with
+what events do together.
+Times, where the density uses them: how long ago an event was is read on a log scale as weights of a few knots; they
+scale and shift what describes the event, and scale its row of the table by a curve of its own type.
+Components, where event types of several columns share some: in training each type's embedding, its row of the last
+layer and
+its direct effects are a sum over its components and what is its own, so that rare types borrow strength from those they
+share components with. The sums are the same for every window, so they are taken once, after training (`folded`): a
+network that scores knows of no components and costs nothing more.
+Sources: the neural probabilistic language model (Bengio et al. 2003) for the window and its direct connections;
+pre-norm residual blocks with SwiGLU units (Shazeer 2020) for the body; Cheng et al. (2016) for wide and deep.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sequela.density.base import Floats, Ids
+from sequela.density.output_head import target_log_prob
+from sequela.density.runtime.compiled import compile_or_warn
+from sequela.density.runtime.devices import fingerprint_of
+from sequela.density.window.finite_memory import FiniteMemoryDensity
+from sequela.density.window.time_features import Gaps
+from sequela.errors import ConfigError
+from sequela.events.vocabulary import Vocabulary
+
+_ROWS = {"cpu": 1024}
+_ROWS_ACCELERATOR = 16_384
+_LOGIT_BYTES = 16 * 2**20
+_DECAY = 0.3
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """Sizes of a `WindowNetwork`.
+
+    Attributes:
+        n_types: Event types it predicts.
+        n_inputs: Ids it accepts.
+        memory: Events it looks back.
+        embedding: Numbers that describe one event.
+        width: Numbers that describe a window.
+        n_blocks: Residual blocks.
+        dropout: Share of numbers dropped in training.
+        wide: Whether there is a table of direct effects (``n_inputs * n_types`` numbers).
+        n_knots: Knots of the time scale; 0 uses no times.
+        shortest_seconds: Gap from which on gaps are told apart.
+        longest_seconds: Gap up to which they are.
+        n_component_values: Components that types share, see `SharedComponents.n_values`; 0 for a network without
+            components.
+    """
+
+    n_types: int
+    n_inputs: int
+    memory: int
+    embedding: int
+    width: int
+    n_blocks: int = 2
+    dropout: float = 0.1
+    wide: bool = False
+    n_knots: int = 0
+    shortest_seconds: float = 1.0
+    longest_seconds: float = 2.0
+    n_component_values: int = 0
+
+
+class _GatedBlock(nn.Module):
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(width)
+        self.up = nn.Linear(width, 2 * 2 * width, bias=False)
+        self.down = nn.Linear(2 * width, width, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, width] -> [B, width]
+        # The residual stream may be half as wide as the weights (mixed precision) or, for bfloat16 weights, twice.
+        gate, value = self.up(self.norm(x.to(self.norm.weight.dtype))).chunk(2, dim=-1)  # [B, 2 * width] each
+        update: Tensor = self.dropout(self.down(F.silu(gate) * value))
+        return x + update
+
+
+class WindowNetwork(nn.Module):
+    """Windows of event ids to logits.
+
+    Args:
+        config: Sizes.
+        components: Components of each input id (int64, ``[n_inputs, n_columns]``, 0 is none), for
+            ``n_component_values`` above 0.
+    """
+
+    components: Tensor
+    holds: Tensor
+
+    def __init__(self, config: WindowConfig, components: Tensor | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.n_inputs, config.embedding)
+        self.mix = nn.Linear(config.memory * config.embedding, config.width)
+        self.blocks = nn.ModuleList(_GatedBlock(config.width, config.dropout) for _ in range(config.n_blocks))
+        self.norm = nn.RMSNorm(config.width)
+        self.head = nn.Linear(config.width, config.n_types)
+        self.dropout = nn.Dropout(config.dropout)
+        if config.wide:
+            self.table = nn.Embedding(config.n_inputs, config.n_types)
+            nn.init.zeros_(self.table.weight)
+            lag = torch.arange(config.memory, 0, -1.0)  # the oldest event stands first
+            self.lag_scale = nn.Parameter(torch.exp(-_DECAY * (lag - 1)))
+        if config.n_knots:
+            self.timing = nn.Linear(config.n_knots, 2 * config.embedding, bias=False)
+            nn.init.normal_(self.timing.weight, std=0.3)
+            if config.wide:
+                self.table_timing = nn.Embedding(config.n_inputs, config.n_knots)
+                nn.init.zeros_(self.table_timing.weight)
+        if config.n_component_values:
+            assert components is not None
+            self._add_components(config, components)
+
+    def _add_components(self, config: WindowConfig, components: Tensor) -> None:
+        # Derived from the vocabulary's names, so not among the weights.
+        self.register_buffer("components", components, persistent=False)
+        self.component_embedding = nn.Embedding(config.n_component_values, config.embedding)
+        self.component_head = nn.Embedding(config.n_component_values, config.width)
+        nn.init.zeros_(self.component_head.weight)
+        nn.init.zeros_(self.head.weight)  # what is a type's own comes after what it shares
+        if config.wide:
+            holds = torch.zeros(config.n_types, config.n_component_values).scatter_(
+                1, components[: config.n_types], 1.0
+            )
+            holds[:, 0] = 0.0
+            self.register_buffer("holds", holds.T.contiguous(), persistent=False)  # [n_component_values, n_types]
+            self.table_components = nn.Embedding(config.n_component_values, config.n_component_values)
+            nn.init.zeros_(self.table_components.weight)
+
+    def _sum_components(self, weight: Tensor, n: int) -> Tensor:
+        """Add up the rows of the components of each of the first n ids: ``[n_component_values, k] -> [n, k]``."""
+        return F.embedding_bag(self.components[:n], weight, mode="sum", padding_idx=0)
+
+    @torch.no_grad()
+    def folded(self) -> WindowNetwork:
+        """Return the same function as a network without components."""
+        config = self.config
+        if not config.n_component_values:
+            return self
+        weights = {name: value for name, value in self.state_dict().items() if "component" not in name}
+        weights["embedding.weight"] = self._embedding()
+        weights["head.weight"] = self._head()
+        if config.wide:
+            weights["table.weight"] = self.table.weight + self._table_components() @ self.holds
+        with torch.random.fork_rng(devices=[]):
+            plain = WindowNetwork(replace(config, n_component_values=0))
+        plain.load_state_dict(weights)
+        return plain.to(self.head.weight.device).train(self.training)
+
+    def _embedding(self) -> Tensor:
+        own: Tensor = self.embedding.weight
+        return (
+            own + self._sum_components(self.component_embedding.weight, len(own))
+            if self.config.n_component_values
+            else own
+        )
+
+    def _head(self) -> Tensor:
+        own: Tensor = self.head.weight
+        return (
+            own + self._sum_components(self.component_head.weight, len(own)) if self.config.n_component_values else own
+        )
+
+    def _table_components(self) -> Tensor:
+        """Return the direct effects of each input id on each component: ``[n_inputs, n_component_values]``."""
+        return self._sum_components(self.table_components.weight, self.config.n_inputs)
+
+    def knots(self, gaps: Tensor | None) -> Tensor | None:
+        """Return the weight of each knot (``[B, memory, n_knots]``, sums to 1) for gaps in seconds ``[B, memory]``."""
+        if not self.config.n_knots:
+            return None
+        assert gaps is not None
+        unit, last = self.config.shortest_seconds, self.config.n_knots - 1
+        place = torch.log1p(gaps.float() / unit) * (last / math.log1p(self.config.longest_seconds / unit))
+        distance = (place.clamp(0, last)[..., None] - torch.arange(last + 1, device=gaps.device)).abs()
+        return (1 - distance).clamp(min=0)
+
+    def hidden(self, windows: Tensor, knots: Tensor | None = None) -> Tensor:
+        """Return the last hidden layer, ``[B, width]``, for windows ``[B, memory]`` and what `knots` gave."""
+        events = F.embedding(windows, self._embedding())  # [B, memory, embedding]
+        if knots is not None:
+            scale, shift = self.timing(knots.to(events.dtype)).chunk(2, dim=-1)
+            events = events * (1 + scale) + shift
+        x = self.mix(self.dropout(events.flatten(1)))  # [B, memory * embedding] -> [B, width]
+        for block in self.blocks:
+            x = block(x)
+        hidden: Tensor = self.norm(x.to(self.norm.weight.dtype))
+        return hidden
+
+    def forward(self, windows: Tensor, gaps: Tensor | None = None) -> Tensor:
+        """Return logits, ``[B, n_types]``, for windows and gaps in seconds (``[B, memory]`` each)."""
+        knots = self.knots(gaps)
+        return self.logits(self.hidden(windows, knots), windows, knots)
+
+    def logits(self, hidden: Tensor, windows: Tensor, knots: Tensor | None = None) -> Tensor:
+        """Return logits for windows whose last hidden layer is known."""
+        logits = F.linear(hidden, self._head(), self.head.bias)
+        if self.config.wide:
+            scale = self.lag_scale.expand_as(windows).contiguous()
+            if knots is not None:
+                scale = scale * (1 + (self.table_timing(windows) * knots).sum(-1))
+            direct = _direct(windows, self.table.weight, scale)
+            if self.config.n_component_values:
+                to_components = _direct(windows, self._table_components(), scale)
+                direct = direct + to_components @ self.holds  # [B, n_component_values] -> [B, n_types]
+            logits = logits + direct
+        return logits
+
+
+def _direct(windows: Tensor, table: Tensor, scale: Tensor) -> Tensor:
+    """Return the sum of a table's rows for the events of each window, each times its scale (``[B, memory]``)."""
+    if windows.device.type != "mps":
+        return F.embedding_bag(windows, table, mode="sum", per_sample_weights=scale)
+    return _direct_by_lag(windows, table, scale)
+
+
+def _direct_by_lag(windows: Tensor, table: Tensor, scale: Tensor) -> Tensor:
+    # Apple devices learnt `embedding_bag` and its gradients late (PyTorch 2.10).
+    total = scale[:, :1] * F.embedding(windows[:, 0], table)
+    for place in range(1, windows.shape[1]):
+        total = torch.addcmul(total, scale[:, place, None], F.embedding(windows[:, place], table))
+    return total
+
+
+def _chunk_logits(network: WindowNetwork, body: WindowNetwork, windows: Tensor, gaps: Tensor | None) -> Tensor:
+    """Return logits in float32 (``[B, n_types]``), the hidden layers computed by ``body``; `torch.compile` takes it."""
+    knots = network.knots(gaps)
+    return network.logits(body.hidden(windows, knots).float(), windows, knots).float()
+
+
+class WindowDensity(FiniteMemoryDensity):
+    """A trained `WindowNetwork` as a density.
+
+    Rows run in chunks of one fixed, padded size: the same window then gets the same bits whatever it is batched with.
+    """
+
+    backbone = "window"
+    can_compile = True
+
+    def __init__(
+        self,
+        network: WindowNetwork,
+        vocabulary: Vocabulary,
+        *,
+        knows_hidden: bool = False,
+        device: str = "cpu",
+    ) -> None:
+        self.network = network.folded().to(device).eval().requires_grad_(False)
+        self._body = self.network
+        self._run: Callable[..., Tensor] = _chunk_logits
+        self.vocabulary = vocabulary
+        self.memory = network.config.memory
+        self.knows_hidden = knows_hidden
+        self.uses_times = network.config.n_knots > 0
+        self.device = device
+        rows = _ROWS.get(torch.device(device).type, _ROWS_ACCELERATOR)
+        # Logits of one chunk stay below a fixed size, which depends on the vocabulary only.
+        self._rows = max(16, min(rows, _LOGIT_BYTES // (4 * vocabulary.n_types) // 16 * 16))
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Density.fingerprint`."""
+        settings = f"{self.network.config} {self._body.head.weight.dtype}" + " compiled" * self.compiled
+        return fingerprint_of(self.state(), self.vocabulary.fingerprint, settings)
+
+    @property
+    def step_flops(self) -> float:
+        """See `Density.step_flops`: two for each weight but those of the tables that are looked up."""
+        looked_up = ("embedding.weight", "table.weight", "table_timing.weight")
+        return 2.0 * sum(w.numel() for name, w in self.network.named_parameters() if name not in looked_up)
+
+    def least_bytes(self, longest: int, horizon: int) -> int:
+        """See `Density.least_bytes`: one chunk of windows; its size is fixed, so that results are."""
+        config = self.network.config
+        a_window = config.memory * (config.embedding + 4)
+        if self.uses_times:
+            a_window += config.memory * (6 * config.n_knots + 4 * config.embedding)
+        return self._rows * 4 * (4 * config.n_types + a_window + 12 * config.width)
+
+    @property
+    def step_bytes(self) -> int:
+        """See `Density.step_bytes`."""
+        return super().step_bytes + (32 * self.memory if self.uses_times else 0)
+
+    def config_dict(self) -> dict[str, Any]:
+        """Return what `from_config` needs, as plain JSON."""
+        return asdict(self.network.config)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the weights."""
+        return self.network.state_dict()
+
+    def window_log_prob(self, windows: Ids, targets: Ids) -> Floats:
+        """See `FiniteMemoryDensity.window_log_prob`."""
+        return self.timed_log_prob(windows, None, targets)
+
+    def window_conditional(self, windows: Ids) -> Floats:
+        """See `FiniteMemoryDensity.window_conditional`."""
+        return self.timed_conditional(windows, None)
+
+    @torch.inference_mode()
+    def timed_log_prob(self, windows: Ids, gaps: Gaps | None, targets: Ids) -> Floats:
+        """See `FiniteMemoryDensity.timed_log_prob`."""
+        result = np.empty(len(windows))
+        for low in range(0, len(windows), self._rows):
+            part = slice(low, low + self._rows)
+            chosen = torch.from_numpy(targets[part].astype(np.int64)).to(self.device)
+            result[part] = target_log_prob(self._logits(windows, gaps, part), chosen).cpu().numpy()
+        return result
+
+    @torch.inference_mode()
+    def timed_conditional(self, windows: Ids, gaps: Gaps | None) -> Floats:
+        """See `FiniteMemoryDensity.timed_conditional`."""
+        result = np.empty((len(windows), self.vocabulary.n_types))
+        for low in range(0, len(windows), self._rows):
+            part = slice(low, low + self._rows)
+            result[part] = self._logits(windows, gaps, part).log_softmax(1).cpu().numpy()
+        return result
+
+    def _logits(self, windows: Ids, gaps: Gaps | None, part: slice) -> Tensor:
+        some = windows[part]
+        padded = np.full((self._rows, self.memory), self.vocabulary.begin_id, dtype=np.int64)
+        padded[: len(some)] = some
+        given = torch.from_numpy(padded).to(self.device)
+        ago = None
+        if self.uses_times:
+            if gaps is None:
+                raise ConfigError("this density was trained with times: its windows need gaps")
+            seconds = np.zeros((self._rows, self.memory), dtype=np.float32)
+            seconds[: len(some)] = gaps[part]
+            ago = torch.from_numpy(seconds).to(self.device)
+        return self._run(self.network, self._body, given, ago)[: len(some)]
+
+    def _use_dtype(self, name: str) -> None:
+        plain = name == "float32"
+        self._body = self.network if plain else copy.deepcopy(self.network).to(getattr(torch, name))
+
+    @torch.inference_mode()
+    def use_compilation(self, on: bool = True, *, backend: str = "inductor") -> bool:
+        """See `Density.use_compilation`; its chunks have one shape, so one piece of code does for all."""
+        self._run, self.compiled = _chunk_logits, False
+        if on:
+            rng, config = np.random.default_rng(0), self.network.config
+            size = (self._rows, self.memory)
+            windows = torch.from_numpy(rng.integers(0, config.n_types, size)).to(self.device)
+            gaps = torch.from_numpy(rng.uniform(0, config.longest_seconds, size).astype(np.float32)).to(self.device)
+            arguments = (self.network, self._body, windows, gaps if self.uses_times else None)
+            run = compile_or_warn(
+                _chunk_logits, arguments, device=self.device, precision=self.precision, backend=backend
+            )
+            if run is not None:
+                self._run, self.compiled = run, True
+        return self.compiled

@@ -1,0 +1,1 @@
+"""The verbs: one file each, from a density and a log to graphs."""

@@ -1,0 +1,133 @@
+"""What a discovery will cost, before it runs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sequela.density.base import Density
+from sequela.discovery.discover import iter_batches
+from sequela.effects.encoding import encode_log, longest_case
+from sequela.effects.settings import Settings
+from sequela.events.log import EventLog
+from sequela.events.sequences import SequenceSet
+from sequela.execution.memory import format_bytes
+
+CALIBRATION_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cost of discovering a log.
+
+    Attributes:
+        n_cases: Cases.
+        n_events: Events.
+        n_pairs: Pairs of positions that will be tested.
+        n_branches: Branches to score; with ``adaptive`` at most.
+        n_steps: Model steps: tail steps of all branches and events of all prefixes; with ``adaptive`` at most.
+        flops: Floating-point operations of these steps, attention left out; None when the density cannot tell.
+        peak_bytes: Most memory above the loaded density and log.
+        budget_bytes: What the run may use.
+        seconds: Expected time from a calibration on the same machine; None when it was not asked for.
+    """
+
+    n_cases: int
+    n_events: int
+    n_pairs: int
+    n_branches: int
+    n_steps: int
+    flops: float | None
+    peak_bytes: int
+    budget_bytes: int
+    seconds: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain values."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """Return the plan as text."""
+        flops = "unknown" if self.flops is None else f"{self.flops:.2g} floating-point operations"
+        found = [
+            f"cases     {self.n_cases:,} ({self.n_events:,} events)",
+            f"pairs     {self.n_pairs:,} of positions to test",
+            f"branches  {self.n_branches:,} at most",
+            f"steps     {self.n_steps:,} of the model ({flops})",
+            f"memory    {format_bytes(self.peak_bytes)} at most above the model and the log "
+            f"(memory_budget {format_bytes(self.budget_bytes)})",
+        ]
+        return found + ([] if self.seconds is None else [f"time      about {_duration(self.seconds)}"])
+
+
+def plan_discovery(density: Density, log: EventLog | SequenceSet, *, calibrate: bool = True, **settings: Any) -> Plan:
+    """Work out what `discover_log` with the same arguments would cost.
+
+    Args:
+        density: A trained density, or a world.
+        log: Event log.
+        calibrate: Score some cases for two seconds to tell the time.
+        settings: As for `sequela.discover`.
+
+    Raises:
+        OutOfMemoryBudgetError: It would not fit its memory budget.
+    """
+    chosen = Settings(**settings)
+    sequences = log if isinstance(log, SequenceSet) else encode_log(density, log)
+    longest = longest_case(sequences)
+    horizon = chosen.horizon_for(density, longest)
+    allotment = chosen.allotment(density, horizon, longest)
+    lengths = sequences.lengths
+    pairs, branches, steps = case_costs(density, lengths, chosen, horizon)
+    n_steps = int(steps.sum())
+    seconds = _calibrated(density, sequences, steps, chosen, longest) if calibrate and n_steps else None
+    return Plan(
+        n_cases=sequences.n_cases,
+        n_events=sequences.n_events,
+        n_pairs=int(pairs.sum()),
+        n_branches=int(branches.sum()),
+        n_steps=n_steps,
+        flops=None if density.step_flops is None else density.step_flops * n_steps,
+        peak_bytes=allotment.peak_bytes,
+        budget_bytes=allotment.budget_bytes,
+        seconds=seconds,
+    )
+
+
+def case_costs(
+    density: Density, lengths: np.ndarray[Any, np.dtype[np.int64]], settings: Settings, horizon: int
+) -> tuple[np.ndarray[Any, Any], ...]:
+    """Return the pairs, branches and model steps of cases (int64, ``[n]`` each)."""
+    n_causes = np.maximum(0, lengths - 1 - settings.context)
+    # The last causes have fewer effects: of n causes, min(n, m) have 1, 2, … of them.
+    short = np.minimum(n_causes, horizon)
+    pairs = short * (short + 1) // 2 + (n_causes - short) * horizon
+    particles = settings.particles_for(density)
+    rows = n_causes + (n_causes > 0) if settings.design == "staircase" else n_causes
+    return pairs, rows * particles, pairs * particles + lengths
+
+
+def _calibrated(
+    density: Density, sequences: SequenceSet, steps: np.ndarray[Any, Any], settings: Settings, longest: int
+) -> float:
+    """Discover cases in random order for two seconds and scale up by model steps."""
+    order = np.random.default_rng(0).permutation(sequences.n_cases)[:20_000]
+    sample = sequences.take(order)
+    next(iter_batches(density, sample.take([0]), settings, longest))  # warm up
+    n_graphs, started = 0, time.perf_counter()
+    for batch in iter_batches(density, sample, settings, longest):
+        n_graphs += len(batch)
+        if time.perf_counter() - started > CALIBRATION_SECONDS:
+            break
+    done = max(1, int(steps[order[:n_graphs]].sum()))
+    return (time.perf_counter() - started) * float(steps.sum()) / done
+
+
+def _duration(seconds: float) -> str:
+    """Return a time for people."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 1 else "1 s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,227 @@
+"""Discovery over a whole log, streamed to a folder that appears only when it is complete.
+
+```
+edges.parquet     one row an edge: case and the columns of InstanceGraph.edges
+summary.parquet   one row a pair of event types: the columns of SummaryGraph.edges
+nodes.parquet     event types and their counts
+events.parquet    one row an event as the density read it: case, position, event and, when the log has times, time
+run.json          every argument, seed, versions, and what was clamped, folded and skipped
+```
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sequela.density.base import Density
+from sequela.density.runtime.compiled import compilation
+from sequela.discovery.discover import iter_batches
+from sequela.discovery.plan import case_costs
+from sequela.effects.encoding import encode_log, longest_case
+from sequela.effects.settings import Settings
+from sequela.errors import check_choice
+from sequela.events.log import EventLog
+from sequela.events.sequences import SequenceSet
+from sequela.execution.chunks import Chunks, Counts, job_fingerprint
+from sequela.files import check_writable_folder, whole_folder, write_json
+from sequela.graphs.instance import SummaryGraph, finish_pairs, pair_sums
+from sequela.graphs.results import empty_edges, log_events, log_nodes
+from sequela.graphs.run_record import MARKER, run_record
+from sequela.graphs.saved import SavedDiscovery
+from sequela.progress import Reporter, Update, reporter
+
+_ROWS_A_GROUP = 50_000
+
+_EVENTS_A_GROUP = 500_000
+
+ENGINES = ("local", "ray")
+
+
+def discover_to(
+    density: Density,
+    log: EventLog,
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    progress: bool | Reporter = True,
+    self_loops: bool = False,
+    engine: str = "local",
+    workers: int | None = None,
+    compile: bool | str = "auto",
+    **settings: Any,
+) -> SavedDiscovery:
+    """Discover every case of a log and stream the edges to a folder, in bounded memory.
+
+    A run that was interrupted, even killed, goes on when the same call is made again.
+
+    Args:
+        density: A trained density, or a world.
+        log: Event log.
+        out: Folder to write; it appears when all is done.
+        overwrite: Replace an earlier result there.
+        progress: Show a bar.
+        self_loops: Keep ``u -> u`` in the summary.
+        engine: ``"local"`` (this process) or ``"ray"`` (a Ray cluster; needs the extra ``ray``). Same result.
+        workers: Ray actors, each with a density of its own; by default one for each processor of the cluster.
+        compile: Run the density as compiled code (True, False), or ``"auto"``: on CUDA, where there is enough to do.
+            The ``"density"`` of `run.json` says what was done. See `Density.use_compilation`.
+        settings: As for `sequela.discover`.
+
+    Raises:
+        ConfigError: A setting is not allowed, or the folder may not be written.
+        VocabularyError: The log is not of the density's vocabulary.
+        OutOfMemoryBudgetError: The memory budget is too small for the smallest step.
+        MissingExtraError: Ray is asked for and not installed.
+    """
+    check_writable_folder(out, marker=MARKER, overwrite=overwrite)
+    check_choice("engine", engine, ENGINES)
+    chosen = Settings(**settings)
+    sequences = encode_log(density, log)
+    longest = longest_case(sequences)
+    horizon = chosen.horizon_for(density, longest)
+    chosen.allotment(density, horizon, longest)  # refuse what cannot fit before anything is written
+    started = time.monotonic()
+    tell = reporter(progress)
+    n_steps = int(case_costs(density, sequences.lengths, chosen, horizon)[2].sum())
+    with compilation(density, compile, n_steps) as compiled:
+        if compiled:
+            tell.say("the model runs as compiled code")
+        arguments = chosen.to_dict(density) | {"horizon": horizon}
+        chunks = Chunks.open(Path(out), job_fingerprint(density, sequences, arguments))
+        n_before = sum(chunk.high - chunk.low for chunk in chunks.done())
+        if n_before:
+            tell.say(f"taking up the interrupted discovery: {n_before:,} of {sequences.n_cases:,} cases are done")
+        try:
+            with tell.bar("discovering", sequences.n_cases) as update:
+                if engine == "ray":
+                    from sequela.execution.ray import cluster, work_on_ray
+
+                    with cluster(workers) as n_workers:
+                        task = Discovering(chosen, longest)
+                        work_on_ray(density, sequences, task, chunks, n_workers=n_workers, update=update)
+                else:
+                    _discover_here(density, sequences, chosen, longest, chunks, update)
+        except BaseException:
+            if density.fingerprint is None or not chunks.done():
+                chunks.close()
+            raise
+        counts = Counts(sequences.n_unknown)
+        for chunk in chunks.done():
+            counts.include(chunk.counts)
+        with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
+            sums = _merge(chunks, empty_edges(chosen), folder / "edges.parquet")
+            summary = SummaryGraph(finish_pairs(sums, self_loops=self_loops), log_nodes(density, sequences))
+            summary.edges.write_parquet(folder / "summary.parquet")
+            summary.nodes.write_parquet(folder / "nodes.parquet")
+            _write_events(density, sequences, folder / "events.parquet")
+            run = run_record(density, log, sequences, chosen, counts)
+            run["arguments"]["self_loops"] = self_loops
+            run["seconds"] = round(time.monotonic() - started, 3)
+            write_json(folder / MARKER, run)
+        chunks.close()
+    return SavedDiscovery(Path(out), summary, run)
+
+
+def _discover_here(
+    density: Density, sequences: SequenceSet, settings: Settings, longest: int, chunks: Chunks, update: Update
+) -> None:
+    """Score all that is not done; a second thread writes chunks while the next cases are scored."""
+    n_done = sequences.n_cases - sum(high - low for low, high in chunks.gaps(sequences.n_cases))
+    n_edges = 0
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        waiting: list[Future[None]] = []
+        for low, high in list(chunks.gaps(sequences.n_cases)):
+            cases = sequences.take(range(low, high)) if high - low < sequences.n_cases else sequences
+            for first, frames, counts in chunks_of_batches(density, cases, settings, longest):
+                waiting.append(writer.submit(_keep, chunks, low + first, frames, counts, empty_edges(settings)))
+                while len(waiting) > 2:
+                    waiting.pop(0).result()
+                n_done += counts.n_cases
+                n_edges += counts.n_edges
+                update(n_done, f"{n_edges:,} edges")
+        for future in waiting:
+            future.result()
+
+
+def _keep(chunks: Chunks, low: int, frames: list[pl.DataFrame], counts: Counts, empty: pl.DataFrame) -> None:
+    chunks.add(low, low + counts.n_cases, pl.concat([empty, *frames]), counts)
+
+
+@dataclass(frozen=True)
+class Discovering:
+    """How the cases of one density are discovered by a worker."""
+
+    settings: Settings
+    longest: int
+
+    def __call__(self, density: Density, low: int, cases: SequenceSet) -> tuple[pl.DataFrame, Counts]:
+        """Return the edges of some cases, and what was counted."""
+        frames, counts = [empty_edges(self.settings)], Counts()
+        for _, some, more in chunks_of_batches(density, cases, self.settings, self.longest):
+            frames += some
+            counts.include(more)
+        return pl.concat(frames), counts
+
+
+def chunks_of_batches(
+    density: Density, sequences: SequenceSet, settings: Settings, longest: int
+) -> Iterator[tuple[int, list[pl.DataFrame], Counts]]:
+    """Yield the first case, the edges and the counts of every few seconds of work."""
+    first, frames, counts, since = 0, [], Counts(), time.monotonic()
+    for batch in iter_batches(density, sequences, settings, longest):
+        for graph in batch:
+            counts.add(graph)
+            if len(graph):
+                frames.append(graph.edges.select(pl.lit(graph.case).alias("case"), pl.all()))
+        if counts.n_edges >= _ROWS_A_GROUP or time.monotonic() - since >= Chunks.seconds:
+            yield first, frames, counts
+            first, frames, counts, since = first + counts.n_cases, [], Counts(), time.monotonic()
+    if counts.n_cases:
+        yield first, frames, counts
+
+
+def _merge(chunks: Chunks, empty: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Join the chunks' edges into one file, in groups that do not depend on the chunks; return `pair_sums` of all."""
+    import pyarrow.parquet as pq
+
+    schema = empty.to_arrow().schema
+    sums = pair_sums(empty)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+
+        def write(rows: pl.DataFrame) -> pl.DataFrame:
+            writer.write_table(rows.rechunk().to_arrow().cast(schema))
+            added = pl.concat([sums, pair_sums(rows)])
+            return added.group_by("cause", "effect", maintain_order=True).agg(pl.all().sum())
+
+        waiting = empty
+        for chunk in chunks.done():
+            waiting = pl.concat([waiting, chunk.read()])
+            while waiting.height >= _ROWS_A_GROUP:
+                rest = waiting["case"][_ROWS_A_GROUP - 1 :]
+                cut = _ROWS_A_GROUP - 1 + int((rest == rest[0]).sum())  # a case is in one group
+                sums, waiting = write(waiting[:cut]), waiting[cut:]
+        if waiting.height or not chunks.done():
+            sums = write(waiting)
+    return sums
+
+
+def _write_events(density: Density, sequences: SequenceSet, path: Path) -> None:
+    """Write all events, some cases at a time."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    groups = np.searchsorted(sequences.offsets, np.arange(0, max(1, sequences.n_events), _EVENTS_A_GROUP))
+    bounds = [*np.unique(groups).tolist(), sequences.n_cases]
+    schema = log_events(density, sequences.take(range(0))).to_arrow().schema
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for low, high in pairwise(bounds):
+            rows = log_events(density, sequences.take(range(low, high)))
+            writer.write_table(rows.rechunk().to_arrow().cast(schema))

@@ -1,0 +1,1 @@
+"""One case: interventions on its events, their effects, and which effects are edges."""

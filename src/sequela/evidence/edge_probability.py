@@ -1,0 +1,180 @@
+"""How sure an edge between two events is, given what a population of cases says of their types.
+
+Two things must hold for an edge: its types are linked at all, and the cause made a difference of at least ``delta``
+*here*.
+
+*Linked*: the population's e-value of a pair is a likelihood ratio (how much better held-out forecasts are with the
+cause than without), so with the share of linked pairs as prior it gives the probability of a link. The share is
+estimated from all e-values (empirical Bayes).
+
+*Here*: the CMI that a trained density shows at one place is partly the density's own error, which the mean over all
+places of the same pair and lag has much less of. The effect here is therefore taken halfway between the two (a pair
+and lag that the population never met counts as 0), with the standard errors of both. A weak effect then needs a pair
+that is strong elsewhere; a strong one stands by itself, as where a cause acts only together with another.
+
+The confidence is the product of both probabilities. An edge is kept when it is at least ``1 - fdr``: then the expected
+share of false ones among the kept is at most ``fdr``, as far as both are right. Sources: e-values as Bayes factors,
+Grünwald, de Heide and Koolen (2024); local false discovery rates, Efron (2010).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.special import expit, ndtr
+
+from sequela.density.base import Floats
+from sequela.effects.cmi import CMIEstimate
+from sequela.errors import ConfigError
+from sequela.events.sequences import Case
+from sequela.events.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from sequela.graphs.population import PopulationGraph
+
+OWN_WEIGHT = 0.5
+"""Share of what the case itself shows in the effect of an edge; the rest is the mean of its pair and lag."""
+_ROUNDS = 200
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """What a population says of pairs of event types.
+
+    Attributes:
+        pairs: ``cause``, ``effect`` and ``probability`` of a link, of the pairs that the population tested.
+        lags: ``cause``, ``effect``, ``lag``, ``cmi_nats`` and ``std_error`` of each pair at each lag.
+        share: Probability of a link for all other pairs: the estimated share of linked pairs.
+    """
+
+    pairs: pl.DataFrame
+    lags: pl.DataFrame
+    share: float
+
+    @classmethod
+    def of(cls, population: PopulationGraph) -> Beliefs:
+        """Read them from a population graph.
+
+        Raises:
+            ConfigError: It holds no pair, or no strengths by lag.
+        """
+        if not population.pairs.height or not population.lags.height:
+            raise ConfigError("the population has no pair of event types: it says nothing of any edge")
+        log_e = population.pairs["log10_e"].to_numpy() * np.log(10)
+        probability, share = linked(log_e)
+        table = population.pairs.select("cause", "effect").with_columns(probability=pl.Series(probability))
+        lags = population.lags.select("cause", "effect", "lag", "cmi_nats", "std_error")
+        return cls(table.sort("cause", "effect"), lags.sort("cause", "effect", "lag"), share)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all beliefs."""
+        digest = hashlib.blake2b(np.float64(self.share).tobytes(), digest_size=8)
+        for table in (self.pairs, self.lags):
+            for column in table.iter_columns():
+                text = column.round(9).cast(pl.String) if column.dtype.is_float() else column.cast(pl.String)
+                digest.update("\0".join(text).encode())
+        return digest.hexdigest()
+
+    def for_types(self, vocabulary: Vocabulary) -> TypeBeliefs:
+        """Return the beliefs by the ids of a vocabulary."""
+        n = vocabulary.n_types
+        codes, known = _coded(self.pairs, vocabulary)
+        lag_codes, lags = _coded(self.lags, vocabulary)
+        lag = lags["lag"].to_numpy().astype(np.int64)
+        n_lags = int(lag.max(initial=1))
+        lag_codes = lag_codes * n_lags + lag - 1
+        order = np.argsort(lag_codes)
+        return TypeBeliefs(
+            n, n_lags, self.share, codes, known["probability"].to_numpy(), lag_codes[order],
+            lags["cmi_nats"].to_numpy()[order], lags["std_error"].to_numpy()[order],
+        )  # fmt: skip
+
+
+def linked(log_e: Floats) -> tuple[Floats, float]:
+    """Return the probability that each pair is linked, and the share of linked pairs, from log e-values.
+
+    The share is the mean of the probabilities that follow from it, by expectation maximisation, with half a linked and
+    half an unlinked pair added, so that it is never 0 or 1.
+
+    Example:
+        >>> probability, share = linked(np.log([1e9, 1e-9]))
+        >>> probability.round(3).tolist(), round(share, 2)
+        ([1.0, 0.0], 0.5)
+    """
+    share = 0.5
+    for _ in range(_ROUNDS):
+        probability = expit(log_e + np.log(share) - np.log1p(-share))
+        share = float((probability.sum() + 0.5) / (len(log_e) + 1))
+    return probability, share
+
+
+def _coded(table: pl.DataFrame, vocabulary: Vocabulary) -> tuple[NDArray[np.int64], pl.DataFrame]:
+    """Return the codes ``cause * n_types + effect``, sorted, and the rows of the types that a vocabulary has."""
+    ids = pl.DataFrame({"name": vocabulary.names, "id": np.arange(vocabulary.n_types)})
+    known = table.join(ids.rename({"name": "cause", "id": "u"}), on="cause")
+    known = known.join(ids.rename({"name": "effect", "id": "v"}), on="effect")
+    known = known.with_columns(code=pl.col("u") * vocabulary.n_types + pl.col("v")).sort("code")
+    return known["code"].to_numpy().astype(np.int64), known
+
+
+@dataclass(frozen=True)
+class TypeBeliefs:
+    """`Beliefs` by id.
+
+    Attributes:
+        n_types: Event types.
+        n_lags: Largest lag of the population.
+        share: As in `Beliefs`.
+        codes: Sorted ``cause * n_types + effect`` (int64, ``[P]``).
+        probabilities: Of a link (float64, ``[P]``).
+        lag_codes: Sorted ``code * n_lags + lag - 1`` (int64, ``[Q]``).
+        strengths: Mean CMI there (float64, ``[Q]``).
+        errors: Its standard error (float64, ``[Q]``).
+    """
+
+    n_types: int
+    n_lags: int
+    share: float
+    codes: NDArray[np.int64]
+    probabilities: Floats
+    lag_codes: NDArray[np.int64]
+    strengths: Floats
+    errors: Floats
+
+    def confidence(self, case: Case, estimate: CMIEstimate, delta: float) -> Floats:
+        """Return the confidence of every tested pair of positions (float64, ``[L, m]``; NaN where not tested).
+
+        Args:
+            case: The case that was estimated.
+            estimate: Its estimate.
+            delta: Least effect of an edge, in nats.
+        """
+        n, horizon = estimate.cmi.shape
+        lag = np.arange(1, horizon + 1)
+        effect = np.minimum(np.arange(n)[:, None] + lag, max(n - 1, 0))
+        codes = case.ids[:, None].astype(np.int64) * self.n_types + case.ids[effect]
+        probability = _looked_up(self.codes, self.probabilities, codes, self.share)
+        lag_codes = np.where(lag <= self.n_lags, codes * self.n_lags + lag - 1, -1)
+        # One case does not say how cases differ: such a pair counts as not met.
+        known = np.isfinite(self.errors)
+        mean = _looked_up(self.lag_codes, np.where(known, self.strengths, 0.0), lag_codes, 0.0)
+        mean_error = _looked_up(self.lag_codes, np.where(known, self.errors, 0.0), lag_codes, 0.0)
+        above = OWN_WEIGHT * estimate.cmi + (1 - OWN_WEIGHT) * mean - delta
+        error = np.hypot(OWN_WEIGHT * estimate.std_error, (1 - OWN_WEIGHT) * mean_error)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            large = np.where(error > 0, ndtr(above / error), above > 0)
+        return np.where(np.isfinite(estimate.cmi), probability * large, np.nan)
+
+
+def _looked_up(keys: NDArray[np.int64], values: Floats, wanted: NDArray[np.int64], otherwise: float) -> Floats:
+    if not len(keys):
+        return np.full(wanted.shape, otherwise)
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    found: Floats = np.where(keys[place] == wanted, values[place], otherwise)
+    return found

@@ -1,0 +1,80 @@
+"""From the e-values of many pairs to those that are accepted at a false discovery rate.
+
+Source: e-BH, Wang and Ramdas (2022).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sequela.density.base import Floats
+from sequela.events.log import event_at_level
+from sequela.evidence.edge_probability import linked
+
+_FAMILY_PRIOR = 5.0
+"""Pairs at the mean of all that the mean of a family is drawn towards."""
+
+
+def e_bh(log_e: Floats) -> Floats:
+    """Return the q-value of each hypothesis: the lowest false discovery rate at which e-BH rejects it.
+
+    Args:
+        log_e: Log e-values of all hypotheses (float64, ``[m]``), under any dependence.
+
+    Returns:
+        float64, ``[m]``, at most 1. Source: Wang and Ramdas (2022): the ``k`` largest are rejected at ``alpha`` when
+        the ``k``-th is at least ``m / (alpha k)``.
+
+    Example:
+        >>> e_bh(np.log(np.array([100.0, 1.0, 30.0]))).round(3).tolist()
+        [0.03, 1.0, 0.05]
+    """
+    m = len(log_e)
+    order = np.argsort(-log_e, kind="stable")
+    with np.errstate(over="ignore"):
+        each = np.exp(np.log(m) - np.log(np.arange(1, m + 1)) - log_e[order]) if m else np.zeros(0)
+    q = np.empty(m)
+    q[order] = np.minimum(np.minimum.accumulate(each[::-1])[::-1], 1.0)
+    return q
+
+
+def families(table: pl.DataFrame) -> NDArray[np.int64]:
+    """Return a number for the family of each pair (int64, ``[n]``): pairs of types with the same first components."""
+    first = [[event_at_level(name, 1) for name in table[column]] for column in ("cause", "effect")]
+    pairs = pl.DataFrame({"cause": first[0], "effect": first[1]}, schema={"cause": pl.String, "effect": pl.String})
+    family: NDArray[np.int64] = pairs.select(pl.struct(pl.all()).rank("dense")).to_series().to_numpy().astype(np.int64)
+    return family - 1
+
+
+def family_weights(log_e: Floats, family: NDArray[np.int64]) -> Floats:
+    """Return a weight for the e-value of each pair: how much likelier a link is in its family than anywhere.
+
+    A family holds the pairs whose types share their first components, as all pairs of codes from one component to
+    another. The probability of a link of each pair follows from its e-value (`linked`); a pair's weight is the mean
+    of the others in its family, drawn towards the mean of all by `_FAMILY_PRIOR` pairs. Its own e-value plays no
+    part in it.
+
+    Args:
+        log_e: Log e-values (float64, ``[m]``).
+        family: Number of the family of each pair (int64, ``[m]``).
+
+    Returns:
+        float64, ``[m]``, mean 1, to multiply the e-values with before `e_bh`, which needs no more than that their
+        expectations sum to ``m`` where nothing is linked (compound e-values, Ignatiadis, Wang and Ramdas 2024). The
+        weights come from the same cases: exact as far as a pair's e-value does not depend on those of its family.
+
+    Example:
+        >>> log_e = np.log(np.array([1e6] * 20 + [30.0] + [0.01] * 79))
+        >>> weights = family_weights(log_e, np.array([0] * 21 + [1] * 79))
+        >>> float(weights[20].round(1)), float(weights[99].round(1))
+        (4.5, 0.1)
+    """
+    if not len(log_e):
+        return np.ones(0)
+    probability, share = linked(log_e)
+    total, size = np.bincount(family, weights=probability), np.bincount(family)
+    prior = (total[family] - probability + _FAMILY_PRIOR * share) / (size[family] - 1 + _FAMILY_PRIOR)
+    weights: Floats = prior / prior.mean()
+    return weights

@@ -1,0 +1,1 @@
+"""Where and in which pieces work over cases runs; knows nothing of causes."""

@@ -1,0 +1,130 @@
+"""How much memory discovery may use, and the sizes that follow from it.
+
+What is counted is memory above the loaded density and log. A *cell* is one tail step of one branch: the largest arrays
+of discovery have one number a cell.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import psutil
+
+from sequela.density.base import Density
+from sequela.errors import ConfigError, OutOfMemoryBudgetError
+
+SHARE_OF_FREE = 0.25
+MOST_BY_DEFAULT = 2 * 2**30
+_CELL_BYTES = 130
+"""Bytes a cell takes in the designs, with all temporaries (measured; `tests/execution/test_memory.py` holds it)."""
+_TYPE_BYTES = 64
+"""Bytes an event type takes for each cause whose replacements are drawn by weight."""
+_PAIR_BYTES = 64
+"""Bytes a pair of positions takes in results."""
+_OVERHEAD_BYTES = 24 * 2**20
+"""Edges waiting to be written, and what Python and the libraries take."""
+_GOOD_CELLS = 250_000
+"""More cells a call gain nothing."""
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+@dataclass(frozen=True)
+class Allotment:
+    """What a memory budget allows.
+
+    Attributes:
+        budget_bytes: The budget.
+        peak_bytes: What the run is expected to need at most.
+        n_cells: Particle cells a call.
+        n_band_cells: Pairs of positions held at once.
+    """
+
+    budget_bytes: int
+    peak_bytes: int
+    n_cells: int
+    n_band_cells: int
+
+
+def parse_bytes(value: str | float) -> int:
+    """Return a number of bytes from a number or text like ``"500MB"`` or ``"2 GiB"``.
+
+    Example:
+        >>> parse_bytes("1.5 GB"), parse_bytes("512MiB"), parse_bytes(1000)
+        (1500000000, 536870912, 1000)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", str(value).lower())
+    if not found or found[2] not in _UNITS or float(found[1]) <= 0 or isinstance(value, bool):
+        raise ConfigError(f"memory_budget must be bytes, or text like '500MB' or '2GiB'; got {value!r}")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def format_bytes(n_bytes: float) -> str:
+    """Return a size for people.
+
+    Example:
+        >>> format_bytes(1_234_567), format_bytes(2.5e9)
+        ('2 MB', '2.5 GB')
+    """
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{max(1, -(-n_bytes // 10**6)):.0f} MB"
+
+
+def default_budget() -> int:
+    """Return a quarter of the memory that is free, at most 2 GiB."""
+    return min(MOST_BY_DEFAULT, int(SHARE_OF_FREE * psutil.virtual_memory().available))
+
+
+def allot(
+    density: Density, *, budget: str | float | None, particles: int, horizon: int, longest: int, draws_by_weight: bool
+) -> Allotment:
+    """Choose sizes within a budget, and make the density keep to its part.
+
+    Args:
+        density: What will score.
+        budget: Bytes, text like ``"2GB"``, or None for `default_budget`.
+        particles: Branches a cause.
+        horizon: Largest lag.
+        longest: Events of the longest case.
+        draws_by_weight: Whether each cause needs the mass of every event type.
+
+    Raises:
+        OutOfMemoryBudgetError: The smallest sizes do not fit; says what would.
+    """
+    total = default_budget() if budget is None else parse_bytes(budget)
+    n_types = density.vocabulary.n_types
+    cell = _CELL_BYTES + density.step_bytes
+    a_cause = particles * horizon * cell + (n_types * _TYPE_BYTES if draws_by_weight else 0)
+    bands = longest * horizon * _PAIR_BYTES
+    model = density.least_bytes(longest, horizon)
+    least = _OVERHEAD_BYTES + a_cause + bands + model
+    if least > total:
+        parts = (
+            f"{format_bytes(_OVERHEAD_BYTES)} overhead + {format_bytes(model)} for the model's smallest batch + "
+            f"{format_bytes(bands)} for results ({longest:,} events x {horizon:,} lags x {_PAIR_BYTES} B) + "
+            f"{format_bytes(a_cause)} for one cause ({particles:,} particles x {horizon:,} lags x {cell:,} B"
+            + (f" + {n_types:,} types x {_TYPE_BYTES} B)" if draws_by_weight else ")")
+        )
+        shorter = _fitting_horizon(total - _OVERHEAD_BYTES - model, a_cause, bands, horizon)
+        other = f", or horizon {shorter}" if shorter else ""
+        raise OutOfMemoryBudgetError(
+            f"discovery needs at least {format_bytes(least)} ({parts}); memory_budget allows {format_bytes(total)}: "
+            f"set memory_budget to '{format_bytes(least).replace(' ', '')}'{other}"
+        )
+    spare = total - least
+    model += density.reserve(model + spare // 3, longest, horizon) - model
+    left = total - _OVERHEAD_BYTES - model
+    n_cells = int(min(_GOOD_CELLS, max(0, left - bands - (a_cause - particles * horizon * cell)) // 2 // cell))
+    n_cells = max(n_cells, particles * horizon)
+    n_band_cells = max(longest * horizon, int(min(4 * _GOOD_CELLS, (left - n_cells * cell) // 2 // _PAIR_BYTES)))
+    type_bytes = n_types * _TYPE_BYTES * max(1, n_cells // (particles * horizon)) if draws_by_weight else 0
+    if type_bytes:
+        n_causes = max(1, int((left - bands) // 2 // (n_types * _TYPE_BYTES + particles * horizon * cell)))
+        n_cells = min(n_cells, max(n_causes, 1) * particles * horizon)
+        type_bytes = n_types * _TYPE_BYTES * (n_cells // (particles * horizon))
+    peak = _OVERHEAD_BYTES + model + n_cells * cell + type_bytes + n_band_cells * _PAIR_BYTES
+    return Allotment(total, min(peak, total), n_cells, n_band_cells)
+
+
+def _fitting_horizon(left: float, a_cause: float, bands: float, horizon: int) -> int:
+    """Return the largest horizon that would fit (each part grows with it), or 0."""
+    return max(0, int(horizon * left / (a_cause + bands))) if left > 0 else 0

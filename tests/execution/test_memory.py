@@ -1,0 +1,167 @@
+"""The memory budget: refused when too small, held to when not, without a trace in the result; the plan counts right."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.discovery.discover import discover_log, estimate
+from sequela.discovery.plan import plan_discovery
+from sequela.effects.encoding import encode_log
+from sequela.effects.settings import Settings
+from sequela.errors import ConfigError, OutOfMemoryBudgetError
+from sequela.events.log import read_log
+from sequela.events.sequences import Case
+from sequela.execution.memory import parse_bytes
+from sequela.worlds.softmax import SoftmaxWorld
+
+WORLD = SoftmaxWorld.random(12, horizon=3, decay=0.2, sparsity=0.6, seed=0)
+LOG = read_log(WORLD.to_log(WORLD.sample(30, (1, 25), seed=1)))
+
+
+def window(**times):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = WindowNetwork(WindowConfig(12, 15, 4, 16, 32, **times))
+        return WindowDensity(network, WORLD.vocabulary, knows_hidden=True)
+
+
+def llama(n_types=12, context=16):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from sequela.density.decoder.huggingface import HuggingFaceDensity
+    from sequela.events.vocabulary import Vocabulary
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        sizes = {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "initializer_range": 0.3,
+        }
+        model = LlamaForCausalLM(LlamaConfig(vocab_size=n_types + 3, max_position_embeddings=600, **sizes))
+    vocabulary = Vocabulary(tuple(f"e{i}" for i in range(n_types)), (1,) * n_types)
+    return HuggingFaceDensity(model, vocabulary, tokens=np.arange(n_types), begin_token=n_types + 1, context=context)
+
+
+DENSITIES = {
+    "window": window(),
+    "window with times": window(n_knots=6, longest_seconds=500.0),
+    "llama": llama(),
+    "world": WORLD,
+}
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+@pytest.mark.parametrize("design", ["atomic", "leave-one-out", "staircase"])
+def test_the_budget_changes_nothing(name, design):
+    density = DENSITIES[name]
+    settings = {"design": design, "particles": 6, "delta": 0.005, "horizon": 3, "progress": False}
+    found = [
+        discover_log(density, LOG, memory_budget=budget, batch_size=size, **settings).edges
+        for budget, size in (("30MB", 1), ("60MB", None), ("4GB", 50))
+    ]
+    assert found[0].height > 5
+    for other in found[1:]:
+        assert other.equals(found[0])
+
+
+@pytest.mark.parametrize("budget", ["1 MB", 30_000_000])
+def test_a_budget_that_is_too_small_is_refused_with_one_that_is_not(budget):
+    density, case = llama(n_types=5000, context=511), Case("x", np.arange(400, dtype=np.int32), None)
+    with pytest.raises(OutOfMemoryBudgetError, match=r"needs at least (\d+) MB .* set memory_budget to") as caught:
+        estimate(density, case, particles=500, horizon=200, memory_budget=budget)
+    enough = str(caught.value).rsplit("set memory_budget to '")[1].split("'")[0]
+    horizon = density.max_tail and 200
+    Settings(particles=500, horizon=horizon, memory_budget=enough).allotment(density, horizon, 400)
+
+
+@pytest.mark.parametrize("value", ["much", "-2GB", 0, "3XB", True])
+def test_budgets_that_are_none(value):
+    with pytest.raises(ConfigError, match="memory_budget"):
+        parse_bytes(value)
+
+
+MEASURE = """
+import sys
+sys.path.insert(0, {here!r})
+from pathlib import Path
+import numpy as np
+from test_memory import llama, window
+from sequela.discovery.discover import estimate
+from sequela.events.sequences import Case
+def status(field):
+    return next(int(x.split()[1]) * 1024 for x in Path("/proc/self/status").read_text().splitlines() if field in x)
+ids = np.random.default_rng(0).integers(0, 12, {length}).astype(np.int32)
+density, case = {density}, Case("x", ids, np.arange({length}) * 9.0)
+estimate(density, Case("x", case.ids[:20], case.times[:20]), particles=4, horizon=2)  # libraries load
+Path("/proc/self/clear_refs").write_text("5")
+before = status("VmRSS")
+estimate(density, case, particles={particles}, horizon={horizon}, design={design!r}, memory_budget={budget})
+print(status("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    ("density", "design", "length", "particles", "horizon", "budget"),
+    [
+        ("llama(n_types=29_100, context=511)", "atomic", 64, 32, 6, 100_000_000),
+        ("llama(n_types=3000, context=511)", "leave-one-out", 300, 64, 8, 150_000_000),
+        ("window()", "atomic", 4000, 11, 4, 60_000_000),
+        ("window(n_knots=6, longest_seconds=500.0)", "atomic", 2000, 11, 4, 60_000_000),
+    ],
+)
+def test_the_budget_is_held(density, design, length, particles, horizon, budget, tmp_path):
+    from pathlib import Path
+
+    code = MEASURE.format(
+        here=str(Path(__file__).parent), density=density, design=design, length=length, particles=particles,
+        horizon=horizon, budget=budget,
+    )  # fmt: skip
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0 <= int(found.stdout.split()[-1]) <= budget
+
+
+class Counting:
+    """Counts what a density is asked."""
+
+    def __init__(self, density, monkeypatch):
+        self.steps = self.branches = 0
+        real = density.score_branches_many
+
+        def score(branches):
+            for one, answer in zip(branches, found := real(branches), strict=True):
+                self.branches += len(one.starts)
+                self.steps += int(np.isfinite(answer).sum())
+            return found
+
+        monkeypatch.setattr(density, "score_branches_many", score)
+
+
+@pytest.mark.parametrize("design", ["atomic", "leave-one-out", "masked", "staircase"])
+@pytest.mark.parametrize("context", [0, 3])
+def test_the_plan_counts_what_is_done(design, context, monkeypatch):
+    density, settings = window(), {"design": design, "particles": 5, "horizon": 3, "context": context}
+    plan = plan_discovery(density, LOG, calibrate=False, **settings)
+    seen = Counting(density, monkeypatch)
+    run = discover_log(density, LOG, progress=False, **settings).run
+    assert plan.n_pairs == run["counts"]["n_pairs_tested"]
+    assert plan.n_branches == seen.branches
+    assert plan.n_steps == seen.steps + LOG.n_events
+
+
+def test_the_plan_tells_the_time_and_the_cost():
+    plan = plan_discovery(window(), LOG)
+    assert plan.seconds > 0
+    weights = 2 * (64 * 32 + 32 + 2 * (32 * 128 + 64 * 32 + 32) + 32 + 32 * 12 + 12)
+    assert plan.flops == weights * plan.n_steps
+    assert plan.peak_bytes <= plan.budget_bytes
+    assert any("floating-point" in line for line in plan.lines())
+    assert encode_log(WORLD, LOG).n_cases == plan.n_cases
+    assert plan_discovery(WORLD, LOG, calibrate=False).flops is None
