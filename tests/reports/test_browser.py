@@ -13,7 +13,7 @@ import sequela as sq
 from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph, SummaryGraph
 from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
 
-AXE = Path(__file__).parents[2] / "build/axe/axe.min.js"
+AXE = Path(__file__).parents[2] / ".cache/axe.min.js"
 NASTY = '<img src=x onerror="window.hacked=1">|</script><script>window.hacked=1</script>|x'
 NASTY_COMPONENT = '<img src=x onerror="window.hacked=1">'
 
@@ -397,7 +397,10 @@ NEW_YEAR = 1.7e9
 def discovery():
     logs = {
         "car 1": ("abcx", (0, 10, 12, 500), [(0, 1, 1.0, 0.9, True), (1, 2, 2.0, 0.8, True)]),
-        "car 2": ("xabd", (0, 90_000, 90_010, 90_010), [(1, 2, 1.0, 0.9, True), (2, 3, 1.0, 0.5, False), (0, 3, -1.0, 0.2, True)]),
+        "car 2": (
+            "xabd", (0, 90_000, 90_010, 90_010),
+            [(1, 2, 1.0, 0.9, True), (2, 3, 1.0, 0.5, False), (0, 3, -1.0, 0.2, True)],
+        ),
         "car 3": ("xd", (0, 1), []),
         "car 4": ("abc", (0, 10, 14), [(0, 1, 1.0, 0.9, True), (1, 2, 2.0, 0.8, True)]),
     }  # fmt: skip
@@ -595,7 +598,10 @@ CONTRAST = """() => {
     };
     const light = c => 0.2126 * channel(c[0]) + 0.7152 * channel(c[1]) + 0.0722 * channel(c[2]);
     const behind = e => {
-        for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] > 250) return c; }
+        for (; e; e = e.parentElement) {
+            const tint = rgba(getComputedStyle(e).backgroundColor);
+            if (tint[3] > 250) return tint;
+        }
         return [255, 255, 255];
     };
     const bad = [];
@@ -633,7 +639,7 @@ def test_contrast_and_names_of_controls(open_page, scheme):
 
 
 def test_axe_finds_nothing(open_page):
-    """axe-core (MPL-2.0) is not part of Sequela: `make axe` fetches it for this test alone."""
+    """axe-core (MPL-2.0) is no part of Sequela: `make axe` fetches it for this test alone."""
     if not AXE.is_file():
         pytest.skip("axe-core is not there: run make axe")
     for width, scheme in ((1300, "light"), (390, "dark")):
