@@ -214,8 +214,8 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
         left out where the log has several), and ``roots``, each with ``type``, ``n_cases``, ``n_starts`` (events of the
         type at which a chain begins), ``n_events`` (all events of the type), ``n_explained`` (events, a sum of shares),
         ``chain`` (types), ``directed`` (for each link of the chain: whether the direction of most of its edges is
-        known), ``chain_count``, ``chain_cases``, ``seconds`` (median from the first to the last event of the chain; None
-        without times), ``confidence`` (of all links of the chain together; None where it is not known),
+        known), ``chain_count``, ``chain_cases``, ``seconds`` (median from the first to the last event of the chain;
+        None without times), ``confidence`` (of all links of the chain together; None where it is not known),
         ``q_value`` (the largest of the chain's links) and ``examples`` (rows of the last events of such chains).
     """
     chains = _Chains(traces)
