@@ -105,7 +105,7 @@ function readFilters() {
 }
 
 const MOST_LINKS = 250; // more cannot be laid out at once, nor read
-const DRAWN_FIRST = 40;
+const DRAWN_FIRST = data.counts.has_evidence ? 80 : 40; // links with evidence are few and seldom cross
 
 /** Say on what the graph rests, and how much is not shown. */
 function tellBasis() {
