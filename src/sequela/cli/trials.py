@@ -57,7 +57,7 @@ def simulate(
     world: Annotated[
         str,
         typer.Argument(
-            help="linear, nonlinear, multiplicative, threshold, long_range, confounded, "
+            help="linear, nonlinear, multiplicative, threshold, long_range, confounded, slow_clock, "
             "simultaneous, noisy, diagnostic_log, services, fault_codes or topology.",
             show_default=False,
         ),
