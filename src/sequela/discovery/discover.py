@@ -177,9 +177,17 @@ def _graphs(
         graphs = []
         for (case, n_unknown), found in zip(batch, estimates, strict=True):
             confidence = None if beliefs is None else beliefs.confidence(case, found, settings.delta)
+            directions = None if beliefs is None else beliefs.directions(case, found)
             edges = rule.edges(found) if confidence is None else confidence >= 1 - settings.error_rate
             graph = InstanceGraph.from_estimate(
-                case, density.vocabulary, found, edges, confidence=confidence, n_unknown=n_unknown, settings=record
+                case,
+                density.vocabulary,
+                found,
+                edges,
+                confidence=confidence,
+                directions=directions,
+                n_unknown=n_unknown,
+                settings=record,
             )
             graphs.append(graph)
         yield graphs

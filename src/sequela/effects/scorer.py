@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from sequela.effects.designs import (
 from sequela.effects.screening import TwoStages
 from sequela.effects.settings import Settings
 from sequela.effects.thresholds import EffectSize, Fixed
+from sequela.effects.ties import Order, TiedCase
 from sequela.errors import ConfigError
 from sequela.events.sequences import Case, case_hash
 from sequela.execution.memory import Allotment
@@ -62,12 +64,62 @@ def score_cases(
     longest = max((len(case.ids) for case in cases), default=1)
     density = within_memory(density, allotment.model_bytes, longest=longest, horizon=horizon)
     with right_threads():
-        return _score_cases(density, cases, settings, horizon, allotment)
+        plain = [index for index, case in enumerate(cases) if case.ticks is None]
+        tied = [index for index, case in enumerate(cases) if case.ticks is not None]
+        found = _score_cases(density, [cases[index] for index in plain], settings, horizon, allotment)
+        found += _score_tied(density, [cases[index] for index in tied], settings, horizon, allotment)
+    by_index = dict(zip(plain + tied, found, strict=True))
+    return [by_index[index] for index in range(len(cases))]
+
+
+def _score_tied(
+    density: Density, cases: Sequence[Case], settings: Settings, horizon: int, allotment: Allotment
+) -> list[CMIEstimate]:
+    """Score cases with ties: all orders of all of them, as many at a time as may be held."""
+    limits = [limit for limit in (density.memory, density.max_tail) if limit is not None]
+    tied = [
+        TiedCase(
+            case, horizon=horizon, context=settings.context, seed=settings.seed, limit=min(limits) if limits else None
+        )
+        for case in cases
+    ]
+    reach = max((one.reach for one in tied), default=1)
+    waiting: list[tuple[TiedCase, Order]] = []
+    # The pairs are found by order; which of them lie too far apart in time, or are causes at all, is settled per order.
+    inner = replace(settings, context=0)
+
+    def flush() -> None:
+        orders = [order for _, order in waiting]
+        found = _score_cases(
+            density, [order.case for order in orders], inner, reach, allotment, [order.causes for order in orders]
+        )
+        for (one, order), estimate in zip(waiting, found, strict=True):
+            one.add(order, estimate)
+        waiting.clear()
+
+    n_held = 0
+    for one in tied:
+        for order in one.orders():
+            size = len(order.case.ids) * reach
+            if waiting and n_held + size > allotment.n_band_cells:
+                flush()
+                n_held = 0
+            waiting.append((one, order))
+            n_held += size
+    if waiting:
+        flush()
+    return [one.estimate() for one in tied]
 
 
 def _score_cases(
-    density: Density, cases: Sequence[Case], settings: Settings, horizon: int, allotment: Allotment
+    density: Density,
+    cases: Sequence[Case],
+    settings: Settings,
+    horizon: int,
+    allotment: Allotment,
+    causes: Sequence[NDArray[np.int64]] | None = None,
 ) -> list[CMIEstimate]:
+    """Estimate cases whose events are in order; ``causes`` names the positions to test in each, by default all."""
     bands = [Band(case, horizon, settings) for case in cases]
     proposal = default_proposal(settings.design, settings.proposal)
     rule = settings.rule(density)
@@ -90,10 +142,11 @@ def _score_cases(
     size = max(1, allotment.n_cells // (settings.particles_for(density) * horizon))
     for index, case in enumerate(cases):
         key = case_hash(case.name, settings.seed)
-        causes = np.arange(settings.context, len(case.ids) - 1)
-        for low in range(0, len(causes), size):
+        chosen = np.arange(settings.context, len(case.ids) - 1) if causes is None else causes[index]
+        runs = np.split(chosen, np.flatnonzero(np.diff(chosen) > 1) + 1)  # a problem takes neighbouring causes
+        for some in [run[low : low + size] for run in runs for low in range(0, len(run), size)]:
             problem = Problem(
-                density, case.ids, causes[low : low + size], horizon, settings.context, proposal,
+                density, case.ids, some, horizon, settings.context, proposal,
                 settings.particles, key, settings.statistic, case.times, settings.excludes_effect_type,
                 settings.kept_components,
             )  # fmt: skip

@@ -52,7 +52,7 @@ class SavedDiscovery(Shown, AnnotatedLog):
         Raises:
             ConfigError: `hierarchy_level` is below 1, or no type has components.
         """
-        columns = ["case", "cause", "effect", "lag", "cmi_nats", "pointwise_nats"]
+        columns = ["case", "cause", "effect", "lag", "cmi_nats", "pointwise_nats", "directed"]
         return summarise(
             self.edges.select(columns).collect(), self.nodes, self_loops=self_loops, hierarchy_level=hierarchy_level
         )
