@@ -191,7 +191,7 @@ def make_generator(name: str, **options: Any) -> LogGenerator:
         ConfigError: There is no such simulator, or it does not take such an option.
 
     Example:
-        >>> make_generator("fault_codes", seed=1).simulate(2, seed=0).columns["case"]
+        >>> make_generator("fault_codes", tied=0, seed=1).simulate(2, seed=0).columns["case"]
         'vehicle'
     """
     check_choice("world", name, list(GENERATORS))
