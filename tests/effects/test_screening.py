@@ -34,7 +34,7 @@ def test_edges_are_those_of_the_full_budget_within_the_stated_error(error, thres
         for case in world.sample(6, 40, seed=1):
             full = estimate(world, case, particles=32, **threshold)
             n_full, before = n_full + steps.n, steps.n
-            some = estimate(world, case, particles=32, adaptive=error, **threshold)
+            some = estimate(world, case, particles=32, screening=error, **threshold)
             n_steps += steps.n - before
             steps.n = 0
             rule = Settings(**threshold).rule(world)
@@ -52,13 +52,13 @@ def test_edges_are_those_of_the_full_budget_within_the_stated_error(error, thres
 def test_an_enumerated_vocabulary_is_enumerated():
     world = SoftmaxWorld.random(12, horizon=3, seed=0)
     (case,) = world.sample(1, 30, seed=1)
-    assert np.array_equal(estimate(world, case, adaptive=0.01).cmi, estimate(world, case).cmi, equal_nan=True)
+    assert np.array_equal(estimate(world, case, screening=0.01).cmi, estimate(world, case).cmi, equal_nan=True)
 
 
 def test_the_log_does_not_matter():
     world = SoftmaxWorld.random(60, horizon=3, seed=0)
     log = read_log(world.to_log(world.sample(12, (1, 20), seed=1)))
-    one, other = (discover_log(world, log, adaptive=0.02, batch_size=size, progress=False).edges for size in (1, None))
+    one, other = (discover_log(world, log, screening=0.02, batch_size=size, progress=False).edges for size in (1, None))
     assert one.equals(other)
     assert one.height > 0
 
@@ -79,8 +79,8 @@ def test_the_few_are_a_fair_sample_with_the_variance_they_have():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"design": "staircase"}, {"statistic": "both"}, {"threshold": "otsu"}, {"proposal": "unigram"}, {"adaptive": 2}],
+    [{"design": "staircase"}, {"statistic": "both"}, {"threshold": "otsu"}, {"proposal": "unigram"}, {"screening": 2}],
 )
 def test_where_it_does_not_apply_it_is_refused(settings):
-    with pytest.raises(ConfigError, match="adaptive"):
-        Settings(**({"adaptive": 0.01} | settings))
+    with pytest.raises(ConfigError, match="screening"):
+        Settings(**({"screening": 0.01} | settings))

@@ -30,7 +30,7 @@ from sequela.evidence.bets import (
 from sequela.evidence.edge_probability import linked
 from sequela.evidence.links import finish
 from sequela.evidence.multiplicity import e_bh, family_weights
-from sequela.graphs.population import load_population
+from sequela.graphs.saved import load_population
 from sequela.worlds.softmax import SoftmaxWorld
 
 WORLD = SoftmaxWorld.random(6, horizon=3, decay=0.2, sparsity=0.6, seed=0)

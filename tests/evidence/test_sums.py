@@ -25,7 +25,7 @@ from sequela.evidence.bets import (
 )
 from sequela.evidence.sums import Partial, Weighing, unit_bounds
 from sequela.execution.chunks import Counts
-from sequela.graphs.population import load_population
+from sequela.graphs.saved import load_population
 from sequela.worlds.softmax import SoftmaxWorld
 
 WORLD = SoftmaxWorld.random(6, horizon=3, decay=0.2, sparsity=0.6, seed=0)

@@ -17,9 +17,10 @@ from sequela.discovery.stream import discover_to
 from sequela.errors import ConfigError, LogFormatError, MissingExtraError
 from sequela.events.log import read_log
 from sequela.graphs.exports import annotate, export
-from sequela.graphs.instance import InstanceGraph, SummaryGraph
+from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
 from sequela.graphs.results import Discovery
+from sequela.graphs.summary import SummaryGraph
 from sequela.worlds.softmax import SoftmaxWorld
 
 NAMES = [

@@ -13,8 +13,8 @@ from sequela.discovery.stream import discover_to
 from sequela.errors import ConfigError
 from sequela.events.log import event_at_level, read_log
 from sequela.graphs.exports import export
-from sequela.graphs.instance import SummaryGraph
 from sequela.graphs.population import PopulationGraph
+from sequela.graphs.summary import SummaryGraph
 from sequela.reports.payload import page_data
 from sequela.worlds.softmax import SoftmaxWorld
 

@@ -91,12 +91,12 @@ def results() -> dict[str, Any]:
     found["window with population"] = edges(weighed)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "out"
-        found["folder"] = edges(discover_to(world_density, plain, path, progress=False).collect())
+        found["folder"] = edges(discover_to(world_density, plain, path, progress=False))
     return found
 
 
 RICH = {"components": True}
-SCREENING = {"adaptive": 0.1}
+SCREENING = {"screening": 0.1}
 LEVEL = {"hierarchy_level": 1}
 
 

@@ -122,7 +122,7 @@ def test_what_is_refused():
         estimate(WORLD, CASE, proposal="siblings", design="staircase")
     with pytest.raises(ConfigError, match="sums the cause out"):
         estimate(WORLD, CASE, proposal="siblings", design="leave-one-out")
-    with pytest.raises(ConfigError, match="adaptive"):
-        estimate(WORLD, CASE, proposal="siblings", adaptive=0.1)
+    with pytest.raises(ConfigError, match="screening"):
+        estimate(WORLD, CASE, proposal="siblings", screening=0.1)
     with pytest.raises(ConfigError, match="kept_components"):
         estimate(WORLD, CASE, proposal="siblings", kept_components=0)

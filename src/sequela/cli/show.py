@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from sequela.cli.base import AsJson, HierarchyLevel, app, named_errors
+from sequela.cli.base import AsJson, HierarchyLevel, command
 
 
-@app.command()
-@named_errors
+@command()
 def report(
     results: Annotated[
         Path, typer.Argument(help="Folder that `sequela discover` or `population` wrote.", show_default=False)
@@ -29,7 +28,7 @@ def report(
 ) -> None:
     """Write an interactive page of a result: one file to open, explore and send.
 
-    Example: `sequela report results --out report.html`
+    Example: sequela report results --out report.html
     """
     from sequela.reports.page import report as write
 
@@ -39,8 +38,7 @@ def report(
     typer.echo(text)
 
 
-@app.command()
-@named_errors
+@command()
 def export(
     results: Annotated[
         Path, typer.Argument(help="Folder that `sequela discover` or `population` wrote.", show_default=False)
@@ -57,11 +55,12 @@ def export(
     graphml (Gephi, Cytoscape, yEd), dot (Graphviz), json (networkx, D3), csv and parquet hold the graph; xes and
     jsonocel (OCEL 2.0) hold all events with their causes, for process mining.
 
-    Example: `sequela export results --out graph.graphml`
+    Example: sequela export results --out graph.graphml
     """
     from sequela.errors import ConfigError
     from sequela.graphs.exports import export as write
-    from sequela.graphs.population import PopulationGraph, load_results
+    from sequela.graphs.population import PopulationGraph
+    from sequela.graphs.saved import load_results
 
     found: Any = load_results(results)
     if instance is not None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from sequela.evaluation.compare import Evaluation
     from sequela.evaluation.metrics import Scores
-    from sequela.graphs.instance import SummaryGraph
     from sequela.graphs.population import PopulationGraph
+    from sequela.graphs.summary import SummaryGraph
 
 
 _WIDTH = 160

@@ -13,13 +13,11 @@ from sequela.cli.base import (
     Overwrite,
     Quiet,
     Seed,
-    app,
-    named_errors,
+    command,
 )
 
 
-@app.command()
-@named_errors
+@command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the log, the model, the edges and the pictures.")] = Path(
         "demo"
@@ -30,7 +28,7 @@ def demo(
 ) -> None:
     """Simulate a log from a known world, take it through the whole path, and score the result.
 
-    Example: `sequela demo --out demo`
+    Example: sequela demo --out demo
     """
     from sequela.evaluation.demo import run_demo
 
@@ -50,8 +48,7 @@ def demo(
     typer.echo("  sequela report results --out report.html")
 
 
-@app.command()
-@named_errors
+@command()
 def simulate(
     world: Annotated[
         str,
@@ -76,7 +73,7 @@ def simulate(
 ) -> None:
     """Write a log with known causes, as a user could have it.
 
-    Example: `sequela simulate diagnostic_log --out log.csv --truth truth.parquet`
+    Example: sequela simulate diagnostic_log --out log.csv --truth truth.parquet
     """
     from sequela.worlds.catalogue import make_world
     from sequela.worlds.output import options_from_text, range_from_text, write_table
@@ -103,8 +100,7 @@ def simulate(
     typer.echo(f"wrote {found.log.height:,} events of {cases:,} cases to '{out}'{edges}")
 
 
-@app.command()
-@named_errors
+@command()
 def evaluate(
     graphs: Annotated[
         Path, typer.Argument(help="Folder that `sequela discover` wrote, or its table of edges.", show_default=False)
@@ -116,7 +112,7 @@ def evaluate(
 
     Both tables need the columns case, cause_position, effect_position, cause, effect; positions count from 0.
 
-    Example: `sequela evaluate results truth.parquet`
+    Example: sequela evaluate results truth.parquet
     """
     from sequela.evaluation.compare import evaluate_edges, read_edges
 
@@ -130,8 +126,7 @@ def evaluate(
     print_evaluation(result)
 
 
-@app.command()
-@named_errors
+@command()
 def experiment(
     name: Annotated[str | None, typer.Argument(help="Which; none lists them all.", show_default=False)] = None,
     full: Annotated[
@@ -145,7 +140,7 @@ def experiment(
 ) -> None:
     """Run one of the paper's experiments, or of ours, on worlds with known truth.
 
-    Example: `sequela experiment particles --out results/particles`
+    Example: sequela experiment particles --out results/particles
     """
     from sequela.cli.tables import print_frame
     from sequela.evaluation.experiments import NAMES, get_experiment

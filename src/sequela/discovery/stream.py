@@ -4,6 +4,7 @@
 edges.parquet     one row an edge: case and the columns of InstanceGraph.edges
 summary.parquet   one row a pair of event types: the columns of SummaryGraph.edges
 nodes.parquet     event types and their counts
+places.parquet    how often each pair of event types was tested
 events.parquet    one row an event as the density read it: case, position, event and, when the log has times, time
 run.json          every argument, seed, versions, and what was clamped, folded and skipped
 ```
@@ -17,34 +18,40 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sequela.arguments import public
 from sequela.density.base import Density
 from sequela.density.runtime.compiled import compilation
+from sequela.discovery.arguments import VERBS, chosen
 from sequela.discovery.discover import iter_batches
 from sequela.discovery.plan import case_costs
 from sequela.effects.encoding import encode_log, longest_case
 from sequela.effects.settings import Settings
-from sequela.errors import check_choice
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.execution.chunks import Chunks, Counts, job_fingerprint
-from sequela.files import check_writable_folder, whole_folder, write_json
-from sequela.graphs.instance import SummaryGraph, finish_pairs, pair_sums
-from sequela.graphs.results import empty_edges, log_events, log_nodes
-from sequela.graphs.run_record import MARKER, run_record
-from sequela.graphs.saved import SavedDiscovery
+from sequela.files import check_writable_folder, whole_folder
+from sequela.graphs.places import count_places
+from sequela.graphs.records import MARKER
+from sequela.graphs.results import Discovery, empty_edges, least_cases, log_events, log_nodes
+from sequela.graphs.run_record import run_record
+from sequela.graphs.summary import SummaryGraph, finish_pairs, pair_sums
 from sequela.progress import Reporter, Update, reporter
 
 _ROWS_A_GROUP = 50_000
 
 _EVENTS_A_GROUP = 500_000
 
-ENGINES = ("local", "ray")
+if TYPE_CHECKING:
+    from sequela.effects.thresholds import Threshold
+    from sequela.evidence.edge_probability import Beliefs
+    from sequela.graphs.population import PopulationGraph
 
 
+@public(VERBS)
 def discover_to(
     density: Density,
     log: EventLog,
@@ -56,8 +63,26 @@ def discover_to(
     engine: str = "local",
     workers: int | None = None,
     compile: bool | str = "auto",
-    **settings: Any,
-) -> SavedDiscovery:
+    design: str = "atomic",
+    proposal: str | None = None,
+    kept_components: int = 1,
+    particles: int = 32,
+    statistic: str = "kl_of_mean",
+    exclude_effect_type: bool | None = None,
+    horizon: int | str | None = None,
+    horizon_time: str | float | None = None,
+    context: int = 0,
+    threshold: str | Threshold = "effect-size",
+    delta: float = 0.05,
+    confidence_level: float = 0.95,
+    tau: float | None = None,
+    population: PopulationGraph | None = None,
+    fdr: float | None = None,
+    seed: int = 0,
+    screening: float = 0.0,
+    batch_size: int | None = None,
+    memory_budget: str | float | None = None,
+) -> Discovery:
     """Discover every case of a log and stream the edges to a folder, in bounded memory.
 
     A run that was interrupted, even killed, goes on when the same call is made again.
@@ -66,14 +91,9 @@ def discover_to(
         density: A trained density, or a world.
         log: Event log.
         out: Folder to write; it appears when all is done.
-        overwrite: Replace an earlier result there.
-        progress: Show a bar.
-        self_loops: Keep ``u -> u`` in the summary.
-        engine: ``"local"`` (this process) or ``"ray"`` (a Ray cluster; needs the extra ``ray``). Same result.
-        workers: Ray actors, each with a density of its own; by default one for each processor of the cluster.
-        compile: Run the density as compiled code (True, False), or ``"auto"``: on CUDA, where there is enough to do.
-            The ``"density"`` of `run.json` says what was done. See `Density.use_compilation`.
-        settings: As for `sequela.discover`.
+
+    Returns:
+        The result; its edges and events are read from the folder when they are asked for.
 
     Raises:
         ConfigError: A setting is not allowed, or the folder may not be written.
@@ -82,19 +102,18 @@ def discover_to(
         MissingExtraError: Ray is asked for and not installed.
     """
     check_writable_folder(out, marker=MARKER, overwrite=overwrite)
-    check_choice("engine", engine, ENGINES)
-    chosen = Settings(**settings)
+    settings, beliefs = chosen(locals())
     sequences = encode_log(density, log)
     longest = longest_case(sequences)
-    horizon = chosen.horizon_for(density, longest)
-    chosen.allotment(density, horizon, longest)  # refuse what cannot fit before anything is written
+    horizon = settings.horizon_for(density, longest)
+    settings.allotment(density, horizon, longest)  # refuse what cannot fit before anything is written
     started = time.monotonic()
     tell = reporter(progress)
-    n_steps = int(case_costs(density, sequences.lengths, chosen, horizon)[2].sum())
+    n_steps = int(case_costs(density, sequences.lengths, settings, horizon)[2].sum())
     with compilation(density, compile, n_steps) as compiled:
         if compiled:
             tell.say("the model runs as compiled code")
-        arguments = chosen.to_dict(density) | {"horizon": horizon}
+        arguments = settings.to_dict(density) | {"horizon": horizon}
         chunks = Chunks.open(Path(out), job_fingerprint(density, sequences, arguments))
         n_before = sum(chunk.high - chunk.low for chunk in chunks.done())
         if n_before:
@@ -105,10 +124,10 @@ def discover_to(
                     from sequela.execution.ray import cluster, work_on_ray
 
                     with cluster(workers) as n_workers:
-                        task = Discovering(chosen, longest)
+                        task = Discovering(settings, longest, beliefs)
                         work_on_ray(density, sequences, task, chunks, n_workers=n_workers, update=update)
                 else:
-                    _discover_here(density, sequences, chosen, longest, chunks, update)
+                    _discover_here(density, sequences, settings, longest, beliefs, chunks, update)
         except BaseException:
             if density.fingerprint is None or not chunks.done():
                 chunks.close()
@@ -117,21 +136,36 @@ def discover_to(
         for chunk in chunks.done():
             counts.include(chunk.counts)
         with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
-            sums = _merge(chunks, empty_edges(chosen), folder / "edges.parquet")
-            summary = SummaryGraph(finish_pairs(sums, self_loops=self_loops), log_nodes(density, sequences))
+            sums = _merge(chunks, empty_edges(settings), folder / "edges.parquet")
+            run = run_record(
+                density, log, sequences, settings, counts, seconds=time.monotonic() - started, self_loops=self_loops
+            )
+            places = count_places(density, sequences, run.arguments)
+            pairs = finish_pairs(
+                sums,
+                places,
+                chance=run.arguments.chance,
+                least_cases=least_cases(sequences.n_cases),
+                self_loops=self_loops,
+            )
+            summary = SummaryGraph(pairs, log_nodes(density, sequences))
+            places.write_parquet(folder / "places.parquet")
             summary.edges.write_parquet(folder / "summary.parquet")
             summary.nodes.write_parquet(folder / "nodes.parquet")
             _write_events(density, sequences, folder / "events.parquet")
-            run = run_record(density, log, sequences, chosen, counts)
-            run["arguments"]["self_loops"] = self_loops
-            run["seconds"] = round(time.monotonic() - started, 3)
-            write_json(folder / MARKER, run)
+            run.write(folder / MARKER)
         chunks.close()
-    return SavedDiscovery(Path(out), summary, run)
+    return Discovery.on_disk(Path(out), summary, run)
 
 
 def _discover_here(
-    density: Density, sequences: SequenceSet, settings: Settings, longest: int, chunks: Chunks, update: Update
+    density: Density,
+    sequences: SequenceSet,
+    settings: Settings,
+    longest: int,
+    beliefs: Beliefs | None,
+    chunks: Chunks,
+    update: Update,
 ) -> None:
     """Score all that is not done; a second thread writes chunks while the next cases are scored."""
     n_done = sequences.n_cases - sum(high - low for low, high in chunks.gaps(sequences.n_cases))
@@ -140,7 +174,7 @@ def _discover_here(
         waiting: list[Future[None]] = []
         for low, high in list(chunks.gaps(sequences.n_cases)):
             cases = sequences.take(range(low, high)) if high - low < sequences.n_cases else sequences
-            for first, frames, counts in chunks_of_batches(density, cases, settings, longest):
+            for first, frames, counts in chunks_of_batches(density, cases, settings, longest, beliefs):
                 waiting.append(writer.submit(_keep, chunks, low + first, frames, counts, empty_edges(settings)))
                 while len(waiting) > 2:
                     waiting.pop(0).result()
@@ -161,22 +195,23 @@ class Discovering:
 
     settings: Settings
     longest: int
+    beliefs: Beliefs | None = None
 
     def __call__(self, density: Density, low: int, cases: SequenceSet) -> tuple[pl.DataFrame, Counts]:
         """Return the edges of some cases, and what was counted."""
         frames, counts = [empty_edges(self.settings)], Counts()
-        for _, some, more in chunks_of_batches(density, cases, self.settings, self.longest):
+        for _, some, more in chunks_of_batches(density, cases, self.settings, self.longest, self.beliefs):
             frames += some
             counts.include(more)
         return pl.concat(frames), counts
 
 
 def chunks_of_batches(
-    density: Density, sequences: SequenceSet, settings: Settings, longest: int
+    density: Density, sequences: SequenceSet, settings: Settings, longest: int, beliefs: Beliefs | None = None
 ) -> Iterator[tuple[int, list[pl.DataFrame], Counts]]:
     """Yield the first case, the edges and the counts of every few seconds of work."""
     first, frames, counts, since = 0, [], Counts(), time.monotonic()
-    for batch in iter_batches(density, sequences, settings, longest):
+    for batch in iter_batches(density, sequences, settings, longest, beliefs=beliefs):
         for graph in batch:
             counts.add(graph)
             if len(graph):

@@ -73,7 +73,7 @@ def _score_cases(
 
     def flush() -> None:
         scores, answers = density.score_both([branches for _, _, branches in waiting])
-        if settings.adaptive:
+        if settings.screening:
             more = [two.decide(*both) for (_, two, _), *both in zip(waiting, scores, answers, strict=True)]
             second = iter(density.score_branches_many([one for some in more for one in some]))
             for (index, two, _), own, some in zip(waiting, scores, more, strict=True):
@@ -95,10 +95,10 @@ def _score_cases(
                 settings.kept_components,
             )  # fmt: skip
             design: SingleCause | Staircase | TwoStages = make_design(settings.design, problem)
-            if settings.adaptive:
+            if settings.screening:
                 assert isinstance(design, SingleCause)
                 assert isinstance(rule, EffectSize | Fixed)
-                design = TwoStages(design, rule, settings.adaptive)
+                design = TwoStages(design, rule, settings.screening)
             branches = design.branches()
             if waiting and n_cells + branches.tails.size > allotment.n_cells:
                 flush()

@@ -25,15 +25,15 @@ FEWEST = 8
 """Below this many particles an interval says nothing."""
 
 
-def check_adaptive(design: str, proposal: str, statistic: str, rule: Threshold) -> None:
+def check_screening(design: str, proposal: str, statistic: str, rule: Threshold) -> None:
     """Raise `ConfigError` where the two-stage rule does not apply."""
     if design != "atomic" or proposal != "uniform" or statistic != "kl_of_mean":
         raise ConfigError(
-            "adaptive needs design 'atomic', proposal 'uniform' and statistic 'kl_of_mean'; got "
+            "screening needs design 'atomic', proposal 'uniform' and statistic 'kl_of_mean'; got "
             f"'{design}', '{proposal}' and '{statistic}'"
         )
     if not isinstance(rule, EffectSize | Fixed):
-        raise ConfigError("adaptive needs a threshold in nats: 'effect-size', 'fixed' or 'vocabulary'")
+        raise ConfigError("screening needs a threshold in nats: 'effect-size', 'fixed' or 'vocabulary'")
 
 
 class Open(NamedTuple):

@@ -34,7 +34,7 @@ def estimate_designs(
         density: A trained density, or a world.
         case: The log of one case, or a list of event types in time order.
         designs: Names of designs, each once.
-        **settings: As for `sequela.estimate`, but ``design`` and ``adaptive``; ``proposal`` is for those that take one.
+        **settings: As for `sequela.estimate`, but ``design`` and ``screening``; ``proposal`` is for some.
 
     Returns:
         The banded arrays of each design, by its name.
@@ -49,8 +49,8 @@ def estimate_designs(
         >>> sorted(found), found["atomic"].cmi.shape
         (['atomic', 'leave-one-out'], (3, 2))
     """
-    if not designs or len(set(designs)) < len(designs) or {"design", "adaptive"} & settings.keys():
-        raise ConfigError(f"designs must name one or more designs, each once, without adaptive; got {list(designs)}")
+    if not designs or len(set(designs)) < len(designs) or {"design", "screening"} & settings.keys():
+        raise ConfigError(f"designs must name one or more designs, each once, without screening; got {list(designs)}")
     chosen = {}
     for name in designs:
         check_choice("design", name, DESIGNS)

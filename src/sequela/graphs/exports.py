@@ -64,7 +64,7 @@ def export(found: Any, path: StrPath, *, hierarchy_level: int | None = None) -> 
     if hierarchy_level is not None:
         graph = at_level(found, hierarchy_level)
     elif not hasattr(found, "to_networkx"):
-        graph = found.summary() if callable(found.summary) else found.summary
+        graph = found.summary()
     writers: dict[str, Callable[[StrPath], None]] = {
         ".graphml": graph.to_graphml,
         ".dot": graph.to_dot,
@@ -84,7 +84,7 @@ def at_level(found: Any, hierarchy_level: int) -> Any:
         ConfigError: `hierarchy_level` is below 1, no type has components, or the result is a population graph of
             another level.
     """
-    if hasattr(found, "at_level"):  # a summary graph, or a folder
+    if hasattr(found, "at_level"):  # a summary graph
         return found.at_level(hierarchy_level)
     if not hasattr(found, "summary"):
         raise ConfigError(

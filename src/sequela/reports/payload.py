@@ -12,13 +12,13 @@ import polars as pl
 from sequela.errors import ConfigError
 from sequela.events.log import COMPONENT_SEPARATOR
 from sequela.graphs.exports import at_level
-from sequela.graphs.instance import InstanceGraph, SummaryGraph, names_at_level
+from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.results import Discovery
-from sequela.graphs.saved import SavedDiscovery
+from sequela.graphs.summary import SummaryGraph, names_at_level
 from sequela.reports.words import ASSUMPTIONS, made_by, trust
 
-Result = InstanceGraph | SummaryGraph | PopulationGraph | Discovery | SavedDiscovery
+Result = InstanceGraph | SummaryGraph | PopulationGraph | Discovery
 
 MAX_CANDIDATES = 1_000
 """Most pairs of a population that are not links and are in the page all the same."""
@@ -83,11 +83,11 @@ def page_data(
         LogFormatError: There is no such case, or its events are not known.
     """
     graphs = _cases(result, cases)
-    run = dict(getattr(result, "run", {}) or {})
+    run = result.run.to_dict() if isinstance(result, Discovery | PopulationGraph) else {}
     if isinstance(result, InstanceGraph):
         links, nodes = result.summary(self_loops=True).edges, result.summary().nodes
         run = {
-            "arguments": dict(result.settings),
+            "arguments": result.settings.to_dict(),
             "counts": {"n_cases": 1, "n_unknown_events": result.n_unknown, "n_clamped": result.n_clamped},
         }
     elif isinstance(result, PopulationGraph):
@@ -95,7 +95,7 @@ def page_data(
     elif isinstance(result, SummaryGraph):
         links, nodes = result.edges, result.nodes
     else:
-        summary = result.summary if isinstance(result, SavedDiscovery) else result.summary()
+        summary = result.summary()
         links, nodes = summary.edges, summary.nodes
     if hierarchy_level is None:
         index = {name: i for i, name in enumerate(nodes["event"])}
@@ -127,9 +127,9 @@ def _cases(result: Result, names: Sequence[str] | None) -> list[InstanceGraph]:
             raise ConfigError("cases can be shown only of what `discover` found, not of a summary or population graph")
         return []
     if names is None:
-        if result.events is None:
+        if result.scan_events() is None:
             return []
-        counts = result.edges.lazy().group_by("case").len().sort(["len", "case"], descending=[True, False])
+        counts = result.scan().group_by("case").len().sort(["len", "case"], descending=[True, False])
         names = counts.head(DEFAULT_CASES).collect()["case"].to_list()
     return [result.case(name) for name in names]
 
