@@ -64,7 +64,29 @@ class Graph(Shown):
         exports.write_parquet(self.edges, path)
 
     def __len__(self) -> int:
+        """Return the number of edges: the rows of the edge table."""
         return self.edges.height
+
+    def __bool__(self) -> bool:
+        """Return True, also without edges: ask ``len(graph)`` for these."""
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other is the same graph: same kind, nodes and edges, to the last bit."""
+        if not isinstance(other, Graph) or type(other) is not type(self):
+            return NotImplemented
+        return all(map(_same, self._content(), other._content()))
+
+    def __hash__(self) -> int:
+        return hash((type(self), *(each.shape if isinstance(each, pl.DataFrame) else each for each in self._content())))
+
+    def _content(self) -> tuple[Any, ...]:
+        """Return what makes two graphs the same: tables, and values with a hash."""
+        raise NotImplementedError
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one.equals(other) if isinstance(one, pl.DataFrame) else bool(one == other)
 
 
 def to_pandas(frame: pl.DataFrame) -> pd.DataFrame:

@@ -158,7 +158,7 @@ def summarise(
 
 def pair_sums(edges: pl.DataFrame) -> pl.DataFrame:
     """Return sums per pair of types. Those of disjoint cases can be concatenated and added up."""
-    return edges.group_by("cause", "effect").agg(
+    return edges.group_by("cause", "effect", maintain_order=True).agg(
         pl.len().cast(pl.Int64).alias("n_edges"),
         pl.col("case").n_unique().cast(pl.Int64).alias("n_cases"),
         pl.col("lag", "cmi_nats", "pointwise_nats").sum(),
@@ -192,7 +192,7 @@ def finish_pairs(
         sums = sums.filter(pl.col("cause") != pl.col("effect"))
     mean = {name: (pl.col(name) / pl.col("n_edges")) for name in ("lag", "cmi_nats", "pointwise_nats")}
     pairs = (
-        sums.group_by("cause", "effect")
+        sums.group_by("cause", "effect", maintain_order=True)
         .agg(pl.all().sum())
         .select(
             "cause",
