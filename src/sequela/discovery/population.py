@@ -75,6 +75,15 @@ def discover_population(
             may not be written.
         VocabularyError: The log is not of the density's vocabulary.
         MissingExtraError: Ray is asked for and not installed.
+
+    Example:
+        >>> from sequela import fit, read_log
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
+        >>> log = read_log(world.to_log(world.sample(30, 8, seed=1)))
+        >>> density = fit(log, max_steps=10, width=8, progress=False)
+        >>> discover_population(density, log, cases="all", progress=False).pairs.height
+        12
     """
     settings, _ = chosen({name: value for name, value in locals().items() if name != "fdr"})  # here of the links
     if settings.exclude_effect_type is None:

@@ -100,6 +100,17 @@ def discover_to(
         VocabularyError: The log is not of the density's vocabulary.
         OutOfMemoryBudgetError: The memory budget is too small for the smallest step.
         MissingExtraError: Ray is asked for and not installed.
+
+    Example:
+        >>> import tempfile
+        >>> from sequela import load_discovery, read_log
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
+        >>> log = read_log(world.to_log(world.sample(3, 6, seed=1)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     found = discover_to(world, log, Path(folder) / "results", progress=False)
+        ...     found == load_discovery(Path(folder) / "results")
+        True
     """
     check_writable_folder(out, marker=MARKER, overwrite=overwrite)
     settings, beliefs = chosen(locals())
