@@ -26,6 +26,10 @@ class ConfigError(SequelaError, ValueError):
     """An argument has a value that is not allowed."""
 
 
+class DensityError(SequelaError):
+    """A density gives numbers that nothing can be built on."""
+
+
 class CheckpointError(SequelaError):
     """A saved density is missing, damaged, from another version or for another vocabulary."""
 

@@ -106,6 +106,19 @@ def test_branches_equal_brute_force(name):
 
 
 @pytest.mark.parametrize("name", DENSITIES)
+def test_wanted_steps_are_those_of_all_steps_and_others_need_not_be_scored(name):
+    density, task = DENSITIES[name], branches(40)
+    every = density.score_branches(*task)
+    for share in (0.3, 0.05):
+        wanted = np.random.default_rng(2).random(task.tails.shape) < share
+        found = density.score_branches(*task._replace(wanted=wanted))
+        assert np.allclose(found[wanted], every[wanted], atol=1e-5, equal_nan=True)
+        assert np.isnan(found[~wanted]).all()
+    none = density.score_branches(*task._replace(wanted=np.zeros_like(wanted)))
+    assert np.isnan(none).all()
+
+
+@pytest.mark.parametrize("name", DENSITIES)
 def test_score_equals_brute_force_and_conditional_and_observed_branches(name):
     density = DENSITIES[name]
     score = density.score(IDS)
@@ -153,6 +166,7 @@ def test_chunk_size_does_not_matter(name, monkeypatch):
         ({"starts": np.array([LENGTH])}, "starts must lie in"),
         ({"tails": np.array([[V + 1]], np.int32)}, "tails must hold event types"),
         ({"tails": np.zeros((2, 3), np.int32)}, "starts must be"),
+        ({"wanted": np.zeros((1, 2), bool)}, "wanted must have the shape"),
         ({"ids": np.array([0, V], np.int32)}, "event types"),
         ({"ids": np.zeros((2, 2), np.int32)}, "one sequence"),
     ],

@@ -116,7 +116,7 @@ Device = Annotated[
 
 def _version(show: bool) -> None:
     if show:
-        from sequela import __version__
+        from sequela.version import __version__
 
         typer.echo(f"sequela {__version__}")
         raise typer.Exit

@@ -17,11 +17,10 @@ from sequela.effects.scorer import grouped, score_cases
 from sequela.effects.settings import Settings
 from sequela.events.log import EventLog
 from sequela.events.sequences import Case, SequenceSet
-from sequela.execution.chunks import Counts
 from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.places import count_places
 from sequela.graphs.results import Discovery, empty_edges, log_events, log_nodes
-from sequela.graphs.run_record import arguments_record, run_record
+from sequela.graphs.run_record import Counts, arguments_record, run_record
 from sequela.progress import Reporter, reporter
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import numpy as np
 
 from sequela.arguments import public
 from sequela.density.base import Density
+from sequela.density.runtime.network_density import density_cost
 from sequela.discovery.arguments import VERBS, chosen
 from sequela.discovery.discover import iter_batches
 from sequela.effects.encoding import encode_log, longest_case
@@ -122,7 +123,7 @@ def plan_discovery(
     allotment = settings.allotment(density, horizon, longest)
     lengths = sequences.lengths
     pairs, branches, steps = case_costs(density, lengths, settings, horizon)
-    n_steps = int(steps.sum())
+    n_steps, step_flops = int(steps.sum()), density_cost(density, longest, horizon).step_flops
     seconds = _calibrated(density, sequences, steps, settings, longest) if calibrate and n_steps else None
     return Plan(
         n_cases=sequences.n_cases,
@@ -130,7 +131,7 @@ def plan_discovery(
         n_pairs=int(pairs.sum()),
         n_branches=int(branches.sum()),
         n_steps=n_steps,
-        flops=None if density.step_flops is None else density.step_flops * n_steps,
+        flops=None if step_flops is None else step_flops * n_steps,
         peak_bytes=allotment.peak_bytes,
         budget_bytes=allotment.budget_bytes,
         seconds=seconds,

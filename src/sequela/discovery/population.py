@@ -9,6 +9,7 @@ false discovery rate asked for (``fdr``).
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,13 +22,13 @@ from sequela.discovery.arguments import POPULATION, chosen
 from sequela.discovery.weigh import weigh_all, weighing_job
 from sequela.effects.encoding import encode_log
 from sequela.events.log import EventLog, event_components
-from sequela.evidence.bets import Groups, check_evidence
+from sequela.evidence.bets import check_evidence
 from sequela.evidence.links import LAG_SCHEMA, by_lag, finish
-from sequela.execution.chunks import Counts
 from sequela.files import check_writable_folder
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.records import MARKER
-from sequela.graphs.run_record import run_record
+from sequela.graphs.run_record import Counts, run_record
+from sequela.locks import locked
 from sequela.progress import Reporter, reporter
 
 
@@ -94,35 +95,38 @@ def discover_population(
         parts = list(density.held_out(log))
     else:
         parts = [(density, log if cases == "all" else held_out_cases(density, log))]
-    for one, _ in parts:
-        check_evidence(one)
-    started = time.monotonic()
-    given = [(one, encode_log(one, part)) for one, part in parts]
-    counts = Counts(sum(sequences.n_unknown for _, sequences in given))
-    sums, bets, nodes = [], [], []
-    with weighing_job(given, settings, hierarchy_level, out=out, on_disk=engine == "ray") as job:
-        weighed = weigh_all(
-            given, settings, hierarchy_level, job, engine=engine, workers=workers, tell=reporter(progress)
-        )
-        for (one, _), partial in zip(given, weighed, strict=True):
-            strength, evidence, seen = partial.tables(Groups.at_level(one.vocabulary, hierarchy_level))
-            sums.append(strength)
-            bets.append(evidence)
-            nodes.append(seen)
-            counts.include(partial.counts)
-        first = parts[0][0]
-        pool = (
-            pool and hierarchy_level is None and any(len(event_components(name)) > 1 for name in first.vocabulary.names)
-        )
-        record = run_record(
-            first, log, encode_log(first, log), settings, counts, kind="population",
-            seconds=time.monotonic() - started, delta=settings.delta, fdr=fdr, cases=cases, folds=len(parts),
-            hierarchy_level=hierarchy_level, pool=pool,
-        )  # fmt: skip
-        summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
-        lags = by_lag(pl.concat(sums)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
-        pairs = finish(sums, bets, delta=settings.delta, fdr=fdr, nodes=summed, pool=pool)
-        found = PopulationGraph(pairs, summed, record, lags)
+    for density_given, _ in parts:
+        check_evidence(density_given)
+    with nullcontext() if out is None else locked(out):
         if out is not None:
-            found.save(out, overwrite=overwrite)
+            check_writable_folder(out, marker=MARKER, overwrite=overwrite)
+        started, tell = time.monotonic(), reporter(progress)
+        given = [(one, encode_log(one, part)) for one, part in parts]
+        counts = Counts(sum(sequences.n_unknown for _, sequences in given))
+        sums: list[pl.DataFrame] = []
+        bets: list[pl.DataFrame] = []
+        nodes: list[pl.DataFrame] = []
+        with weighing_job(given, settings, hierarchy_level, out=out, tell=tell) as job:
+            weighed = weigh_all(given, settings, hierarchy_level, job, engine=engine, workers=workers, tell=tell)
+            for one in weighed:
+                for tables, table in zip((sums, bets, nodes), one.partial.tables(one.groups), strict=True):
+                    tables.append(table)
+                counts.include(one.counts)
+            first = parts[0][0]
+            pool = (
+                pool
+                and hierarchy_level is None
+                and any(len(event_components(name)) > 1 for name in first.vocabulary.names)
+            )
+            record = run_record(
+                first, log, encode_log(first, log), settings, counts, kind="population",
+                seconds=time.monotonic() - started, delta=settings.delta, fdr=fdr, cases=cases, folds=len(parts),
+                hierarchy_level=hierarchy_level, pool=pool,
+            )  # fmt: skip
+            summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
+            lags = by_lag(pl.concat(sums)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
+            pairs = finish(sums, bets, delta=settings.delta, fdr=fdr, nodes=summed, pool=pool)
+            found = PopulationGraph(pairs, summed, record, lags)
+            if out is not None:
+                found.save(out, overwrite=overwrite)
     return found

@@ -13,9 +13,8 @@ run.json          every argument, seed, versions, and what was clamped, folded a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,22 +23,27 @@ import polars as pl
 
 from sequela.arguments import public
 from sequela.density.base import Density
-from sequela.density.runtime.compiled import compilation
+from sequela.density.runtime.compiled import compiled_for
+from sequela.density.runtime.network_density import runtime_of
 from sequela.discovery.arguments import VERBS, chosen
 from sequela.discovery.discover import iter_batches
+from sequela.discovery.job import DensityHandle, job_fingerprint
 from sequela.discovery.plan import case_costs
 from sequela.effects.encoding import encode_log, longest_case
 from sequela.effects.settings import Settings
+from sequela.errors import SequelaError
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
-from sequela.execution.chunks import Chunks, Counts, job_fingerprint
+from sequela.execution.chunks import Chunk, Chunks
+from sequela.execution.map_cases import map_cases, start_engine
 from sequela.files import check_writable_folder, whole_folder
 from sequela.graphs.places import count_places
 from sequela.graphs.records import MARKER
 from sequela.graphs.results import Discovery, empty_edges, least_cases, log_events, log_nodes
-from sequela.graphs.run_record import run_record
+from sequela.graphs.run_record import Counts, run_record
 from sequela.graphs.summary import SummaryGraph, finish_pairs, pair_sums
-from sequela.progress import Reporter, Update, reporter
+from sequela.locks import locked
+from sequela.progress import Reporter, reporter
 
 _ROWS_A_GROUP = 50_000
 
@@ -121,33 +125,36 @@ def discover_to(
     started = time.monotonic()
     tell = reporter(progress)
     n_steps = int(case_costs(density, sequences.lengths, settings, horizon)[2].sum())
-    with compilation(density, compile, n_steps) as compiled:
-        if compiled:
+    with locked(out):
+        check_writable_folder(out, marker=MARKER, overwrite=overwrite)
+        density = compiled_for(density, compile, n_steps)
+        if runtime_of(density).compiled:
             tell.say("the model runs as compiled code")
         arguments = settings.to_dict(density) | {"horizon": horizon}
-        chunks = Chunks.open(Path(out), job_fingerprint(density, sequences, arguments))
-        n_before = sum(chunk.high - chunk.low for chunk in chunks.done())
+        job = Chunks.open(Path(out), job_fingerprint(density, sequences, arguments), doing="discovering", say=tell.say)
+        n_before = sum(chunk.high - chunk.low for chunk in job.done())
         if n_before:
             tell.say(f"taking up the interrupted discovery: {n_before:,} of {sequences.n_cases:,} cases are done")
         try:
-            with tell.bar("discovering", sequences.n_cases) as update:
-                if engine == "ray":
-                    from sequela.execution.ray import cluster, work_on_ray
-
-                    with cluster(workers) as n_workers:
-                        task = Discovering(settings, longest, beliefs)
-                        work_on_ray(density, sequences, task, chunks, n_workers=n_workers, update=update)
-                else:
-                    _discover_here(density, sequences, settings, longest, beliefs, chunks, update)
+            with tell.bar("discovering", sequences.n_cases) as bar, start_engine(engine, workers) as running:
+                chunks = map_cases(
+                    Discovering(settings, longest, beliefs),
+                    DensityHandle(density),
+                    sequences,
+                    engine=running,
+                    chunks=job,
+                    update=lambda n_done, counts: bar(n_done, f"{counts['n_edges']:,} edges"),
+                )
         except BaseException:
-            if density.fingerprint is None or not chunks.done():
-                chunks.close()
+            if density.fingerprint is None or not job.done():
+                job.close()
             raise
         counts = Counts(sequences.n_unknown)
-        for chunk in chunks.done():
+        for chunk in chunks:
             counts.include(chunk.counts)
         with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
             sums = _merge(chunks, empty_edges(settings), folder / "edges.parquet")
+            _check_merged(folder / "edges.parquet", counts, sequences)
             run = run_record(
                 density, log, sequences, settings, counts, seconds=time.monotonic() - started, self_loops=self_loops
             )
@@ -164,77 +171,53 @@ def discover_to(
             summary.edges.write_parquet(folder / "summary.parquet")
             summary.nodes.write_parquet(folder / "nodes.parquet")
             _write_events(density, sequences, folder / "events.parquet")
-            run.write(folder / MARKER)
-        chunks.close()
+            run = run.write(folder)
+        job.close()
     return Discovery.on_disk(Path(out), summary, run)
-
-
-def _discover_here(
-    density: Density,
-    sequences: SequenceSet,
-    settings: Settings,
-    longest: int,
-    beliefs: Beliefs | None,
-    chunks: Chunks,
-    update: Update,
-) -> None:
-    """Score all that is not done; a second thread writes chunks while the next cases are scored."""
-    n_done = sequences.n_cases - sum(high - low for low, high in chunks.gaps(sequences.n_cases))
-    n_edges = 0
-    with ThreadPoolExecutor(max_workers=1) as writer:
-        waiting: list[Future[None]] = []
-        for low, high in list(chunks.gaps(sequences.n_cases)):
-            cases = sequences.take(range(low, high)) if high - low < sequences.n_cases else sequences
-            for first, frames, counts in chunks_of_batches(density, cases, settings, longest, beliefs):
-                waiting.append(writer.submit(_keep, chunks, low + first, frames, counts, empty_edges(settings)))
-                while len(waiting) > 2:
-                    waiting.pop(0).result()
-                n_done += counts.n_cases
-                n_edges += counts.n_edges
-                update(n_done, f"{n_edges:,} edges")
-        for future in waiting:
-            future.result()
-
-
-def _keep(chunks: Chunks, low: int, frames: list[pl.DataFrame], counts: Counts, empty: pl.DataFrame) -> None:
-    chunks.add(low, low + counts.n_cases, pl.concat([empty, *frames]), counts)
 
 
 @dataclass(frozen=True)
 class Discovering:
-    """How the cases of one density are discovered by a worker."""
+    """How the cases of one density are discovered.
+
+    Attributes:
+        settings: As for `discover`.
+        longest: Events of the longest case of all.
+        beliefs: What a population says of pairs of types.
+    """
 
     settings: Settings
     longest: int
     beliefs: Beliefs | None = None
 
-    def __call__(self, density: Density, low: int, cases: SequenceSet) -> tuple[pl.DataFrame, Counts]:
+    def __call__(self, density: Density, cases: SequenceSet) -> tuple[pl.DataFrame, dict[str, int]]:
         """Return the edges of some cases, and what was counted."""
-        frames, counts = [empty_edges(self.settings)], Counts()
-        for _, some, more in chunks_of_batches(density, cases, self.settings, self.longest, self.beliefs):
-            frames += some
-            counts.include(more)
-        return pl.concat(frames), counts
+        frames, counts = [], Counts()
+        for batch in iter_batches(density, cases, self.settings, self.longest, beliefs=self.beliefs):
+            for graph in batch:
+                counts.add(graph)
+                if len(graph):
+                    frames.append(graph.edges.select(pl.lit(graph.case).alias("case"), pl.all()))
+        return self.join(frames), asdict(counts)
+
+    def join(self, tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """Join the edges of disjoint cases."""
+        return pl.concat([empty_edges(self.settings), *tables])
 
 
-def chunks_of_batches(
-    density: Density, sequences: SequenceSet, settings: Settings, longest: int, beliefs: Beliefs | None = None
-) -> Iterator[tuple[int, list[pl.DataFrame], Counts]]:
-    """Yield the first case, the edges and the counts of every few seconds of work."""
-    first, frames, counts, since = 0, [], Counts(), time.monotonic()
-    for batch in iter_batches(density, sequences, settings, longest, beliefs=beliefs):
-        for graph in batch:
-            counts.add(graph)
-            if len(graph):
-                frames.append(graph.edges.select(pl.lit(graph.case).alias("case"), pl.all()))
-        if counts.n_edges >= _ROWS_A_GROUP or time.monotonic() - since >= Chunks.seconds:
-            yield first, frames, counts
-            first, frames, counts, since = first + counts.n_cases, [], Counts(), time.monotonic()
-    if counts.n_cases:
-        yield first, frames, counts
+def _check_merged(edges: Path, counts: Counts, sequences: SequenceSet) -> None:
+    """Raise unless what is about to be handed out is as much as was counted on the way."""
+    import pyarrow.parquet as pq
+
+    n_rows = pq.ParquetFile(edges).metadata.num_rows
+    if (n_rows, counts.n_cases) != (counts.n_edges, sequences.n_cases):
+        raise SequelaError(
+            f"{n_rows:,} edges of {counts.n_cases:,} cases were joined, {counts.n_edges:,} of {sequences.n_cases:,} "
+            "were found: nothing is written; run the same command again"
+        )
 
 
-def _merge(chunks: Chunks, empty: pl.DataFrame, path: Path) -> pl.DataFrame:
+def _merge(chunks: Sequence[Chunk], empty: pl.DataFrame, path: Path) -> pl.DataFrame:
     """Join the chunks' edges into one file, in groups that do not depend on the chunks; return `pair_sums` of all."""
     import pyarrow.parquet as pq
 
@@ -248,13 +231,13 @@ def _merge(chunks: Chunks, empty: pl.DataFrame, path: Path) -> pl.DataFrame:
             return added.group_by("cause", "effect", maintain_order=True).agg(pl.all().sum())
 
         waiting = empty
-        for chunk in chunks.done():
+        for chunk in chunks:
             waiting = pl.concat([waiting, chunk.read()])
             while waiting.height >= _ROWS_A_GROUP:
                 rest = waiting["case"][_ROWS_A_GROUP - 1 :]
                 cut = _ROWS_A_GROUP - 1 + int((rest == rest[0]).sum())  # a case is in one group
                 sums, waiting = write(waiting[:cut]), waiting[cut:]
-        if waiting.height or not chunks.done():
+        if waiting.height or not chunks:
             sums = write(waiting)
     return sums
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequela.density.base import Branches, Density
+from sequela.density.runtime.network_density import within_memory
 from sequela.density.runtime.threads import right_threads
 from sequela.effects.cmi import CMIEstimate
 from sequela.effects.designs import (
@@ -58,6 +59,8 @@ def score_cases(
             "the design 'masked' needs a density trained with hidden events (fit with hide > 0); "
             "use 'leave-one-out' for this one"
         )
+    longest = max((len(case.ids) for case in cases), default=1)
+    density = within_memory(density, allotment.model_bytes, longest=longest, horizon=horizon)
     with right_threads():
         return _score_cases(density, cases, settings, horizon, allotment)
 

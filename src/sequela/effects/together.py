@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sequela.density.base import Branches, Density
+from sequela.density.runtime.network_density import within_memory
 from sequela.density.runtime.threads import right_threads
 from sequela.effects.cmi import CMIEstimate
 from sequela.effects.designs import DESIGNS, Problem, default_proposal, make_design
@@ -63,9 +64,13 @@ def estimate_designs(
     horizon = first.horizon_for(density, len(one.ids))
     bands = {name: Band(one, horizon, own) for name, own in chosen.items()}
     causes = np.arange(first.context, len(one.ids) - 1)
+    allotments = [own.allotment(density, horizon, len(one.ids)) for own in chosen.values()]
+    density = within_memory(
+        density, min(each.model_bytes for each in allotments), longest=len(one.ids), horizon=horizon
+    )
     size = min(
-        own.allotment(density, horizon, len(one.ids)).n_cells // (own.particles_for(density) * horizon)
-        for own in chosen.values()
+        each.n_cells // (own.particles_for(density) * horizon)
+        for each, own in zip(allotments, chosen.values(), strict=True)
     )
     size = max(1, size // len(chosen))
     with right_threads():

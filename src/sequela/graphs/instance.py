@@ -105,8 +105,8 @@ class InstanceGraph(Graph, AnnotatedLog):
             hierarchy_level: Types by their first 1, 2, … components, for types of several columns; None for whole
                 types.
         """
-        counts = pl.Series("event", self.events, dtype=pl.String).to_frame().group_by("event")
-        counts = counts.agg(pl.len().cast(pl.Int64).alias("count"))
+        events = pl.Series("event", self.events, dtype=pl.String).to_frame()
+        counts = events.group_by("event").agg(pl.len().cast(pl.Int64).alias("count"))
         edges = self.edges.with_columns(pl.lit(self.case).alias("case"))
         return summarise(
             edges,

@@ -62,7 +62,7 @@ class PopulationGraph(Graph):
             self.pairs.write_parquet(folder / "population.parquet")
             self.nodes.write_parquet(folder / "nodes.parquet")
             self.lags.write_parquet(folder / "lags.parquet")
-            msgspec.structs.replace(self.run, format=FORMAT, kind="population").write(folder / MARKER)
+            msgspec.structs.replace(self.run, format=FORMAT, kind="population").write(folder)
 
     def _content(self) -> tuple[Any, ...]:
         return self.nodes, self.pairs, self.lags

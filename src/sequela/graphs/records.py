@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from sequela.errors import LogFormatError
-from sequela.files import whole_file
+from sequela.files import damaged_files, read_json, read_record, write_record
 
 MARKER = "run.json"
 
@@ -138,6 +138,18 @@ class DensityRecord(msgspec.Struct, frozen=True, kw_only=True):
     report: dict[str, Any] | None = None
 
 
+class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A file as it was written.
+
+    Attributes:
+        bytes: Its size.
+        blake2b: Its checksum.
+    """
+
+    bytes: int
+    blake2b: str
+
+
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything one needs to know to repeat and to judge a run.
 
@@ -150,7 +162,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         density: The density that was asked.
         versions: Of the packages that matter.
         seconds: How long it took.
-        files: Checksum of each file of the folder, by name.
+        files: The files of the folder, by name, once it is written.
+        checksum: Of the record itself, once it is written.
     """
 
     format: int = 0
@@ -161,7 +174,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     density: DensityRecord = DensityRecord()
     versions: dict[str, str] = {}
     seconds: float | None = None
-    files: dict[str, str] = {}
+    files: dict[str, FileRecord] = {}
+    checksum: str | None = None
 
     @classmethod
     def of(cls, values: RunRecord | Mapping[str, Any]) -> RunRecord:
@@ -184,21 +198,24 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             values["arguments"] = self.arguments.to_dict()
         return values
 
-    def write(self, path: str | os.PathLike[str]) -> None:
-        """Write `run.json`, whole or not at all; numbers that JSON does not know become null."""
-        text = msgspec.json.format(msgspec.json.encode(self.to_dict()), indent=2)
-        with whole_file(path) as temporary:
-            temporary.write_bytes(text + b"\n")
+    def write(self, folder: Path) -> RunRecord:
+        """Write `run.json` with checksums of itself and of all files beside it; return the record with them.
+
+        Numbers that JSON does not know become null.
+        """
+        return msgspec.convert(write_record(folder, MARKER, _finite(self.to_dict())), RunRecord)
 
 
-class _Version(msgspec.Struct):
-    """The one thing that every version's `run.json` says."""
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    format: int
 
-
-def read_record(folder: Path, *, kind: str, command: str) -> RunRecord:
-    """Read and check the `run.json` of a result.
+def read_run(folder: Path, *, kind: str, command: str) -> RunRecord:
+    """Read the `run.json` of a result, and check it and every file beside it against the checksums in it.
 
     Args:
         folder: The folder of the result.
@@ -206,12 +223,12 @@ def read_record(folder: Path, *, kind: str, command: str) -> RunRecord:
         command: The command that makes such results, for messages.
 
     Raises:
-        LogFormatError: There is none, it is damaged, of another kind or of another version.
+        LogFormatError: There is none, it is of another kind or of another version, or a file has changed since it was
+            written; says which.
     """
-    path, what = folder / MARKER, f"'{folder}' is not a folder of {kind} results"
+    what = f"'{folder}' is not a folder of {kind} results"
     try:
-        text = path.read_bytes()
-        version = msgspec.json.decode(text, type=_Version).format
+        version = msgspec.convert(read_json(folder / MARKER), _Version).format
         if version < FORMAT:
             raise LogFormatError(
                 f"'{folder}' was made by Sequela 0.1.0 (format {version}), whose results this version does not read: "
@@ -221,11 +238,21 @@ def read_record(folder: Path, *, kind: str, command: str) -> RunRecord:
             raise LogFormatError(
                 f"'{folder}' was made by a newer Sequela (format {version}; this version reads {FORMAT}): update it"
             )
-        record = msgspec.json.decode(text, type=RunRecord)
+        values = read_record(folder, MARKER)
+        record = msgspec.convert(values, RunRecord)
+        damaged = [f"{name} {damage}" for name, damage in damaged_files(folder, values).items()]
     except OSError as error:
-        raise LogFormatError(f"{what}: {error.strerror or error}: {path.name}") from None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise LogFormatError(f"{what}: {error.strerror or error}: {MARKER}") from None
+    except (msgspec.ValidationError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise LogFormatError(f"{what}: {MARKER} is damaged: {error}") from None
     if record.kind != kind:
         raise LogFormatError(f"{what}: it is one of {record.kind} results")
+    if damaged:
+        raise LogFormatError(f"{what}: {'; '.join(damaged)}")
     return record
+
+
+class _Version(msgspec.Struct):
+    """The one thing that every version's `run.json` says."""
+
+    format: int

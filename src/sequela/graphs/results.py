@@ -174,7 +174,7 @@ class Discovery(Shown, AnnotatedLog):
             summary.edges.write_parquet(folder / "summary.parquet")
             self.nodes.write_parquet(folder / "nodes.parquet")
             record = msgspec.structs.replace(self.run, format=FORMAT, kind="discovery")
-            record.write(folder / MARKER)
+            record.write(folder)
         return Path(out)
 
     @cached_property

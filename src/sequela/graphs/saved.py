@@ -10,7 +10,7 @@ import polars as pl
 
 from sequela.errors import LogFormatError
 from sequela.graphs.population import PopulationGraph
-from sequela.graphs.records import read_record
+from sequela.graphs.records import read_run
 from sequela.graphs.results import FILES, Discovery
 from sequela.graphs.schemas import LAGS, NODES, POPULATION, SUMMARY, Table, check_types
 from sequela.graphs.summary import SummaryGraph
@@ -29,7 +29,7 @@ def load_discovery(path: str | Path) -> Discovery:
         LogFormatError: It is not such a folder, is damaged, or of another version.
     """
     folder = Path(path)
-    run = read_record(folder, kind="discovery", command="discover")
+    run = read_run(folder, kind="discovery", command="discover")
     with _as_format_errors(folder, "discovery"):
         nodes = _read(folder, "nodes", NODES)
         pairs = _read(folder, "summary", SUMMARY)
@@ -57,7 +57,7 @@ def load_population(path: str | Path) -> PopulationGraph:
         LogFormatError: It is not such a folder, is damaged, or of another version.
     """
     folder = Path(path)
-    run = read_record(folder, kind="population", command="population")
+    run = read_run(folder, kind="population", command="population")
     with _as_format_errors(folder, "population"):
         nodes, pairs, lags = (
             _read(folder, name, table) for name, table in (("nodes", NODES), ("population", POPULATION), ("lags", LAGS))

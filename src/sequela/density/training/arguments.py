@@ -9,11 +9,11 @@ _MODEL, _TRAINING, _RUN, _FILES = "The model", "Training", "How it runs", "Log a
 FIT = {
     "log": Argument("Event log.", Kind("an event log (from read_log)", "sequela.events.log:EventLog")),
     "backbone": Argument(
-        "window (fast, finite memory) or llama.",
-        Choice("sequela.density.training.fit:BACKBONES"),
+        "window (fast, finite memory), llama, or another that was registered.",
+        TEXT,  # `trained_backbone` knows those that were registered
         "window",
         more='``"window"`` looks at the last `memory` events; ``"llama"`` is a small Hugging Face '
-        "``LlamaForCausalLM`` that looks at up to 256 events.",
+        "``LlamaForCausalLM`` that looks at up to 256 events; see `sequela.density.registry`.",
         panel=_MODEL,
     ),
     "out": Argument(
