@@ -88,7 +88,7 @@ def test_chunks_do_not_matter(design, proposal, monkeypatch):
     density = DENSITIES["window"]
     case = max((LOG.case(name) for name in LOG.case_names), key=len)
     whole = estimate(density, case, design=design, proposal=proposal, particles=4)
-    few = Allotment(0, 0, 0, 40, 40)
+    few = Allotment(0, 0, 10**9, 40, 40)
     monkeypatch.setattr(Settings, "allotment", lambda *_: few)
     parts = estimate(density, case, design=design, proposal=proposal, particles=4)
     assert np.allclose(whole.cmi, parts.cmi, atol=1e-6, equal_nan=True)

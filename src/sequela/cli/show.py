@@ -59,6 +59,7 @@ def export(
     """
     from sequela.errors import ConfigError
     from sequela.graphs.exports import export as write
+    from sequela.graphs.exports import what_was_written
     from sequela.graphs.population import PopulationGraph
     from sequela.graphs.saved import load_results
 
@@ -68,7 +69,7 @@ def export(
             raise ConfigError(f"'{results}' is a population graph, which has no cases; leave --instance out")
         found = found.case(instance)
     written = write(found, out, hierarchy_level=hierarchy_level)
-    typer.echo(json.dumps({"out": str(out)}) if as_json else f"wrote {written!r} to '{out}'")
+    typer.echo(json.dumps({"out": str(out)}) if as_json else f"wrote {what_was_written(written)} to '{out}'")
 
 
 @command()

@@ -103,19 +103,33 @@ def simulate(
 @command()
 def evaluate(
     graphs: Annotated[
-        Path, typer.Argument(help="Folder that `sequela discover` wrote, or its table of edges.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Folder that `sequela discover` or `population` wrote, or a table of edges.", show_default=False
+        ),
     ],
     truth: Annotated[Path, typer.Argument(help="True edges: parquet or csv.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
     """Compare found edges with labels.
 
-    Both tables need the columns case, cause_position, effect_position, cause, effect; positions count from 0.
+    Both tables need the columns case, cause_position, effect_position, cause, effect; positions count from 0. Of a
+    population only the links between event types are compared.
 
     Example: sequela evaluate results truth.parquet
     """
-    from sequela.evaluation.compare import evaluate_edges, read_edges
+    from sequela.evaluation.compare import evaluate_edges, evaluate_links, read_edges
 
+    if (graphs / "population.parquet").is_file():
+        from sequela.cli.tables import print_link_scores
+        from sequela.graphs.saved import load_population
+
+        links = evaluate_links(load_population(graphs).edges, read_edges(truth)[0])
+        if as_json:
+            typer.echo(json.dumps(links.to_dict()))
+        else:
+            print_link_scores(links)
+        return
     found, n_pairs = read_edges(graphs)
     result = evaluate_edges(found, read_edges(truth)[0], n_pairs=n_pairs)
     if as_json:

@@ -77,6 +77,16 @@ def export(found: Any, path: StrPath, *, hierarchy_level: int | None = None) -> 
     return graph
 
 
+def what_was_written(written: Any) -> str:
+    """Return what `export` wrote, in words."""
+    kind = type(written).__name__
+    if kind == "Discovery":
+        return "the log with the causes of each event"
+    name = {"InstanceGraph": "graph of case", "PopulationGraph": "graph of the population"}.get(kind, "summary graph")
+    case = f" '{visible(written.case, longest=60)}'" if kind == "InstanceGraph" else ""
+    return f"the {name}{case}, {written.edges.height:,} edges,"
+
+
 def at_level(found: Any, hierarchy_level: int) -> Any:
     """Return the summary graph of any result between types by their first ``hierarchy_level`` components.
 

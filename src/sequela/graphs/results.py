@@ -173,7 +173,8 @@ class Discovery(Shown, AnnotatedLog):
                     table.sink_parquet(folder / f"{name}.parquet", compression="zstd")
             summary.edges.write_parquet(folder / "summary.parquet")
             self.nodes.write_parquet(folder / "nodes.parquet")
-            record = msgspec.structs.replace(self.run, format=FORMAT, kind="discovery")
+            counts = msgspec.structs.replace(self.run.counts, n_edges=self.n_edges)
+            record = msgspec.structs.replace(self.run, format=FORMAT, kind="discovery", counts=counts)
             record.write(folder)
         return Path(out)
 
