@@ -249,11 +249,11 @@ Table = Mapping[str, Argument]
 
 def plain_number(argument: Argument, value: Any) -> Any:
     """Return a number of NumPy, or a whole one written as 2.0, as one of Python; other values as they are."""
-    if isinstance(value, str | bool | None) or not isinstance(argument.check, Number | Either):
+    options = argument.check.options if isinstance(argument.check, Either) else (argument.check,)
+    number = next((option for option in options if isinstance(option, Number)), None)
+    if isinstance(value, str | bool | None) or number is None:
         return value
-    if isinstance(argument.check, Number) and not argument.check.whole:
-        return float(value)
-    return int(value)
+    return int(value) if number.whole else float(value)
 
 
 def setting(default: Any, check: Constraint | None, help: str, **more: Any) -> Any:

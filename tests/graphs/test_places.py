@@ -76,3 +76,33 @@ def test_nothing_gives_nothing():
     assert empty.is_empty()
     alone = pair_counts(np.zeros(1, np.int32), np.array([0, 1]), None, names=["a"], arguments=Arguments(horizon=3))
     assert alone.is_empty()
+
+
+@pytest.mark.parametrize("told", [None, "a population"])
+@pytest.mark.parametrize("horizon", [1, 2])
+def test_ties_without_an_order_count_ticks(monkeypatch, horizon, told):
+    monkeypatch.setattr(places, "_BLOCK", 10)
+    frame = FRAME.with_columns(time=pl.col("time").dt.truncate("2m"))
+    log = sq.read_log(frame)
+    assert log.n_ties > 10
+    found = count_places(WORLD, encode_log(WORLD, log), Arguments(horizon=horizon, population=told))
+    expected = Counter()
+    for name in log.case_names:
+        case = log.case(name).frame
+        ticks = case["time"].rank("dense").to_list()
+        for (u, one), (v, two) in itertools.combinations(zip(case["event"], ticks, strict=True), 2):
+            if two - one > horizon:
+                continue
+            pairs = [(u, v)] if two > one or u == v else [(u, v), (v, u)] if told else [(min(u, v), max(u, v))]
+            for pair in pairs:
+                expected[pair] += 1
+    assert found.rows() == sorted((u, v, n) for (u, v), n in expected.items())
+
+
+def test_a_log_with_ties_has_no_more_edges_than_places():
+    frame = FRAME.with_columns(time=pl.col("time").dt.truncate("2m"))
+    found = sq.discover_log(WORLD, sq.read_log(frame), particles=4, delta=0.001, progress=False)
+    pairs = found.summary(self_loops=True).edges
+    assert pairs["n_undirected"].sum() > 0
+    assert pairs["n_places"].null_count() == 0
+    assert (pairs["share"] <= 1).all()

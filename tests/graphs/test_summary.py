@@ -8,7 +8,7 @@ import sequela as sq
 from sequela.graphs.summary import finish_pairs, pair_sums
 from sequela.worlds.softmax import SoftmaxWorld
 
-SUMS = {"lag": 1.0, "cmi_nats": 0.3, "pointwise_nats": 1.0}
+SUMS = {"lag": 1.0, "cmi_nats": 0.3, "pointwise_nats": 1.0, "n_undirected": 0}
 
 
 def pairs(*rows, **how):

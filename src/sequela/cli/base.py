@@ -97,6 +97,18 @@ TimeFormat = Annotated[
     str | None,
     typer.Option(help="How to read times that are not ISO, as in '%d/%m/%Y %H:%M'.", rich_help_panel=_FILES),
 ]
+Ties = Annotated[
+    str,
+    typer.Option(
+        help="Events of a case at one time: unordered (a set), or order (as the rows stand).", rich_help_panel=_FILES
+    ),
+]
+Tick = Annotated[
+    str | None,
+    typer.Option(
+        help="Resolution of the times, as 1s: what happened within a tick has no order.", rich_help_panel=_FILES
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
 AsJson = Annotated[

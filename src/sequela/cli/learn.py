@@ -19,6 +19,8 @@ from sequela.cli.base import (
     Log,
     Model,
     Quiet,
+    Tick,
+    Ties,
     TimeColumn,
     TimeFormat,
     command,
@@ -52,6 +54,8 @@ def fit(
     event: EventColumn = None,
     time: TimeColumn = None,
     time_format: TimeFormat = None,
+    ties: Ties = "unordered",
+    tick: Tick = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     **settings: Any,
@@ -65,7 +69,8 @@ def fit(
     from sequela.density.training.fit import fit as run
     from sequela.events.log import read_log
 
-    table = read_log(log, case=case, event=event, time=time, time_format=time_format)
+    table = read_log(log, case=case, event=event, time=time, time_format=time_format, ties=ties, tick=tick)
+    _warn(table)
     density = run(table, out=out, progress=not quiet, **settings)
     if as_json:
         typer.echo(json.dumps({"out": str(out), **density.info}))
@@ -288,5 +293,18 @@ def _read_like(density: Any, log: Path, case: Any, event: Any, time: Any, time_f
             event=known["event"],
             time=known["time"] or False,
             time_format=time_format or known["time_format"],
+            ties=known["ties"],
+            tick=known["tick"],
         )
-    return read_log(log, case=case, event=event, time=time, time_format=time_format)
+    table = read_log(log, case=case, event=event, time=time, time_format=time_format)
+    _warn(table)
+    return table
+
+
+def _warn(table: Any) -> None:
+    """Say on standard error what looks like swapped columns."""
+    from sequela.events.column_check import suspicious_columns
+
+    warning = suspicious_columns(table)
+    if warning is not None:
+        typer.echo(f"warning: {warning}", err=True)

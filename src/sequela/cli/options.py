@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -86,6 +87,7 @@ def _as_argument(argument: Argument | None, value: Any) -> Any:
         return value
     if value is None and argument.default == "auto":
         return "auto"
-    if isinstance(argument.check, Either) and isinstance(value, str) and value.isdecimal():
-        return int(value)  # a number or a name, as of --horizon
+    if isinstance(argument.check, Either) and isinstance(value, str):  # a number or a name, as of --horizon
+        with contextlib.suppress(ValueError):
+            return int(value) if value.isdecimal() else float(value)
     return value

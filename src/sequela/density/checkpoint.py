@@ -1,8 +1,8 @@
 """Saved densities: a folder of safetensors and JSON. Loading runs no code from the folder.
 
 ```
-density.json        format, backbone, settings, how it was trained, its report, a hash of every other file, and one
-                    of all this ("seal")
+density.json        format, backbone, its settings, how it was trained, its report; hashes of all other files,
+                    and one of all this ("seal")
 vocabulary.json     event types and counts
 weights.safetensors (window)   or   model/ (Hugging Face: config.json, model.safetensors)
 ```

@@ -50,7 +50,7 @@ def discover(
     population: PopulationGraph | None = None,
     fdr: float | None = None,
     seed: int = 0,
-    screening: float = 0.0,
+    screening: float | str = "auto",
     batch_size: int | None = None,
     memory_budget: str | float | None = None,
 ) -> InstanceGraph:
@@ -99,7 +99,7 @@ def estimate(
     confidence_level: float = 0.95,
     tau: float | None = None,
     seed: int = 0,
-    screening: float = 0.0,
+    screening: float | str = "auto",
     batch_size: int | None = None,
     memory_budget: str | float | None = None,
 ) -> CMIEstimate:
@@ -153,7 +153,7 @@ def discover_log(
     population: PopulationGraph | None = None,
     fdr: float | None = None,
     seed: int = 0,
-    screening: float = 0.0,
+    screening: float | str = "auto",
     batch_size: int | None = None,
     memory_budget: str | float | None = None,
 ) -> Discovery:
@@ -255,13 +255,21 @@ def _graphs(
     allotment = settings.allotment(density, horizon, longest)
     own_beliefs = None if beliefs is None else beliefs.for_types(density.vocabulary)
     for batch in grouped(iter(cases), settings, horizon, allotment):
-        estimates = score_cases(density, [case for case, _ in batch], settings, horizon, allotment)
+        estimates = score_cases(density, [case for case, _ in batch], settings, horizon, allotment, deciding=True)
         graphs = []
         for (case, n_unknown), found in zip(batch, estimates, strict=True):
             confidence = None if own_beliefs is None else own_beliefs.confidence(case, found, settings.delta)
+            directions = None if own_beliefs is None else own_beliefs.directions(case, found)
             edges = rule.edges(found) if confidence is None else confidence >= 1 - settings.error_rate
             graph = InstanceGraph.from_estimate(
-                case, density.vocabulary, found, edges, confidence=confidence, n_unknown=n_unknown, settings=record
+                case,
+                density.vocabulary,
+                found,
+                edges,
+                confidence=confidence,
+                directions=directions,
+                n_unknown=n_unknown,
+                settings=record,
             )
             graphs.append(graph)
         yield graphs

@@ -65,8 +65,8 @@ def job_fingerprint(
         return None
     digest = hashlib.blake2b(digest_size=16)
     digest.update((density.fingerprint + json.dumps(arguments, sort_keys=True, default=str)).encode())
-    digest.update(sequences.ids.tobytes() + sequences.offsets.tobytes())
-    used = times or density.uses_times or arguments.get("horizon_seconds") is not None
+    digest.update(sequences.ids.tobytes() + sequences.offsets.tobytes() + bytes([sequences.unordered_ties]))
+    used = times or sequences.unordered_ties or density.uses_times or arguments.get("horizon_seconds") is not None
     if sequences.times is not None and used:
         digest.update(sequences.times.tobytes())
     digest.update("\0".join(sequences.case_names).encode())

@@ -34,8 +34,8 @@ class Plan:
         n_cases: Cases.
         n_events: Events.
         n_pairs: Pairs of positions that will be tested.
-        n_branches: Branches to score; with ``screening`` at most.
-        n_steps: Model steps: tail steps of all branches and events of all prefixes; with ``screening`` at most.
+        n_branches: Branches to score; with screening at most.
+        n_steps: Model steps: tail steps of all branches and events of all prefixes; with screening at most.
         flops: Floating-point operations of these steps, attention left out; None when the density cannot tell.
         peak_bytes: Most memory above the loaded density and log.
         budget_bytes: What the run may use.
@@ -92,7 +92,7 @@ def plan_discovery(
     population: PopulationGraph | None = None,
     fdr: float | None = None,
     seed: int = 0,
-    screening: float = 0.0,
+    screening: float | str = "auto",
     batch_size: int | None = None,
     memory_budget: str | float | None = None,
 ) -> Plan:

@@ -57,7 +57,7 @@ def discover_population(
     horizon_time: str | float | None = None,
     context: int = 0,
     seed: int = 0,
-    screening: float = 0.0,
+    screening: float | str = "auto",
     batch_size: int | None = None,
     memory_budget: str | float | None = None,
 ) -> PopulationGraph:

@@ -83,7 +83,7 @@ def discover_to(
     population: PopulationGraph | None = None,
     fdr: float | None = None,
     seed: int = 0,
-    screening: float = 0.0,
+    screening: float | str = "auto",
     batch_size: int | None = None,
     memory_budget: str | float | None = None,
 ) -> Discovery:

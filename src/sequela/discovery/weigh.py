@@ -22,6 +22,7 @@ from sequela.discovery.job import DensityHandle, job_fingerprint
 from sequela.effects.encoding import longest_case
 from sequela.effects.settings import Settings
 from sequela.events.sequences import SequenceSet
+from sequela.events.ties import shuffle_ticks
 from sequela.evidence.bets import (
     CalibrationSums,
     Codes,
@@ -97,6 +98,7 @@ class Weighing:
         seconds, n_groups = self.settings.horizon_seconds, len(self.groups.names)
         allotment = self.settings.allotment(density, self.horizon, self.longest)
         density = within_memory(density, allotment.model_bytes, longest=self.longest, horizon=self.horizon)
+        cases = shuffle_ticks(cases, 0)  # forecasts need an order
         nodes = np.bincount(self.groups.of[cases.ids], minlength=n_groups).astype(np.int64)
         pairs = self.pairs[nodes[self.pairs // n_groups] > 0]
         sums, n_pairs, n_clamped = LagSums(self.horizon), 0, 0

@@ -134,11 +134,14 @@ class Settings:
         panel=_EDGES,
     )
     seed: int = setting(0, Number(whole=True), "Same seed, same result.", panel=_RUN)
-    screening: float = setting(
-        0.0,
-        Number(0, 0.5),
-        "Above 0: a quarter of the particles first, the rest where they do not decide; share of errors.",
-        more="At most about this share of pairs is then decided otherwise than by all particles.",
+    screening: float | str = setting(
+        "auto",
+        Either((Number(0, 0.5), Choice(("auto",)))),
+        "A few particles first, more where needed: share of pairs that may differ, auto, or 0.",
+        more="Pairs get more particles only while these do not decide whether they are edges. "
+        '``"auto"`` is 0.005 where it can be done and saves something (design ``"atomic"``, proposal ``"uniform"``, a '
+        "threshold in nats, 16 particles or more, and more event types than particles; no population), and 0 "
+        "elsewhere, and in `estimate`.",
         panel=_RUN,
     )
     batch_size: int | None = setting(
@@ -172,7 +175,7 @@ class Settings:
             )
         if self.population is not None and not isinstance(rule, EffectSize):
             raise ConfigError("a population goes with the threshold 'effect-size' (delta and fdr) only")
-        if self.screening:
+        if self.screening and self.screening != "auto":
             from sequela.effects.screening import check_screening
 
             check_screening(self.design, proposal, self.statistic, rule)
@@ -217,6 +220,25 @@ class Settings:
 
         return None if self.horizon_time is None else parse_duration("horizon_time", self.horizon_time)
 
+    def screening_error(self, density: Density, *, deciding: bool = True) -> float:
+        """Return the share of pairs that may be decided otherwise than by all replacements; 0 for no screening.
+
+        Args:
+            density: What is asked.
+            deciding: Whether only the decisions matter; otherwise ``"auto"`` is off.
+        """
+        if not isinstance(self.screening, str):
+            return self.screening
+        from sequela.effects.designs import default_proposal
+        from sequela.effects.screening import DEFAULT_ERROR, FEWEST_OF_ALL, screening_applies
+
+        n_others = density.vocabulary.n_types - density.vocabulary.has_rare - 1
+        applies = screening_applies(
+            self.design, default_proposal(self.design, self.proposal), self.statistic, self.rule(density)
+        )
+        saves = FEWEST_OF_ALL <= self.particles < n_others and self.population is None
+        return DEFAULT_ERROR if deciding and applies and saves else 0.0
+
     def particles_for(self, density: Density) -> int:
         """Return how many branches a cause has."""
         return 1 if self.design == "masked" else min(self.particles, density.vocabulary.n_types)
@@ -250,6 +272,7 @@ class Settings:
             "threshold": self.rule(density).to_dict(),
             "horizon_seconds": self.horizon_seconds,
             "exclude_effect_type": self.excludes_effect_type,
+            "screening": self.screening_error(density),
         }
         if self.population is None:
             del values["population"], values["fdr"]

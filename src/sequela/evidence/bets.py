@@ -36,6 +36,7 @@ from sequela.effects.scorer import too_late
 from sequela.errors import ConfigError, check_range
 from sequela.events.log import event_at_level, event_components
 from sequela.events.sequences import Case, SequenceSet
+from sequela.events.ties import shuffle_ticks
 from sequela.events.vocabulary import Vocabulary
 from sequela.evidence.fixed_point import UNIT_BITS, Integers, check_scaled, from_units, to_units
 
@@ -105,13 +106,20 @@ def pair_codes(causes: Ids, effects: Ids, n_types: int) -> Codes:
 def co_occurring(sequences: SequenceSet, horizon: int, n_types: int, seconds: float | None = None) -> Codes:
     """Return the sorted codes of all pairs of different types that occur within ``horizon`` events of each other.
 
-    With ``seconds`` they must also lie no further apart in time.
+    With ``seconds`` they must also lie no further apart in time. Where ties have no order, ``horizon`` counts ticks,
+    and two events of one tick are no pair.
     """
     found = np.zeros(0, np.int64)
     case = np.repeat(np.arange(sequences.n_cases), sequences.lengths)
     ids = np.asarray(sequences.ids)
-    for lag in range(1, min(horizon, len(ids) - 1) + 1):
-        same = (case[:-lag] == case[lag:]) & (ids[:-lag] != ids[lag:])
+    tick = np.arange(len(ids))
+    if sequences.unordered_ties and sequences.times is not None:
+        tick = np.cumsum((np.diff(sequences.times, prepend=-np.inf) != 0) | (np.diff(case, prepend=-1) != 0))
+    for lag in range(1, len(ids)):
+        near = (case[:-lag] == case[lag:]) & (tick[lag:] - tick[:-lag] <= horizon)
+        if not near.any():
+            break
+        same = near & (ids[:-lag] != ids[lag:]) & (tick[lag:] > tick[:-lag])
         if seconds is not None and sequences.times is not None:
             same &= sequences.times[lag:] - sequences.times[:-lag] <= seconds
         found = np.union1d(found, pair_codes(ids[:-lag][same], ids[lag:][same], n_types))
@@ -194,6 +202,10 @@ def _asked(density: Density, case: Case, horizon: int, seconds: float | None, gr
     ids, n, times = case.ids, len(case.ids), case.times
     own = groups.of[ids]
     furthest = np.minimum(np.arange(n) + horizon, n - 1)  # the last event in reach of each
+    if case.ticks is not None:
+        furthest = np.searchsorted(case.ticks, case.ticks + horizon, side="right") - 1
+        if density.memory is not None:
+            furthest = np.minimum(furthest, np.arange(n) + density.memory)
     if seconds is not None and times is not None:
         furthest = np.minimum(furthest, np.searchsorted(times, times + seconds, side="right") - 1)
     last: dict[int, int] = {}
@@ -207,7 +219,13 @@ def _asked(density: Density, case: Case, horizon: int, seconds: float | None, gr
             changed = ids[: high + 1].copy()
             reach = changed[cause:]
             reach[own[cause : high + 1] == kind] = density.vocabulary.hidden_id
-            yield _Asked(case, kind, changed, np.arange(low, high + 1))
+            effects = np.arange(low, high + 1)
+            if case.ticks is not None:  # the hidden type must stand in earlier ticks only
+                hidden = cause + np.flatnonzero(own[cause : high + 1] == kind)
+                latest = hidden[np.searchsorted(hidden, effects) - 1]
+                effects = effects[case.ticks[latest] < case.ticks[effects]]
+            if len(effects):
+                yield _Asked(case, kind, changed, effects)
 
 
 def _answer(density: Density, asked: list[_Asked], groups: Groups) -> Rows:
@@ -242,15 +260,22 @@ def group_estimate(density: Density, case: Case, horizon: int, seconds: float | 
     Every pair of positions of the two groups has the same value; NaN for pairs out of reach.
     """
     n, n_groups = len(case.ids), len(groups.names)
-    effect = np.arange(n)[:, None] + np.arange(1, horizon + 1)
-    result = np.full((2, n, horizon), np.nan)
-    late = too_late(case, horizon, seconds)
+    width, lags = horizon, None
+    if case.ticks is not None:
+        width = max(1, int((np.searchsorted(case.ticks, case.ticks + horizon, side="right") - 1 - np.arange(n)).max()))
+        later = np.minimum(np.arange(n)[:, None] + np.arange(1, width + 1), n - 1)
+        lags = case.ticks[later] - case.ticks[:, None]
+    effect = np.arange(n)[:, None] + np.arange(1, width + 1)
+    result = np.full((2, n, width), np.nan)
+    late = too_late(case, width, seconds)
     for rows in forecasts(density, case, horizon, seconds, groups):
         keys = rows.positions * n_groups + rows.causes
         order = np.argsort(keys)
         wanted = effect * n_groups + groups.of[case.ids][:, None]
         place = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
         there = (keys[order][place] == wanted) & (effect < n)
+        if lags is not None:
+            there &= (lags > 0) & (lags <= horizon)
         if late is not None:
             there &= ~late
         row = order[place[there]]
@@ -259,7 +284,7 @@ def group_estimate(density: Density, case: Case, horizon: int, seconds: float | 
     log_p, log_q = result
     with np.errstate(invalid="ignore"):
         cmi = bernoulli_kl(log_p, log_q)
-    return CMIEstimate(cmi, np.where(np.isnan(cmi), np.nan, 0.0), log_p - log_q, log_p, log_q, None)
+    return CMIEstimate(cmi, np.where(np.isnan(cmi), np.nan, 0.0), log_p - log_q, log_p, log_q, None, lags=lags)
 
 
 class CalibrationSums(NamedTuple):
@@ -310,10 +335,10 @@ def calibration(
 
 
 def calibration_cases(sequences: SequenceSet, n_events: int = 20_000) -> SequenceSet:
-    """Return cases spread evenly over all, of about ``n_events`` events."""
+    """Return cases spread evenly over all, of about ``n_events`` events; every tick in a random order."""
     n_all = sequences.n_cases
     n_cases = min(n_all, math.ceil(n_events * n_all / max(1, sequences.n_events)))
-    return sequences.take([i * n_all // n_cases for i in range(n_cases)])
+    return shuffle_ticks(sequences.take([i * n_all // n_cases for i in range(n_cases)]), 0)
 
 
 def calibration_sums(

@@ -55,10 +55,11 @@ class LagSums:
         """Add the tested pairs of positions of one case; its own sums are rounded, once."""
         cause, column = np.nonzero(np.isfinite(estimate.cmi))
         effect = cause + column + 1
-        different = case.ids[cause] != case.ids[effect]
-        cause, column, effect = cause[different], column[different], effect[different]
+        lag = column + 1 if estimate.lags is None else estimate.lags[cause, column]
+        counted = (case.ids[cause] != case.ids[effect]) & (lag > 0)  # within a tick there is no direction
+        cause, column, effect, lag = cause[counted], column[counted], effect[counted], lag[counted]
         pair = pair_codes(case.ids[cause], case.ids[effect], n_types)
-        cells, inverse = np.unique(pair * self.horizon + column, return_inverse=True)
+        cells, inverse = np.unique(pair * self.horizon + lag - 1, return_inverse=True)
 
         def total(values: Floats | None = None) -> Floats:
             return np.bincount(inverse, weights=values, minlength=len(cells)).astype(np.float64)

@@ -60,32 +60,49 @@ class InstanceGraph(Graph, AnnotatedLog):
         edges: NDArray[np.bool_],
         *,
         confidence: NDArray[np.float64] | None = None,
+        directions: NDArray[np.int64] | None = None,
         n_unknown: int = 0,
         settings: Arguments | None = None,
     ) -> InstanceGraph:
-        """Build from an estimate, the pairs that are edges (bool, ``[L, m]``) and how sure they are (``[L, m]``)."""
-        cause, column = np.nonzero(edges)
-        order = np.lexsort((cause, cause + column + 1))
-        cause, column = cause[order], column[order]
-        effect = cause + column + 1
+        """Build a graph.
+
+        Args:
+            case: The case.
+            vocabulary: Names of its ids.
+            estimate: Its estimate.
+            edges: The pairs that are edges (bool, ``[L, m]``).
+            confidence: Probability of each (float64, ``[L, m]``).
+            directions: 1, or -1 where the later position causes the earlier, 0 where that is not known (int64,
+                ``[L, m]``); by default 1, and 0 within a tick.
+            n_unknown: Events of unknown types.
+            settings: How the graph was found.
+        """
+        row, column = np.nonzero(edges)
+        lag = column + 1 if estimate.lags is None else estimate.lags[row, column]
+        towards = np.sign(lag) if directions is None else directions[row, column]
+        first, second = row, row + column + 1
+        cause, effect = np.where(towards < 0, second, first), np.where(towards < 0, first, second)
+        order = np.lexsort((cause, effect))
+        row, column, lag, towards = row[order], column[order], lag[order], towards[order]
+        cause, effect = cause[order], effect[order]
         names = np.array(vocabulary.names, dtype=object)
         columns: dict[str, Any] = {
             "cause_position": cause,
             "effect_position": effect,
             "cause": pl.Series(names[case.ids[cause]].tolist(), dtype=pl.String),
             "effect": pl.Series(names[case.ids[effect]].tolist(), dtype=pl.String),
-            "lag": column + 1,
-            "cmi_nats": estimate.cmi[cause, column],
-            "std_error": estimate.std_error[cause, column],
-            "pointwise_nats": estimate.pointwise[cause, column],
+            "lag": lag,
+            "directed": towards != 0,
+            "cmi_nats": estimate.cmi[row, column],
+            "std_error": estimate.std_error[row, column],
+            "pointwise_nats": estimate.pointwise[row, column],
         }
-        schema = dict(INSTANCE_SCHEMA)
         if estimate.mean_of_kl is not None:
-            columns["mean_of_kl_nats"] = estimate.mean_of_kl[cause, column]
-            schema["mean_of_kl_nats"] = pl.Float64()
+            columns["mean_of_kl_nats"] = estimate.mean_of_kl[row, column]
         if confidence is not None:
-            columns["confidence"] = confidence[cause, column]
-            schema["confidence"] = pl.Float64()
+            columns["confidence"] = confidence[row, column]
+            columns["oriented_by"] = ["population" if told else None for told in (lag == 0) & (towards != 0)]
+        schema = {name: INSTANCE.columns[name].kind for name in columns}
         return cls(
             case=case.name,
             events=tuple(names[case.ids].tolist()),
@@ -126,7 +143,10 @@ class InstanceGraph(Graph, AnnotatedLog):
         ids = np.searchsorted(np.array(names), np.array(self.events)) if names else np.zeros(0)
         times = None if self.times is None else np.array(self.times)
         bounds = np.array([0, len(self.events)])
-        return pair_counts(ids.astype(np.int32), bounds, times, names=names, arguments=self.settings)
+        ticks = self.edges["lag"].min() == 0  # the graph itself does not say whether its ties have an order
+        return pair_counts(
+            ids.astype(np.int32), bounds, times, names=names, arguments=self.settings, unordered_ties=ticks
+        )
 
     def root_causes(self, position: int | str = -1) -> pl.DataFrame:
         """Rank the first causes of one event by how much of it they explain; see `sequela.root_causes`.
@@ -141,7 +161,7 @@ class InstanceGraph(Graph, AnnotatedLog):
             ConfigError: There is no such event, or several are of that type.
 
         Example:
-            >>> rows = [(0, 1, "a", "b", 1, 0.4, 0.0, 1.0), (1, 2, "b", "c", 1, 0.6, 0.0, 2.0)]
+            >>> rows = [(0, 1, "a", "b", 1, True, 0.4, 0.0, 1.0), (1, 2, "b", "c", 1, True, 0.6, 0.0, 2.0)]
             >>> edges = pl.DataFrame(rows, schema=INSTANCE_SCHEMA, orient="row")
             >>> InstanceGraph("case", ("a", "b", "c"), edges).root_causes("c").rows()
             [(0, 'a', 1.0, 2)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -22,7 +23,10 @@ _BLOCK = 1 << 20
 
 
 def count_places(density: Density, sequences: SequenceSet, arguments: Arguments) -> pl.DataFrame:
-    """Return how many places of each pair of event types a discovery tests (columns `PLACES`, sorted).
+    """Return how many places each pair of event types has within the horizon (columns `PLACES`, sorted).
+
+    In a log whose ties have an order these are the pairs of positions that are tested. Where ties have none, the
+    horizon counts ticks, and a density of short memory may not reach all of these places.
 
     Args:
         density: What is asked.
@@ -35,6 +39,7 @@ def count_places(density: Density, sequences: SequenceSet, arguments: Arguments)
     return pair_counts(
         np.asarray(sequences.ids), np.asarray(sequences.offsets), sequences.times,
         names=list(density.vocabulary.names), arguments=arguments, can_cause=can_cause,
+        unordered_ties=sequences.unordered_ties,
     )  # fmt: skip
 
 
@@ -46,6 +51,7 @@ def pair_counts(
     names: list[str],
     arguments: Arguments,
     can_cause: NDArray[np.bool_] | None = None,
+    unordered_ties: bool = False,
 ) -> pl.DataFrame:
     """Count pairs of positions of each pair of types within the horizon, in cases given one after the other.
 
@@ -56,6 +62,8 @@ def pair_counts(
         names: Of the event types, by id.
         arguments: See `count_places`.
         can_cause: Which types can be causes (bool, by id); None for all.
+        unordered_ties: Whether events of one case at one time have no order: the horizon then counts time stamps, and
+            a place within one counts for the types in the order of their names, unless a population told directions.
 
     Example:
         >>> ids, offsets = np.array([0, 1, 0], dtype=np.int32), np.array([0, 3])
@@ -65,11 +73,21 @@ def pair_counts(
     n_types = len(names)
     dense = np.zeros(n_types**2 if n_types**2 <= _MOST_DENSE else 0, dtype=np.int64)
     sparse: list[pl.DataFrame] = []
+    rank = np.argsort(np.argsort(np.array(names, dtype=object))) if names else np.zeros(0, dtype=np.int64)
+    both_ways = arguments.population is not None
     groups = np.searchsorted(offsets, np.arange(0, max(1, len(ids)), _BLOCK))
     for low, high in pairwise([*np.unique(groups).tolist(), len(offsets) - 1]):
         at = slice(int(offsets[low]), int(offsets[high]))
-        own_times = None if times is None or arguments.horizon_seconds is None else times[at]
-        for codes in _codes(ids[at], offsets[low : high + 1] - offsets[low], own_times, n_types, arguments, can_cause):
+        block = _Block(
+            ids[at], offsets[low : high + 1] - offsets[low], None if times is None else times[at], unordered_ties
+        )
+        for cause, effect, within in _places(block, arguments, can_cause):
+            one, two = block.ids[cause].astype(np.int64), block.ids[effect].astype(np.int64)
+            turned = within & (rank[one] > rank[two]) & (not both_ways)
+            one, two = np.where(turned, two, one), np.where(turned, one, two)
+            codes = one * n_types + two
+            if both_ways:
+                codes = np.concatenate([codes, (two * n_types + one)[within & (one != two)]])
             if len(dense):
                 dense += np.bincount(codes, minlength=len(dense))
             else:
@@ -88,24 +106,47 @@ def pair_counts(
     return found.sort("cause", "effect")
 
 
-def _codes(
-    ids: NDArray[np.int32],
-    offsets: NDArray[np.int64],
-    times: NDArray[np.float64] | None,
-    n_types: int,
-    arguments: Arguments,
-    can_cause: NDArray[np.bool_] | None,
-) -> Iterator[NDArray[np.int64]]:
-    """Yield ``cause * n_types + effect`` of all tested places of some cases, a lag at a time."""
-    lengths = np.diff(offsets)
-    end = np.repeat(offsets[1:], lengths)
-    at = np.arange(len(ids))
-    may = at - np.repeat(offsets[:-1], lengths) >= arguments.context
+class _Block(NamedTuple):
+    """Some cases, one after the other."""
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    times: NDArray[np.float64] | None
+    unordered_ties: bool
+
+    def ticks(self) -> NDArray[np.int64] | None:
+        """Return the number of the tick of each event, over all cases; None where ties have an order."""
+        if not self.unordered_ties or self.times is None or not len(self.ids):
+            return None
+        starts = np.zeros(len(self.ids), dtype=bool)
+        starts[self.offsets[:-1][np.diff(self.offsets) > 0]] = True
+        starts[1:] |= np.diff(self.times) > 0
+        return np.cumsum(starts)
+
+
+def _places(
+    block: _Block, arguments: Arguments, can_cause: NDArray[np.bool_] | None
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]:
+    """Yield causes, effects (positions in the block) and whether they share a tick, a distance in events at a time."""
+    lengths = np.diff(block.offsets)
+    end = np.repeat(block.offsets[1:], lengths)
+    at = np.arange(len(block.ids))
+    position = at - np.repeat(block.offsets[:-1], lengths)
+    may = position >= arguments.context
     if can_cause is not None:
-        may &= can_cause[ids]
-    for lag in range(1, min(arguments.horizon or 1, int(lengths.max(initial=1)) - 1) + 1):
-        tested = may & (at + lag < end)
-        if times is not None:
-            tested[:-lag] &= times[lag:] - times[:-lag] <= (arguments.horizon_seconds or 0.0)
+        may &= can_cause[block.ids]
+    ticks, horizon, seconds = block.ticks(), arguments.horizon or 1, arguments.horizon_seconds
+    for distance in range(1, int(lengths.max(initial=1))):
+        tested = may & (at + distance < end)
+        if ticks is None:
+            tested &= distance <= horizon
+        else:
+            tested[:-distance] &= ticks[distance:] - ticks[:-distance] <= horizon
+        if not tested.any():
+            return
+        if seconds is not None and block.times is not None:
+            tested[:-distance] &= block.times[distance:] - block.times[:-distance] <= seconds
         cause = np.flatnonzero(tested)
-        yield ids[cause].astype(np.int64) * n_types + ids[cause + lag]
+        effect = cause + distance
+        same = np.zeros(len(cause), dtype=bool) if ticks is None else ticks[cause] == ticks[effect]
+        yield cause, effect, same

@@ -121,7 +121,7 @@ class Discovery(Shown, AnnotatedLog):
         asked = self.run.arguments.self_loops
         if self._summary is not None and hierarchy_level is None and self_loops in (None, asked):
             return self._summary
-        columns = ["case", "cause", "effect", "lag", "cmi_nats", "pointwise_nats"]
+        columns = ["case", "cause", "effect", "lag", "cmi_nats", "pointwise_nats", "directed"]
         return summarise(
             self.scan().select(columns).collect(),
             self.nodes,
@@ -248,7 +248,7 @@ def least_cases(n_cases: int) -> int:
 def empty_edges(settings: Settings) -> pl.DataFrame:
     """Return an empty edge table of many cases, with the columns these settings give."""
     extra = [] if settings.statistic == "kl_of_mean" else ["mean_of_kl_nats"]
-    extra += [] if settings.population is None else ["confidence"]
+    extra += [] if settings.population is None else ["confidence", "oriented_by"]
     return pl.DataFrame(schema=dict(EDGES.schema) | {name: EDGES.columns[name].kind for name in extra})
 
 

@@ -92,7 +92,14 @@ INSTANCE = Table(
         "effect_position": Column(pl.Int64(), "events", "Position " + _POSITION.format("effect")),
         "cause": _CAUSE,
         "effect": _EFFECT,
-        "lag": Column(pl.Int64(), "events", "Distance from cause to effect; 1 is the next event."),
+        "lag": Column(
+            pl.Int64(), "ticks", "Distance from cause to effect in time stamps (in events, where ties are ordered); 1 "
+            "is the next, 0 the same.",
+        ),
+        "directed": Column(
+            pl.Boolean(), "", "False where it is not known which came first: events at one time, unless a population "
+            "told it.",
+        ),
         "cmi_nats": Column(pl.Float64(), "nats", "Estimated conditional mutual information: the size of the effect."),
         "std_error": Column(pl.Float64(), "nats", "Monte Carlo standard error of it."),
         "pointwise_nats": Column(
@@ -100,8 +107,9 @@ INSTANCE = Table(
         ),
         "mean_of_kl_nats": Column(pl.Float64(), "nats", "The second statistic, where it was asked for.", optional=True),
         "confidence": Column(pl.Float64(), "", "Probability that the edge is one, with a population.", optional=True),
-        "directed": Column(
-            pl.Boolean(), "", "False where the log does not say which came first (one time stamp).", optional=True
+        "oriented_by": Column(
+            pl.String(), "", "What told the direction of an edge within a tick: `population`; else missing.",
+            optional=True, nullable=True,
         ),
         "presence_cmi_nats": Column(
             pl.Float64(), "nats", "Effect against another event in the place of the cause.", optional=True,
@@ -134,11 +142,16 @@ NODES = Table(
 )
 
 PLACES = Table(
-    "places that were tested (`places.parquet`)",
+    "places of each pair of event types (`places.parquet`)",
     {
         "cause": _CAUSE,
         "effect": _EFFECT,
-        "n_places": Column(pl.Int64(), "places", "Pairs of positions of these types that were tested."),
+        "n_places": Column(
+            pl.Int64(),
+            "places",
+            "Pairs of positions of these types within the horizon; pairs within a tick count for "
+            "the types in the order of their names, unless a population told directions.",
+        ),
     },
 )
 
@@ -155,8 +168,13 @@ SUMMARY = Table(
         "pointwise_nats": Column(
             pl.Float64(), "nats", "Mean log ratio over the edges: below 0, the cause makes the effect less likely."
         ),
+        "n_undirected": Column(
+            pl.Int64(), "edges", "Edges of unknown direction among them; they count for the types in the order of "
+            "their names.",
+        ),
+        "directed": Column(pl.Boolean(), "", "Whether there are others."),
         "n_places": Column(
-            pl.Int64(), "places", "Support: pairs of positions of these types that were tested, edges or not.",
+            pl.Int64(), "places", "Support: pairs of positions of these types within the horizon, edges or not.",
             nullable=True,
         ),
         "share": Column(pl.Float64(), "", "Share of these places that are edges.", nullable=True),

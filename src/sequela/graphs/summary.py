@@ -55,7 +55,7 @@ class SummaryGraph(Graph):
 
         Example:
             >>> pair = {"cause": "engine|P0A", "effect": "door|D1", "n_edges": 2, "n_cases": 1, "mean_lag": 1.5}
-            >>> nats = {"cmi_nats": 0.2, "cmi_nats_total": 0.4, "pointwise_nats": 1.0}
+            >>> nats = {"cmi_nats": 0.2, "cmi_nats_total": 0.4, "pointwise_nats": 1.0, "n_undirected": 0}
             >>> nodes = pl.DataFrame({"event": ["door|D1", "engine|P0A"], "count": [3, 4]})
             >>> merged = SummaryGraph(pl.DataFrame([pair | nats]), nodes).at_level(1)
             >>> merged.edges.select("cause", "effect", "n_edges").rows()
@@ -65,14 +65,15 @@ class SummaryGraph(Graph):
         sums = self.edges.select(
             "cause", "effect", "n_edges", "n_cases", lag=pl.col("mean_lag") * weight,
             cmi_nats=pl.col("cmi_nats_total"), pointwise_nats=pl.col("pointwise_nats") * weight,
+            n_undirected="n_undirected",
         )  # fmt: skip
         names = names_at_level(self.nodes["event"], hierarchy_level)
         merged = (
             _renamed(sums, names)
             .group_by("cause", "effect")
-            .agg(pl.col("n_edges", "lag", "cmi_nats", "pointwise_nats").sum(), pl.col("n_cases").max())
+            .agg(pl.col("n_edges", "lag", "cmi_nats", "pointwise_nats", "n_undirected").sum(), pl.col("n_cases").max())
         )
-        columns = ["cause", "effect", "n_edges", "n_cases", "lag", "cmi_nats", "pointwise_nats"]
+        columns = ["cause", "effect", "n_edges", "n_cases", "lag", "cmi_nats", "pointwise_nats", "n_undirected"]
         edges = finish_pairs(merged.select(columns), self_loops=self_loops)
         return SummaryGraph(edges, merge_nodes(self.nodes, hierarchy_level))
 
@@ -156,12 +157,22 @@ def summarise(
     return SummaryGraph(pairs, counts.sort("event"))
 
 
+def with_directed(edges: pl.DataFrame) -> pl.DataFrame:
+    """Return an edge table that has the column ``directed``: true where it was not there, as in a table of truth."""
+    return edges if "directed" in edges.columns else edges.with_columns(directed=pl.lit(True))
+
+
 def pair_sums(edges: pl.DataFrame) -> pl.DataFrame:
     """Return sums per pair of types. Those of disjoint cases can be concatenated and added up."""
-    return edges.group_by("cause", "effect", maintain_order=True).agg(
-        pl.len().cast(pl.Int64).alias("n_edges"),
-        pl.col("case").n_unique().cast(pl.Int64).alias("n_cases"),
-        pl.col("lag", "cmi_nats", "pointwise_nats").sum(),
+    return (
+        with_directed(edges)
+        .group_by("cause", "effect", maintain_order=True)
+        .agg(
+            pl.len().cast(pl.Int64).alias("n_edges"),
+            pl.col("case").n_unique().cast(pl.Int64).alias("n_cases"),
+            pl.col("lag", "cmi_nats", "pointwise_nats").sum(),
+            (~pl.col("directed")).sum().cast(pl.Int64).alias("n_undirected"),
+        )
     )
 
 
@@ -203,6 +214,8 @@ def finish_pairs(
             mean["cmi_nats"],
             pl.col("cmi_nats").alias("cmi_nats_total"),
             mean["pointwise_nats"],
+            "n_undirected",
+            directed=pl.col("n_undirected") < pl.col("n_edges"),
         )
         # Rounded for the order only: sums in another order differ in the last bits.
         .sort([pl.col("cmi_nats_total").round(9), "cause", "effect"], descending=[True, False, False])

@@ -81,15 +81,18 @@ class DensityReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; None where there is no error of a mean (of one event)."""
-        values = {name: value if isfinite(value) else None for name, value in asdict(self).items()}
+        values = asdict(self)
+        for name in ("std_error", "gain_std_error"):
+            values[name] = values[name] if isfinite(values[name]) else None
         return values | {"beats_references": self.beats_references}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DensityReport:
         """Return the report that `to_dict` gave; an error of the mean that is not known is infinite."""
         known: dict[str, Any] = {field.name: values[field.name] for field in fields(cls)}
-        whole: dict[str, Any] = {name: inf if value is None else value for name, value in known.items()}
-        return cls(**whole)
+        for name in ("std_error", "gain_std_error"):
+            known[name] = inf if known[name] is None else known[name]
+        return cls(**known)
 
 
 def diagnose(density: Density, *, train: SequenceSet, held_out: SequenceSet) -> DensityReport:

@@ -31,6 +31,7 @@ from sequela.errors import ConfigError, DensityError, check_choice
 from sequela.events.hierarchy import SharedComponents, shared_components
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
+from sequela.events.ties import shuffle_ticks
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import check_writable_folder
 from sequela.progress import Reporter, reporter
@@ -85,7 +86,7 @@ def fit(
         check_writable_folder(out, marker=checkpoint.MARKER, overwrite=overwrite)
     vocabulary = Vocabulary.build(log, min_count=min_count)
     sequences = SequenceSet.from_log(log, vocabulary)
-    train_set, validation_set, test_set = sequences.split(SHARES, seed=seed)
+    train_set, validation_set, test_set = (shuffle_ticks(part, seed) for part in sequences.split(SHARES, seed=seed))
     longest = int(sequences.lengths.max())
     memory = max(memory or kind.default_memory(longest), 2)
     width = width or kind.default_width(train_set.n_events, vocabulary.n_types)

@@ -297,6 +297,10 @@ class WindowDensity(FiniteMemoryDensity, NetworkDensity):
         step = window_bytes(self) + (32 * self.memory if self.uses_times else 0)
         return Cost(step_bytes=step, least_bytes=chunk, most_bytes=chunk, step_flops=flops)
 
+    def state(self) -> dict[str, Tensor]:
+        """Return the weights by name."""
+        return self.network.state_dict()
+
     def window_log_prob(self, windows: Ids, targets: Ids) -> Floats:
         """See `FiniteMemoryDensity.window_log_prob`."""
         return self.timed_log_prob(windows, None, targets)
