@@ -29,6 +29,7 @@ EDGES = pl.DataFrame(
         "cause": EVENTS[:-1],
         "effect": EVENTS[1:],
         "lag": [1] * 39,
+        "directed": [True] * 39,
         "cmi_nats": np.linspace(0.1, 4.0, 39),
         "std_error": [0.0] * 39,
         "pointwise_nats": [0.3, -0.3, 0.1] * 13,
