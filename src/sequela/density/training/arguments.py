@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from sequela.arguments import FLAG, PATH, TEXT, Argument, Choice, Either, Kind, Number
+from sequela.density.registry import backbone_help
 
 _MODEL, _TRAINING, _RUN, _FILES = "The model", "Training", "How it runs", "Log and files"
 
 FIT = {
     "log": Argument("Event log.", Kind("an event log (from read_log)", "sequela.events.log:EventLog")),
     "backbone": Argument(
-        "window (fast, finite memory), llama, or another that was registered.",
+        backbone_help(),
         TEXT,  # `trained_backbone` knows those that were registered
         "window",
         more='``"window"`` looks at the last `memory` events; ``"llama"`` is a small Hugging Face '

@@ -34,6 +34,7 @@ from sequela.events.sequences import SequenceSet
 from sequela.events.ties import shuffle_ticks
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import check_writable_folder
+from sequela.locks import locks_out
 from sequela.progress import Reporter, reporter
 from sequela.version import __version__
 
@@ -42,6 +43,7 @@ _LEAST_TOLD_NATS = 0.02
 
 
 @public(FIT)
+@locks_out(is_first_process)
 def fit(
     log: EventLog,
     *,
