@@ -30,7 +30,8 @@ def found(n_types: int, n_cases: int) -> sq.Discovery:
     def parted(frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
         return frame.with_columns(pl.col(*columns).str.replace_all(".", "|", literal=True))
 
-    run = result.run | {"log": result.run["log"] | {"source": "Workshop log (simulated)"}}
+    record = result.run.to_dict()
+    run = record | {"log": record["log"] | {"source": "Workshop log (simulated)"}}
     events = None if result.events is None else parted(result.events, "event")
     return sq.Discovery(parted(result.edges, "cause", "effect"), parted(result.nodes, "event"), run, events)
 

@@ -15,8 +15,9 @@ import sequela as sq
 from sequela.cli.app import app
 from sequela.discovery.stream import discover_to
 from sequela.errors import ConfigError, LogFormatError
-from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph, SummaryGraph
+from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph
 from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
+from sequela.graphs.summary import SummaryGraph
 from sequela.reports.page import render, report
 from sequela.reports.payload import MAX_CANDIDATES, page_data
 from sequela.reports.words import badge, made_by, trust
