@@ -102,7 +102,8 @@ from sequela.discovery.stream import Discovering
 from sequela.effects.encoding import encode_log, longest_case
 from sequela.effects.settings import Settings
 from sequela.errors import ConfigError
-from sequela.execution.map_cases import map_cases, start_engine
+from sequela.execution.engines import start_engine
+from sequela.execution.map_cases import map_cases
 
 @dataclass(frozen=True)
 class Dying(Discovering):

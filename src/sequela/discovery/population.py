@@ -24,7 +24,7 @@ from sequela.errors import check_choice, check_range
 from sequela.events.log import EventLog, event_components
 from sequela.evidence.bets import check_evidence
 from sequela.evidence.links import LAG_SCHEMA, by_lag, finish
-from sequela.execution.map_cases import ENGINES
+from sequela.execution.engines import ENGINES
 from sequela.files import check_writable_folder
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.run_record import MARKER, Counts, run_record

@@ -32,7 +32,8 @@ from sequela.errors import SequelaError, check_choice
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.execution.chunks import Chunk, Chunks
-from sequela.execution.map_cases import ENGINES, map_cases, start_engine
+from sequela.execution.engines import ENGINES, start_engine
+from sequela.execution.map_cases import map_cases
 from sequela.files import check_writable_folder, whole_folder, write_record
 from sequela.graphs.instance import SummaryGraph, finish_pairs, pair_sums
 from sequela.graphs.results import empty_edges, log_events, log_nodes
