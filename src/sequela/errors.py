@@ -23,6 +23,10 @@ class ConfigError(SequelaError, ValueError):
     """An argument has a value that is not allowed."""
 
 
+class TrainingError(SequelaError):
+    """Training did not give a usable model."""
+
+
 class CheckpointError(SequelaError):
     """A saved density is missing, damaged, from another version or for another vocabulary."""
 
