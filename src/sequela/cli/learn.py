@@ -88,7 +88,8 @@ def fit(
         progress=not quiet,
     )
     if as_json:
-        typer.echo(json.dumps({"out": str(out), **density.info}))
+        split = {name: value for name, value in density.info["split"].items() if name != "seen"}
+        typer.echo(json.dumps({"out": str(out), **density.info, "split": split}))
 
 
 @app.command()
@@ -272,8 +273,7 @@ def population(
     density: Any = load_density(model, device=device)
     table = _read_like(density, log, case, event, time, time_format)
     if folds is not None:
-        arguments = dict(density.info.get("arguments", {})) | {"seed": seed, "device": device}
-        density = cross_fit(table, folds=folds, progress=not quiet, **arguments)
+        density = cross_fit(table, folds=folds, like=density, seed=seed, device=device, progress=not quiet)
     found = discover_population(
         density, table, cases=cases, fdr=fdr, delta=delta, design=design, particles=particles,
         horizon=_horizon(horizon), horizon_time=horizon_time, hierarchy_level=hierarchy_level, pool=pool,

@@ -179,7 +179,8 @@ def cross_fit(
         tell.say(f"density {number + 1} of {n_densities}: {some.n_cases:,} of {log.n_cases:,} cases")
         if recipe is None:
             density = _finished(folder, some, vocabulary, None, None, device) or fit(
-                some, vocabulary=vocabulary, out=folder, seed=seed, device=device, progress=tell, **settings
+                some, vocabulary=vocabulary, out=folder, overwrite=True, seed=seed, device=device, progress=tell,
+                **settings,
             )
             recipe = Recipe.of_info(density.info)
         else:
