@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from sequela.version import __version__
 
 if "torch" not in sys.modules:
     # Threads that wait must sleep: spinning, they take the processors from each other and from other work (with two

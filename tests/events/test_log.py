@@ -22,7 +22,7 @@ TABLE = pl.DataFrame(
     }
 )
 COLUMNS = {"case": "device", "event": "code", "time": "at"}
-EVENTS = [("a", "ü"), ("a", "x,y"), ("a", "007"), ("b", "9"), ("b", "007")]
+EVENTS = [("a", "ü"), ("a", "007"), ("a", "x,y"), ("b", "9"), ("b", "007")]
 XES = """<?xml version="1.0" encoding="UTF-8"?><log xes.version="1.0">
 <trace><string key="concept:name" value="a"/>{}</trace></log>"""
 XES_EVENT = (
@@ -83,7 +83,7 @@ def test_process_mining_names_are_recognised():
 @pytest.mark.parametrize(
     "values",
     [
-        ["1970-01-01T00:00:02Z", "1970-01-01T01:00:01+01:00", "1970-01-01 00:00:00.500"],
+        ["1970-01-01T00:00:02Z", "1970-01-01T01:00:01+01:00", "1970-01-01 00:00:00.500 UTC"],
         ["2", "1", "0.5"],
         [2.0, 1.0, 0.5],
         [dt.datetime(1970, 1, 1, 0, 0, 2), dt.datetime(1970, 1, 1, 0, 0, 1), dt.datetime(1970, 1, 1, 0, 0, 0, 500_000)],
@@ -205,3 +205,16 @@ def test_truncated_parquet(tmp_path):
 def test_wrong_kinds(source, arguments, kind, says):
     with pytest.raises(kind, match=says):
         read_log(source, **arguments)
+
+
+def test_the_state_is_the_last_component():
+    table = pl.DataFrame({"case": [1, 1], "outcome": ["ok", "error"], "operation": ["read", "write"]})
+    for event in ("operation", ["operation", "outcome"], ["outcome", "operation"]):
+        log = read_log(table, event=event, state="outcome")
+        assert log.events == ["read|ok", "write|error"]
+        assert log.columns["event"] == ["operation", "outcome"]
+        assert log.columns["state"] == "outcome"
+    with pytest.raises(ConfigError, match="only event column"):
+        read_log(table, event="outcome", state="outcome")
+    with pytest.raises(LogFormatError, match=r"no column 'outcom' for the state .*did you mean 'outcome'"):
+        read_log(table, event="operation", state="outcom")

@@ -52,8 +52,11 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
             goes.
         tau: For ``"fixed"`` and ``"vocabulary"``.
         seed: Same seed, same graph.
-        adaptive: Above 0, causes get a quarter of the particles first, and the rest only where that does not decide
-            all their effects; at most about this share of pairs is then decided otherwise than by all particles.
+        screening: Pairs get a few of the particles first, and more only while that does not decide whether they are
+            edges; at most about this share of pairs is then decided otherwise than by all particles. 0 is none;
+            ``"auto"`` is 0.005 where it can be done and saves something (design ``"atomic"``, proposal ``"uniform"``,
+            a threshold in nats, 16 particles or more, and more event types than particles; no population), and 0
+            elsewhere, and in `estimate`.
         population: Population graph of the same kind of cases. Edges then have a ``confidence`` from their own effect
             and from what the population says of their types, see `sequela.evidence.edge_probability`.
         fdr: With a population: highest expected share of false edges (0.05); ``confidence_level`` then plays no part.
@@ -108,8 +111,7 @@ def discover_log(density: Density, log: EventLog, *, progress: bool | Reporter =
     Returns:
         All edges, and their summary.
     """
-    from sequela.execution.chunks import Counts
-    from sequela.graphs.run_record import run_record
+    from sequela.graphs.run_record import Counts, run_record
 
     chosen = make_settings(settings)
     sequences = encode_log(density, log)
@@ -174,13 +176,21 @@ def _graphs(
     allotment = settings.allotment(density, horizon, longest)
     beliefs = None if settings.beliefs is None else settings.beliefs.for_types(density.vocabulary)
     for batch in grouped(iter(cases), settings, horizon, allotment):
-        estimates = score_cases(density, [case for case, _ in batch], settings, horizon, allotment)
+        estimates = score_cases(density, [case for case, _ in batch], settings, horizon, allotment, deciding=True)
         graphs = []
         for (case, n_unknown), found in zip(batch, estimates, strict=True):
             confidence = None if beliefs is None else beliefs.confidence(case, found, settings.delta)
+            directions = None if beliefs is None else beliefs.directions(case, found)
             edges = rule.edges(found) if confidence is None else confidence >= 1 - settings.error_rate
             graph = InstanceGraph.from_estimate(
-                case, density.vocabulary, found, edges, confidence=confidence, n_unknown=n_unknown, settings=record
+                case,
+                density.vocabulary,
+                found,
+                edges,
+                confidence=confidence,
+                directions=directions,
+                n_unknown=n_unknown,
+                settings=record,
             )
             graphs.append(graph)
         yield graphs

@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from sequela.density.checkpoint import load_density, save_density
+from sequela.density.registry import trained_backbone
 from sequela.density.training import crossfit
 from sequela.density.training.crossfit import CrossFit, cross_fit, held_out_cases, load_cross_fit
 from sequela.density.training.fit import fit
+from sequela.density.training.recipe import Recipe
 from sequela.errors import CheckpointError, ConfigError
 from sequela.events.log import read_log
+from sequela.events.sequences import SequenceSet
 from sequela.worlds.softmax import SoftmaxWorld
 
 WORLD = SoftmaxWorld.random(6, horizon=2, decay=0.2, seed=0)
@@ -173,11 +176,10 @@ def test_forward_goes_on_from_the_weights_before_and_costs_about_one_training(mo
     sizes = [density.info["log"]["n_cases"] for density in found.densities]
     assert sizes == [15, 30, 45]
     # Going on without a step: the same function as before.
-    from sequela.density.training.networks import build
-    from sequela.density.training.recipe import Recipe
-
-    first = found.densities[0]
-    network = build(Recipe.of_info(first.info), first.vocabulary, None, first)
+    first, kind = found.densities[0], trained_backbone("window")
+    sizes = Recipe.of_info(first.info).sizes(first.vocabulary, "cpu")
+    network = kind.network(sizes, SequenceSet.from_log(LOG, first.vocabulary))
+    kind.go_on(network, first)
     assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), state(first).values(), strict=True))
 
 

@@ -5,7 +5,7 @@ import pytest
 from sequela.density.training import size
 from sequela.density.training.fit import fit
 from sequela.density.training.loop import TrainingConfig
-from sequela.density.training.size import WIDTHS, choose_width, short_steps
+from sequela.density.training.size import WIDTHS, choose_width
 from sequela.events.log import read_log
 from sequela.progress import Silent
 from sequela.worlds.softmax import SoftmaxWorld
@@ -33,11 +33,6 @@ def test_of_equal_losses_the_smallest_width_wins():
     assert choose_width(lambda width, config: 1.0, CONFIG, report=Silent()).width == 16
 
 
-@pytest.mark.parametrize(("max_steps", "steps"), [(100, None), (240, 60), (2000, 500), (100_000, 1000)])
-def test_short_runs_take_a_bounded_share_of_the_training(max_steps, steps):
-    assert short_steps(max_steps) == steps
-
-
 def test_an_interrupted_choice_goes_on(tmp_path):
     record, tried = tmp_path / "widths.json", []
 
@@ -61,9 +56,10 @@ def test_an_interrupted_choice_goes_on(tmp_path):
 
 
 def test_fit_keeps_the_width_with_the_lowest_validation_loss(tmp_path, monkeypatch):
-    monkeypatch.setattr(size, "_LEAST_STEPS", 10)
+    monkeypatch.setattr(size, "LEAST_STEPS", 5)
     density = fit(LOG, max_steps=40, device="cpu", progress=False, out=tmp_path / "m")
     choice = density.info["width_choice"]
+    assert choice["steps"] == 10
     assert str(density.info["arguments"]["width"]) == min(choice["validation_loss"], key=choice["validation_loss"].get)
     assert density.network.config.width == choice["width"]
     assert [path.name for path in tmp_path.iterdir()] == ["m"]

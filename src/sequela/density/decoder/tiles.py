@@ -104,8 +104,22 @@ def jobs_of(branches: Sequence[Branches], context: int, *, observed: bool) -> li
     return result
 
 
-def tiles_of(number: int, job: Job, starts: NDArray[np.int64], n_steps: int) -> Iterator[Tile]:
-    """Cut the branches of one job."""
+def tiles_of(number: int, job: Job, branches: Branches) -> Iterator[Tile]:
+    """Cut the branches of one job. Where only some steps are wanted, tails of like length stand together."""
+    n_steps = branches.tails.shape[1]
+    if branches.wanted is None:
+        yield from _tiles_of(number, job, branches.starts, n_steps)
+        return
+    shorter = 0
+    for most in sorted({-(-n_steps // 4), -(-n_steps // 2), n_steps}):
+        own = (job.steps > shorter) & (job.steps <= most)
+        if own.any():
+            some = job._replace(rows=job.rows[own], steps=job.steps[own])
+            yield from _tiles_of(number, some, branches.starts, most)
+        shorter = most
+
+
+def _tiles_of(number: int, job: Job, starts: NDArray[np.int64], n_steps: int) -> Iterator[Tile]:
     n_rows = max(1, round(TILE_TOKENS / n_steps / (2 if job.n_prefix <= _SHORT_PREFIX else 1)))
     for low in range(0, len(job.rows), n_rows):
         rows, steps = job.rows[low : low + n_rows], job.steps[low : low + n_rows]

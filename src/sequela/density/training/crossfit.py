@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from sequela.events.sequences import SequenceSet, case_hash
 from sequela.events.split import Split
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import check_writable_folder, read_json, whole_folder, write_json
+from sequela.locks import locks_out
 from sequela.progress import Reporter, reporter
 
 SCHEMES = ("leave-one-out", "forward")
@@ -112,6 +113,7 @@ def load_cross_fit(path: str | Path, *, device: str | None = None) -> CrossFit:
     return CrossFit(densities, scheme, seed)
 
 
+@locks_out(is_first_process)
 def cross_fit(
     log: EventLog,
     *,
@@ -170,7 +172,7 @@ def cross_fit(
     if out is not None:
         _begin(Path(out), job, overwrite, tell)
     fold = _folds(names, folds, seed)
-    device = device or choose_device()
+    device = choose_device(device)
     densities: list[Density] = []
     for number in range(n_densities):
         wanted = fold != number if scheme == "leave-one-out" else fold <= number
@@ -179,7 +181,13 @@ def cross_fit(
         tell.say(f"density {number + 1} of {n_densities}: {some.n_cases:,} of {log.n_cases:,} cases")
         if recipe is None:
             density = _finished(folder, some, vocabulary, None, None, device) or fit(
-                some, vocabulary=vocabulary, out=folder, overwrite=True, seed=seed, device=device, progress=tell,
+                some,
+                vocabulary=vocabulary,
+                out=folder,
+                overwrite=True,
+                seed=seed,
+                device=device,
+                progress=tell,
                 **settings,
             )
             recipe = Recipe.of_info(density.info)
@@ -267,14 +275,12 @@ def _read_marker(folder: Path) -> dict[str, Any]:
 def _seen(density: Density, names: list[str]) -> NDArray[np.bool_]:
     """Return which cases a density has seen (bool, ``[n]``)."""
     split = density.info.get("split")
-    if split is not None and "seen" in split:
-        return Split.from_plain(split["seen"]).has_seen(names)
-    if density.backbone == "exact":  # a world
-        return np.zeros(len(names), dtype=np.bool_)
-    raise ConfigError(
-        f"it is not known which cases this density ({density.backbone}) was trained on: pass cases='all' if it has "
-        "seen none of these, or cross-fit (folds)"
-    )
+    if not isinstance(split, Mapping) or "seen" not in split:
+        raise ConfigError(
+            f"it is not known which cases this density ({density.backbone or type(density).__name__}) was trained on: "
+            "pass cases='all' if it has seen none of these, or cross-fit (folds)"
+        )
+    return Split.from_plain(split["seen"]).has_seen(names)
 
 
 def held_out_cases(density: Density, log: EventLog) -> EventLog:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from sequela import __version__
 from sequela.density import checkpoint
 from sequela.density.base import Density
 from sequela.density.quality.report import diagnose
+from sequela.density.registry import Sizes, TrainedBackbone, trained_backbone
 from sequela.density.runtime.devices import choose_device, is_first_process
 from sequela.density.runtime.threads import right_threads
 from sequela.density.training.loop import (
@@ -23,30 +23,28 @@ from sequela.density.training.loop import (
     forget_state,
     train,
 )
-from sequela.density.training.networks import BACKBONES, build, frozen, task
 from sequela.density.training.recipe import (
     SHARES,
+    Parts,
     Recipe,
-    default_memory,
-    default_width,
     split_for_training,
     training_config,
     use_components,
     use_times,
 )
-from sequela.density.training.size import WidthChoice, choose_width, short_steps
+from sequela.density.training.size import WidthChoice, choose_width, has_time
 from sequela.errors import check_choice, check_range
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.events.split import Split
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import check_writable_folder
+from sequela.locks import locks_out
 from sequela.progress import Reporter, Silent, reporter
-
-Parts = tuple[SequenceSet, SequenceSet, SequenceSet]
-"""What trains, what chooses the weights, what judges."""
+from sequela.version import __version__
 
 
+@locks_out(is_first_process)
 def fit(
     log: EventLog,
     *,
@@ -78,7 +76,8 @@ def fit(
     Args:
         log: Event log.
         backbone: ``"window"`` (looks at the last `memory` events; fast) or ``"llama"`` (a small Hugging Face
-            ``LlamaForCausalLM``; looks at up to 256 events).
+            ``LlamaForCausalLM``; looks at up to 256 events), or another that was registered, see
+            `sequela.density.registry`.
         out: Folder to save to. With it, a run that was interrupted is taken up by the same call.
         overwrite: Replace an earlier density in `out`.
         seed: Same seed, same weights.
@@ -86,7 +85,8 @@ def fit(
         vocabulary: Event types to learn, for several densities with the same ones; those of the log by default.
         memory: Past events the model looks at. More finds later effects, needs more data and time.
         width: Size of the hidden layers. More fits more, needs more data and time. Not given, the window backbone tries
-            several (`size.WIDTHS`) in short runs and keeps the one with the lowest validation loss.
+            several (`size.WIDTHS`) in short runs and keeps the one with the lowest validation loss, unless `max_steps` leaves
+            no time for that (below 1,200).
         n_blocks: Number of hidden blocks or decoder layers.
         dropout: Share of the window network's numbers dropped in training.
         hide: Highest share of past events hidden in training (masked history): it regularises, and allows the
@@ -115,7 +115,7 @@ def fit(
         VocabularyError: The log has fewer than two event types.
         ConfigError: An argument is out of range, or `out` may not be written.
     """
-    check_choice("backbone", backbone, BACKBONES)
+    kind = trained_backbone(backbone)
     check_choice("precision", precision, TRAINING_PRECISIONS)
     check_range("hide", hide, low=0, high=0.9)
     check_range("dropout", dropout, low=0, high=0.9)
@@ -124,27 +124,27 @@ def fit(
         if value is not None:
             check_range(name, value, low=2, whole=True)
     tell = reporter(progress)
-    device = device or choose_device()
+    device = choose_device(device)
     if out is not None:
         check_writable_folder(out, marker=checkpoint.MARKER, overwrite=overwrite)
     vocabulary = vocabulary or Vocabulary.build(log, min_count=min_count)
     sequences = SequenceSet.from_log(log, vocabulary)
     vocabulary = recounted(vocabulary, sequences)
     parts = split_for_training(sequences, seed)
-    memory = memory or default_memory(backbone, int(sequences.lengths.max()))
+    memory = max(memory or kind.default_memory(int(sequences.lengths.max())), 2)
     config = training_config(
-        backbone, parts[0], memory, vocabulary.n_types, max_steps=max_steps, batch_size=batch_size,
+        kind, parts[0], memory, vocabulary.n_types, max_steps=max_steps, batch_size=batch_size,
         learning_rate=learning_rate, patience=patience, seed=seed, precision=precision, device=device,
     )  # fmt: skip
     say_log(tell, log, vocabulary, parts)
     recipe = Recipe(
         backbone=backbone, seed=seed, min_count=min_count, memory=memory,
-        width=width or default_width(parts[0].n_events, vocabulary.n_types, backbone), n_blocks=n_blocks,
-        dropout=dropout, hide=hide, times=use_times(times, backbone, log, parts[0], vocabulary.n_types, tell),
-        components=use_components(components, backbone, vocabulary, tell) is not None, config=config,
+        width=width or kind.default_width(parts[0].n_events, vocabulary.n_types), n_blocks=n_blocks, dropout=dropout,
+        hide=hide, times=use_times(times, kind, log, parts[0], vocabulary.n_types, tell),
+        components=use_components(components, kind, vocabulary, tell) is not None, config=config,
     )  # fmt: skip
     choice = None
-    if width is None and backbone == "window" and short_steps(config.max_steps) is not None:
+    if width is None and kind.chooses_width and has_time(max_steps):
         choice = _choose_width(recipe, vocabulary, sequences, parts, device, out, tell)
         recipe = replace(recipe, width=choice.width)
     return train_recipe(
@@ -179,7 +179,7 @@ def train_recipe(
         log: What the sequences were encoded from.
         vocabulary: Event types.
         sequences: All cases.
-        parts: What of them trains, chooses the weights and judges.
+        parts: What of them trains, chooses the weights and judges (`split_for_training`).
         device: Where to train.
         out: Folder to save to, or None.
         overwrite: Replace an earlier density there.
@@ -188,38 +188,42 @@ def train_recipe(
         start: A density of the same recipe and vocabulary, from whose weights training goes on. What it has seen counts
             as seen by the new one too.
     """
-    config = recipe.config
+    config, kind = recipe.config, trained_backbone(recipe.backbone)
     tell.say(
-        f"{recipe.backbone} backbone, memory {recipe.memory} events, width {recipe.width}; at most "
-        f"{config.max_steps:,} steps of {config.batch_size:,} {'events' if recipe.backbone == 'window' else 'blocks'} "
-        f"at rate {config.learning_rate:g} on {device}"
+        f"{kind.name} backbone, memory {recipe.memory} events, width {recipe.width}; at most {config.max_steps:,} "
+        f"steps of {config.batch_size:,} {kind.unit} at rate {config.learning_rate:g} on {device}"
     )
-    network = build(recipe, vocabulary, parts[0], start)
+    sizes = recipe.sizes(vocabulary, device)
+    network = _new_network(kind, sizes, parts[0], recipe.seed)
+    if start is not None:
+        kind.go_on(network, start)
     state_folder = None if out is None else _state_folder(out)
+    fingerprint = data_fingerprint(recipe, vocabulary, sequences, start)
     result = train(
         network,
-        task(recipe, vocabulary, parts[0]),
-        task(recipe, vocabulary, parts[1]),
+        kind.task(parts[0], sizes),
+        kind.task(parts[1], sizes),
         config,
         device=device,
         report=tell,
         state_folder=state_folder,
-        fingerprint=data_fingerprint(recipe, vocabulary, sequences, start),
+        fingerprint=fingerprint,
     )
     network.load_state_dict(result.weights)
-    density = frozen(network, recipe, vocabulary, device)
+    density = kind.density(network, sizes)
     with right_threads():
         report = diagnose(density, train=parts[0], held_out=parts[2])
     tell.say(report.sentence())
     seen = Split.of([str(name) for part in parts[:2] for name in part.case_names])
     if start is not None:
         seen |= Split.from_plain(start.info["split"]["seen"])
-    density.info = _info(log, sequences, parts, recipe, result) | {
+    info = _info(log, sequences, parts, recipe, result) | {
         "split": _split_info(recipe, parts, seen),
         "report": report.to_dict(),
         "width_choice": None if choice is None else choice.to_plain(),
-        "fingerprint": data_fingerprint(recipe, vocabulary, sequences, start),
+        "fingerprint": fingerprint,
     }
+    density = density.with_info(info)
     if out is not None and is_first_process():
         checkpoint.save_density(density, out, overwrite=overwrite)
         forget_state(state_folder)
@@ -240,7 +244,7 @@ def data_fingerprint(
     if recipe.times:
         assert sequences.times is not None
         digest.update(sequences.times.tobytes())
-    digest.update((vocabulary.fingerprint + recipe.to_text()).encode())
+    digest.update(f"{vocabulary.fingerprint} {sequences.unordered_ties} {recipe.to_text()}".encode())
     if start is not None:
         digest.update(str(start.fingerprint).encode())
     return digest.hexdigest()
@@ -255,10 +259,11 @@ def _choose_width(
     out: str | Path | None,
     tell: Reporter,
 ) -> WidthChoice:
-    train_task, validation = (task(recipe, vocabulary, part) for part in parts[:2])
+    kind, sizes = trained_backbone(recipe.backbone), recipe.sizes(vocabulary, device)
+    train_task, validation = (kind.task(part, sizes) for part in parts[:2])
 
     def short_run(width: int, config: TrainingConfig) -> float:
-        network = build(replace(recipe, width=width), vocabulary, parts[0])
+        network = _new_network(kind, replace(sizes, width=width), parts[0], recipe.seed)
         return train(network, train_task, validation, config, device=device, report=Silent()).best_loss
 
     return choose_width(
@@ -268,6 +273,12 @@ def _choose_width(
         record=None if out is None else _width_record(out),
         fingerprint=data_fingerprint(recipe, vocabulary, sequences),
     )
+
+
+def _new_network(kind: TrainedBackbone, sizes: Sizes, train_set: SequenceSet, seed: int) -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return kind.network(sizes, train_set)
 
 
 def _state_folder(out: str | Path) -> Path:

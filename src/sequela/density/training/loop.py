@@ -22,9 +22,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from sequela.density.runtime.threads import refresh_threads, right_threads
+from sequela.density.runtime.threads import right_threads
 from sequela.density.training.objectives import Task
-from sequela.errors import TrainingError, check_range
+from sequela.errors import DensityError, check_range
 from sequela.files import read_json, whole_folder, write_json
 from sequela.progress import Reporter
 
@@ -153,7 +153,6 @@ def train(
             step += 1
             update(step, f"loss {float(running[0] / running[1]):.3f}, validation {result.best_loss:.3f}")
             if step % config.check_every == 0 or step == config.max_steps:
-                refresh_threads()
                 validated = _validate(mean.module, validation, config.batch_size, accelerator.device)
                 result.history.append((step, float(running[0] / running[1]), validated))
                 _check_finite(result.history[-1], config)
@@ -170,10 +169,10 @@ def train(
 
 
 def _check_finite(look: tuple[int, float, float], config: TrainingConfig) -> None:
-    """Raise `TrainingError` where a loss is no number: weights that gave it are of no use."""
+    """Raise `DensityError` where a loss is no number: weights that gave it are of no use."""
     step, training, validated = look
     if not (math.isfinite(training) and math.isfinite(validated)):
-        raise TrainingError(
+        raise DensityError(
             f"training failed: at step {step:,} the training loss was {training} and the validation loss {validated}; "
             f"lower learning_rate (it was {config.learning_rate:g}), or check the times of the log (times=False leaves "
             "them out)"

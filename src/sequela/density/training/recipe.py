@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sequela.density.registry import Sizes, TrainedBackbone
 from sequela.density.runtime.devices import has_fast_bfloat16
 from sequela.density.training.loop import TrainingConfig
 from sequela.density.window.time_features import time_gain
@@ -16,13 +17,15 @@ from sequela.errors import ConfigError, LogFormatError, check_choice
 from sequela.events.hierarchy import SharedComponents, shared_components
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
+from sequela.events.ties import shuffle_ticks
 from sequela.events.vocabulary import Vocabulary
 from sequela.progress import Reporter
 
 SHARES = (0.8, 0.1, 0.1)
 """Of the cases: to train, to choose the best weights, to judge the result."""
-_MAX_CONTEXT = 256
 _LEAST_TOLD_NATS = 0.02
+Parts = tuple[SequenceSet, SequenceSet, SequenceSet]
+"""What trains, what chooses the weights, what judges."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,13 @@ class Recipe:
         """Everything but the training loop's settings, as plain values."""
         return {own.name: getattr(self, own.name) for own in fields(self) if own.name != "config"}
 
+    def sizes(self, vocabulary: Vocabulary, device: str) -> Sizes:
+        """Return what a backbone needs to build a network."""
+        shared = shared_components(vocabulary) if self.components else None
+        return Sizes(
+            vocabulary, self.memory, self.width, self.n_blocks, self.dropout, self.hide, self.times, shared, device
+        )
+
     def to_text(self) -> str:
         """Return all settings as one JSON text, for fingerprints."""
         return json.dumps(asdict(self), sort_keys=True)
@@ -82,39 +92,24 @@ class Recipe:
             ) from error
 
 
-def split_for_training(sequences: SequenceSet, seed: int) -> tuple[SequenceSet, SequenceSet, SequenceSet]:
-    """Return what trains, what chooses the weights and what judges.
+def split_for_training(sequences: SequenceSet, seed: int) -> Parts:
+    """Return what trains, what chooses the weights and what judges; unordered ties in a random order.
 
     Raises:
         LogFormatError: The log is too short for that.
     """
-    train, choose, judge = sequences.split(SHARES, seed=seed)
-    if train.n_events < 2 or choose.n_events < 1 or judge.n_events < 2:
+    train, choose, judge = (shuffle_ticks(part, seed) for part in sequences.split(SHARES, seed=seed))
+    if min(train.n_events, choose.n_events, judge.n_events) < 1:
         raise LogFormatError(
             f"the log is too short to train a model on: of {sequences.n_events:,} events in {sequences.n_cases:,} "
             f"cases, {train.n_events} would train it, {choose.n_events} choose its weights and {judge.n_events} judge "
-            "it (at least 2, 1 and 2 are needed); give more or longer cases"
+            "it (each needs one at least); give more or longer cases"
         )
     return train, choose, judge
 
 
-def default_memory(backbone: str, longest: int) -> int:
-    """Return how many past events a network looks at."""
-    return max(2, min(8, longest) if backbone == "window" else min(_MAX_CONTEXT, longest))
-
-
-def default_width(n_events: int, n_types: int, backbone: str) -> int:
-    """Return the width of a network whose width is not chosen by validation loss.
-
-    More types need a wider window network; a decoder also needs the data for it.
-    """
-    if backbone == "window":
-        return 128 if n_types < 500 else 256
-    return 256 if n_events >= 50_000 else 64
-
-
 def training_config(
-    backbone: str,
+    kind: TrainedBackbone,
     train_set: SequenceSet,
     memory: int,
     n_types: int,
@@ -128,41 +123,36 @@ def training_config(
     device: str,
 ) -> TrainingConfig:
     """Return how to train, with what is None chosen from the size of the log."""
-    if backbone == "window":
-        size = batch_size or int(np.clip(2 ** round(np.log2(max(1, train_set.n_events / 50))), 32, 512))
-        per_epoch = train_set.n_events / size
-        rate = learning_rate or 2e-3
-    else:
-        typical = float(np.minimum(train_set.lengths, memory).mean())
-        # Logits of a step stay below a quarter of a gibibyte.
-        events = min(2048, 2**26 // n_types, max(64, train_set.n_events // 20))
-        size = batch_size or max(1, round(events / max(typical, 1)))
-        per_epoch = train_set.n_events / (typical * size)
-        rate = learning_rate or 1e-3
+    own = kind.steps(train_set, n_types, memory, batch_size)
     # About 30 passes over a small log, fewer over a large one; early stopping ends it sooner.
-    steps = max_steps or int(np.clip(30 * per_epoch, 300, 20_000 if backbone == "window" else 6000))
-    every = max(10, min(steps // 30, round(per_epoch)) if per_epoch >= 10 else steps // 30)
+    steps = max_steps or int(np.clip(30 * own.per_epoch, 300, own.most))
+    every = max(10, min(steps // 30, round(own.per_epoch)) if own.per_epoch >= 10 else steps // 30)
     if precision == "auto":
         precision = "bfloat16" if has_fast_bfloat16(device) else "float32"
     return TrainingConfig(
-        max_steps=steps, batch_size=size, learning_rate=rate, check_every=every, patience=patience, seed=seed,
-        precision=precision,
+        max_steps=steps, batch_size=own.batch_size, learning_rate=learning_rate or own.learning_rate,
+        check_every=every, patience=patience, seed=seed, precision=precision,
     )  # fmt: skip
 
 
 def use_times(
-    times: bool | str, backbone: str, log: EventLog, train_set: SequenceSet, n_types: int, tell: Reporter
+    times: bool | str,
+    backbone: TrainedBackbone,
+    log: EventLog,
+    train_set: SequenceSet,
+    n_types: int,
+    tell: Reporter,
 ) -> bool:
     """Decide whether the density gets times."""
     if not isinstance(times, bool):
         check_choice("times", times, ["auto"])
-    if times is True and (backbone != "window" or not log.has_times):
-        lack = "a time column" if backbone == "window" else "the window backbone (llama does not use times)"
+    if times is True and not (backbone.uses_times and log.has_times):
+        lack = "a time column" if backbone.uses_times else f"a backbone that uses times ('{backbone.name}' does not)"
         raise ConfigError(f"times=True needs {lack}: leave times out, or set it to False")
     if not times or not log.has_times:
         return False
-    if backbone != "window":
-        tell.say("times: not used by this backbone (the window backbone uses them)")
+    if not backbone.uses_times:
+        tell.say(f"times: not used by the backbone '{backbone.name}'")
         return False
     if times is True:
         return True
@@ -176,7 +166,7 @@ def use_times(
 
 
 def use_components(
-    components: bool | str, backbone: str, vocabulary: Vocabulary, tell: Reporter
+    components: bool | str, backbone: TrainedBackbone, vocabulary: Vocabulary, tell: Reporter
 ) -> SharedComponents | None:
     """Return the components that the density learns from, or None."""
     if not isinstance(components, bool):
@@ -184,18 +174,19 @@ def use_components(
     if not components:
         return None
     shared = shared_components(vocabulary)
-    if components is True and (shared is None or backbone != "window"):
-        lack = "the window backbone (llama does not use components)"
-        if backbone == "window":
+    if components is True and (shared is None or not backbone.uses_components):
+        lack = f"a backbone that uses components ('{backbone.name}' does not)"
+        if backbone.uses_components:
             lack = "event types of several columns (event=[...], --event repeated) of which some share a component"
         raise ConfigError(f"components=True needs {lack}: leave components out, or set it to False")
     if shared is None:
         return None
-    if backbone != "window":
-        tell.say("components: not used by this backbone (the window backbone uses them)")
+    if not backbone.uses_components:
+        tell.say(f"components: not used by the backbone '{backbone.name}'")
         return None
     tell.say(
         f"components: used; the {vocabulary.n_types - vocabulary.has_rare:,} event types share {shared.n_shared:,} "
-        "components, and rare types borrow strength from those they share components with"
+        "components, "
+        "and rare types borrow strength from those they share components with"
     )
     return shared

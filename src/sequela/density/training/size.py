@@ -4,8 +4,8 @@ A network that is too wide for its log stops early and shrinks effects; one that
 together. The number of event types does not tell which is which, so it is measured: validation loss as a function of
 width falls and then rises, and its lowest point among `WIDTHS` is looked for by climbing down from two of them. Each
 short run has a learning-rate schedule of its own, so that it ends as a full one would, and takes a quarter of the steps
-of the training, at most `MOST_STEPS`: three or four of them take at most as long as the training itself, and far less
-where that is long.
+of the training, but 300 at least and 1,000 at most. There are three or four short runs: at most as many steps as the
+training itself has (1,200 where it has fewer), and far less than that where it is long.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from sequela.progress import Reporter
 
 WIDTHS = (16, 32, 64, 128, 256)
 """Widths that are tried."""
-MOST_STEPS = 1000
-"""Of one short run."""
+LEAST_STEPS, MOST_STEPS = 300, 1000
+"""Of one short run. In fewer steps a wide network only learns faster."""
 _SHARE = 0.25
-_LEAST_STEPS = 60
 _CHECKS = 12
 _PATIENCE = 3
 
@@ -54,15 +53,24 @@ class WidthChoice:
         return {"width": self.width, "steps": self.steps, "validation_loss": losses}
 
 
-def short_steps(max_steps: int) -> int | None:
-    """Return the steps of a short run; None where the training is too short for a choice.
+def has_time(max_steps: int | None) -> bool:
+    """Return whether the steps that a user allows (None: as many as are good) leave time to choose a width.
 
     Example:
-        >>> short_steps(2000), short_steps(100)
-        (500, None)
+        >>> has_time(None), has_time(1000), has_time(2000)
+        (True, False, True)
     """
-    steps = int(min(max_steps * _SHARE, MOST_STEPS))
-    return steps if steps >= _LEAST_STEPS else None
+    return max_steps is None or max_steps * _SHARE >= LEAST_STEPS
+
+
+def short_steps(max_steps: int) -> int:
+    """Return the steps of a short run.
+
+    Example:
+        >>> [short_steps(steps) for steps in (200, 800, 2000, 20_000)]
+        [200, 300, 500, 1000]
+    """
+    return min(max(round(max_steps * _SHARE), LEAST_STEPS), MOST_STEPS, max_steps)
 
 
 def choose_width(
@@ -79,7 +87,7 @@ def choose_width(
     Args:
         short_run: Trains a network of a width as a configuration says and returns its lowest validation loss. The same
             arguments must give the same loss.
-        config: Of the training that will follow; it must be long enough for `short_steps`.
+        config: Of the training that will follow.
         widths: Widths to choose from, at least two; of equal losses the smaller one wins.
         report: What to tell.
         record: File that keeps the losses of finished short runs, so that an interrupted choice goes on.
@@ -92,7 +100,6 @@ def choose_width(
         64
     """
     steps = short_steps(config.max_steps)
-    assert steps is not None
     short = replace(config, max_steps=steps, check_every=max(1, steps // _CHECKS), patience=_PATIENCE)
     done = _read_record(record, fingerprint)
     losses: dict[int, float] = {}

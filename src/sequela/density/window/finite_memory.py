@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sequela.density.base import Branches, Density, Floats, Ids, Times, check_branches, check_sequence, n_targets
+from sequela.density.base import Branches, Density, Floats, Ids, Times, check_branches, check_sequence, has_target
 from sequela.density.window.time_features import Gaps, branch_gaps, check_times, observed_gaps
 
 
@@ -29,11 +29,9 @@ def branch_windows(branches: Branches, memory: int, begin_id: int) -> tuple[Ids,
 
     Returns:
         Windows (int32, ``[n, memory]``) and targets (int32, ``[n]``), branch by branch, step by step, only steps
-        that have an observed next event.
+        that are wanted and have an observed next event.
     """
-    counts = n_targets(branches)
-    branch = np.repeat(np.arange(len(counts)), counts)
-    step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    branch, step = np.nonzero(has_target(branches))
     start = branches.starts[branch]
     target = start + step + 1
     position = target[:, None] - memory + np.arange(memory)
@@ -94,7 +92,7 @@ class FiniteMemoryDensity(Density):
         results = []
         for one, values in zip(branches, scores, strict=True):
             result = np.full(one.tails.shape, np.nan)
-            result[np.arange(one.tails.shape[1]) < n_targets(one)[:, None]] = values
+            result[has_target(one)] = values
             results.append(result)
         return results
 

@@ -155,7 +155,7 @@ def _record(experiment: Experiment, plan: Plan, seconds: float) -> dict[str, Any
 
     import torch
 
-    from sequela import __version__
+    from sequela.version import __version__
 
     return {
         "experiment": experiment.name,
