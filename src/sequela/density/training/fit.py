@@ -85,8 +85,8 @@ def fit(
         vocabulary: Event types to learn, for several densities with the same ones; those of the log by default.
         memory: Past events the model looks at. More finds later effects, needs more data and time.
         width: Size of the hidden layers. More fits more, needs more data and time. Not given, the window backbone tries
-            several (`size.WIDTHS`) in short runs and keeps the one with the lowest validation loss, unless `max_steps` leaves
-            no time for that (below 1,200).
+            several (`size.WIDTHS`) in short runs and keeps the one with the lowest validation loss, unless `max_steps`
+            leaves no time for that (below 1,200).
         n_blocks: Number of hidden blocks or decoder layers.
         dropout: Share of the window network's numbers dropped in training.
         hide: Highest share of past events hidden in training (masked history): it regularises, and allows the
