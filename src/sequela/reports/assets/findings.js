@@ -34,6 +34,7 @@ function startFindings() {
   const left = [];
   if (found.n_roots > found.roots.length) left.push(`the ${whole.format(found.n_roots - found.roots.length)} smallest are not in this page`);
   if (best && found.n_single) left.push(`${plural(found.n_single, "root cause")} seen in one case only ${found.n_single === 1 ? "is" : "are"} not listed`);
+  if (found.n_undirected) left.push(`${plural(found.n_undirected, "edge")} between events at one time ${found.n_undirected === 1 ? "has" : "have"} no known direction and ${found.n_undirected === 1 ? "is" : "are"} not counted`);
   $("not-shown").textContent = left.length ? `${left.join("; ")}.`.replace(/^./, (first) => first.toUpperCase()) : "";
 }
 
@@ -52,7 +53,7 @@ function rootCard(root, i) {
     make("span", { class: "rank", "aria-hidden": "true" }, String(i + 1)),
     make(
       "div", { class: "finding" },
-      make("h3", { class: "chain" }, ...chainWords(root.chain, root.directed)),
+      make("h3", { class: "chain" }, ...chainWords(root.chain)),
       make("p", { class: "plain quiet" }, plainWords(root)),
       make("ul", { class: "facts" }, ...facts.map(([what, much]) => make("li", {}, `${what} `, make("b", {}, much)))),
     ),

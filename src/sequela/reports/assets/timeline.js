@@ -15,14 +15,13 @@ function showCase(index, position = null) {
   $("only-story").checked = window.innerWidth <= 600; // little room: the story first
   const count = (test) => one.cause.filter((_, i) => test(i)).length;
   const nLess = count((i) => (one.pointwise_nats[i] ?? 0) < 0);
-  const nWeak = count((i) => (one.pointwise_nats[i] ?? 0) >= 0 && !one.counted[i]);
+  const nWeak = count((i) => (one.pointwise_nats[i] ?? 0) >= 0 && !one.has_evidence[i]);
   $("case-less-name").textContent = `less likely (${nLess})`;
   $("case-less-box").hidden = nLess === 0;
-  $("case-weak-name").textContent = `${data.counts.has_evidence ? "without evidence" : "no gain"} (${nWeak})`;
+  $("case-weak-name").textContent = `${data.counts.has_evidence ? "without evidence" : "other edges"} (${nWeak})`;
   $("case-weak-box").hidden = nWeak === 0;
   $("case-name").textContent = one.name || "The case";
-  const kept = one.cause.map((_, i) => i).filter((i) => isKept(one, i));
-  openCase.picked = position ?? lastCaused(one, kept);
+  openCase.picked = position ?? lastCaused(one, caseEdges());
   drawTimeline();
   reachPicked();
 }
@@ -33,7 +32,7 @@ function caseEdges() {
   const [less, weak] = [$("case-less").checked, $("case-weak").checked];
   return one.cause.map((_, i) => i).filter((i) => {
     const isLess = (one.pointwise_nats[i] ?? 0) < 0;
-    return isLess ? less : weak || one.counted[i] === 1;
+    return isLess ? less : weak || one.has_evidence[i] === 1;
   });
 }
 
@@ -109,12 +108,12 @@ function drawArcs() {
   const shown = openCase.kept.filter((i) => at.has(one.cause[i]) && at.has(one.effect[i]));
   const strongest = Math.max(1e-12, ...shown.map((i) => one.cmi_nats[i] ?? 0));
   const apart = (i) => at.get(one.effect[i])[1] - at.get(one.cause[i])[1];
-  const widest = Math.max(1, ...shown.map(apart));
+  const widest = Math.max(1, ...shown.map((i) => Math.abs(apart(i))));
   const room = Math.min(...[...at.values()].map(([x]) => x)) - Math.max(0, ...[...box.querySelectorAll(".time")].map((node) => node.offsetWidth)) - 12;
   const [arcs, hits] = [makeSvg("g"), makeSvg("g")];
   for (const i of shown) {
     const [[x1, y1], [x2, y2]] = [at.get(one.cause[i]), at.get(one.effect[i])];
-    const bulge = (4 / 3) * (12 + (room - 16) * Math.sqrt(apart(i) / widest));
+    const bulge = (4 / 3) * (12 + (room - 16) * Math.sqrt(Math.abs(apart(i)) / widest));
     const d = `M ${x1} ${y1} C ${x1 - bulge} ${y1} ${x2 - bulge} ${y2} ${x2 - 1} ${y2}`;
     const kind = (one.pointwise_nats[i] ?? 0) >= 0 ? "more" : "less";
     const width = 1 + 3.5 * Math.sqrt((one.cmi_nats[i] ?? 0) / strongest);
@@ -142,7 +141,7 @@ function edgeWords(i) {
   const later = one.times ? `, ${duration(one.times[to] - one.times[from])}` : "";
   const gain = one.pointwise_nats[i] ?? 0;
   const sure = one.confidence?.[i] ?? null;
-  return `${shownName[one.events[from]]} ${isUndirectedEdge(one, i) ? "–" : "→"} ${shownName[one.events[to]]}: ${show(Math.exp(Math.abs(gain)))} times ${gain >= 0 ? "more" : "less"} likely; strength ${show(one.cmi_nats[i])} ± ${show(one.std_error[i])} nats; lag ${plural(to - from, "event")}${later}${sure === null ? "" : `; confidence ${show(sure)}`}`;
+  return `${shownName[one.events[from]]} ${isUndirectedEdge(one, i) ? "–" : "→"} ${shownName[one.events[to]]}: ${show(Math.exp(Math.abs(gain)))} times ${gain >= 0 ? "more" : "less"} likely; strength ${show(one.cmi_nats[i])} ± ${show(one.std_error[i])} nats; lag ${plural(one.lag[i], "tick")}${later}${sure === null ? "" : `; confidence ${show(sure)}`}`;
 }
 
 function findInCase() {
