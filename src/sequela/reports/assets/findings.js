@@ -9,7 +9,8 @@ function startFindings() {
   const [best] = found.roots;
   if (!best) {
     $("answer").textContent = "No root cause found in this log.";
-    $("answer-note").textContent = found.n_single
+    if (found.n_undirected) $("answer").textContent = "No root cause can be named in this log: the direction of its links is not known.";
+    $("answer-note").textContent = found.n_undirected ? "Only events that happened at one time are linked. The cases show which." : found.n_single
       ? `${plural(found.n_single, "event type")} began a chain of causes, each in one case only: that is no finding. The cases show them.`
       : "No event made a later one more likely, as far as this log and its model can tell.";
   } else {

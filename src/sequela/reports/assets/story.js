@@ -111,17 +111,19 @@ function besideWords(position) {
 
 const isUndirectedEdge = (one, i) => one.directed?.[i] === false;
 
-const timeAt = (one, position) => one.start + one.times[position];
+/** Whether times are dates; else they count from the start of the log. */
+const isDated = (one) => one.times !== null && one.start > 1e8;
 
-/** A time as people read it: date and time where it can be one, else a duration from the start of the log. */
-function clock(seconds) {
-  return seconds > 1e8 ? new Date(Math.round(seconds * 1000)).toISOString().slice(0, 19).replace("T", " ") : duration(seconds);
+/** The time of an event as people read it: date and time, or how long after the start of the case. */
+function timeOf(one, position) {
+  if (!isDated(one)) return duration(one.times[position]);
+  return new Date(Math.round((one.start + one.times[position]) * 1000)).toISOString().slice(0, 19).replace("T", " ");
 }
 
 /** The time of an event beside another: without the date where both are of one day. */
 function timeBeside(one, position, other) {
-  const [now, then] = [clock(timeAt(one, position)), clock(timeAt(one, other))];
-  return one.start > 1e8 && now.slice(0, 10) === then.slice(0, 10) ? now.slice(11) : now;
+  const [now, then] = [timeOf(one, position), timeOf(one, other)];
+  return isDated(one) && now.slice(0, 10) === then.slice(0, 10) ? now.slice(11) : now;
 }
 
 function duration(seconds) {

@@ -45,7 +45,7 @@ function drawTimeline() {
   const cuts = [];
   if (one.events.length < one.n_events) cuts.push(`the first ${whole.format(one.events.length)} events are in this page`);
   if (one.cause.length < one.n_edges_here) cuts.push(`the ${whole.format(one.cause.length)} strongest edges of these are in this page`);
-  $("case-counts").textContent = `${plural(one.n_events, "event")}, ${whole.format(openCase.kept.length)} of ${plural(one.n_edges, "edge")} shown${cuts.length ? ` (${cuts.join("; ")})` : ""}.`;
+  $("case-counts").textContent = `${plural(one.n_events, "event")}, ${whole.format(openCase.kept.length)} of ${plural(one.n_edges, "edge")} shown${one.times && !isDated(one) ? `, starts at ${duration(one.start)}` : ""}${cuts.length ? ` (${cuts.join("; ")})` : ""}.`;
 }
 
 /** Positions of events that happened at one time, together. */
@@ -61,12 +61,10 @@ function moments(one) {
 /** A moment, and before it the date where a day begins. */
 function momentItems(one, positions) {
   const first = positions[0];
-  const isDated = one.times && one.start > 1e8;
-  const day = isDated ? clock(timeAt(one, first)).slice(0, 10) : null;
-  const isNew = isDated && (first === 0 || clock(timeAt(one, first - 1)).slice(0, 10) !== day);
+  const day = isDated(one) ? timeOf(one, first).slice(0, 10) : null;
+  const isNew = day !== null && (first === 0 || timeOf(one, first - 1).slice(0, 10) !== day);
   const gap = one.times && first > 0 ? one.times[first] - one.times[first - 1] : 0;
-  const now = one.times ? clock(timeAt(one, first)) : "";
-  const when = one.times ? [make("span", { class: "when" }, isDated ? now.slice(11) : now), gap > 0 ? make("span", { class: "gap" }, ` + ${duration(gap)}`) : ""] : [];
+  const when = one.times ? [make("span", { class: "when" }, timeBeside(one, first, first)), gap > 0 ? make("span", { class: "gap" }, ` + ${duration(gap)}`) : ""] : [];
   const moment = make(
     "li", { class: `moment${positions.length > 1 ? " together" : ""}` },
     make("div", { class: "time" }, ...when, positions.length > 1 ? make("span", { class: "hidden" }, `${positions.length} events at one time`) : ""),
@@ -132,7 +130,7 @@ function arrowHeads() {
 
 function eventWords(i) {
   const one = theCase();
-  return `event ${i + 1}: ${shownName[one.events[i]]}${one.times ? `, ${clock(timeAt(one, i))}` : ""}`;
+  return `event ${i + 1}: ${shownName[one.events[i]]}${one.times ? `, ${timeOf(one, i)}` : ""}`;
 }
 
 function edgeWords(i) {
@@ -250,7 +248,7 @@ function caseDetails(picked, found) {
   ];
   return [
     make("p", { class: "name" }, chip(one.events[picked])),
-    make("p", { class: "quiet" }, `event ${picked + 1} of ${one.n_events}${one.times ? `, ${clock(timeAt(one, picked))}` : ""}`),
+    make("p", { class: "quiet" }, `event ${picked + 1} of ${one.n_events}${one.times ? `, ${timeOf(one, picked)}${isDated(one) ? "" : " after the start of the case"}` : ""}`),
     make("h4", {}, "Where it began"),
     isOwnRoot
       ? make("p", { class: "quiet" }, "No earlier event in this graph made it more likely.")
