@@ -1,7 +1,7 @@
 """Take the pictures of the interactive page that the documentation shows: `make screenshots`.
 
-The log is that of a simulated fleet of vehicles; what is shown was found in it with densities trained on it (some minutes),
-not taken from the truth.
+The log is that of a simulated fleet of vehicles. What is shown was found in it with densities trained on it (some
+minutes), not taken from the truth.
 """
 
 from __future__ import annotations

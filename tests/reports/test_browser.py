@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from browser import find_browser, opened
@@ -579,6 +580,36 @@ def test_one_case_traces_an_event_to_its_roots(open_page):
         page.click("#case-svg")
     text = download.value.path().read_text(encoding="utf-8")
     assert all(f">e{i}<" in text for i in range(6))
+
+
+def test_roots_are_those_of_the_library_also_within_a_tick(open_page):
+    """Edges within a tick may go against the order of rows, have no direction, or form cycles."""
+    rng = np.random.default_rng(4)
+    ticks = [0, 0, 0, 1, 1, 1, 1, 2, 2, 3]
+    rows = [
+        (i, j, f"e{i}", f"e{j}", ticks[j] - ticks[i], ticks[i] < ticks[j] or rng.random() < 0.6, 0.1, 0.01, gain)
+        for i in range(10)
+        for j in range(10)
+        if i != j and ticks[i] <= ticks[j] and rng.random() < 0.35
+        for gain in [float(rng.uniform(-0.3, 1))]
+    ]
+    table = pl.DataFrame(rows, schema=INSTANCE_SCHEMA, orient="row")
+    graph = InstanceGraph("1", tuple(f"e{i}" for i in range(10)), table, tuple(map(float, ticks)))
+    assert (table["cause_position"] > table["effect_position"]).any()
+    page = open_page(graph)
+    explained = 0
+    for position in range(10):
+        page.click(f'.event[data-position="{position}"]')
+        found = page.eval_on_selector_all("#roots button", "all => all.map(b => [...b.children].map(c => c.innerText))")
+        expected = sq.root_causes(graph, position).select("event", "share").rows()
+        if expected == [(f"e{position}", 1.0)]:
+            assert found == []
+            continue
+        explained += 1
+        shares = [(name.split()[0], float(share.removesuffix(" %")) / 100) for name, share in found]
+        assert [name for name, _ in shares] == [event for event, _ in expected]
+        assert [share for _, share in shares] == pytest.approx([share for _, share in expected], abs=1e-3)
+    assert explained >= 4
 
 
 def test_dark_mode_and_print(open_page):

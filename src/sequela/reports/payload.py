@@ -283,7 +283,7 @@ def _counts(
     return {
         "n_cases": len(traces.names) if traces is not None else run.get("counts", {}).get("n_cases"),
         "n_events": int(nodes["count"].sum()),
-        "n_types": nodes.height,
+        "n_types": int((nodes["count"] > 0).sum()),
         "n_links": n_links,
         "n_edges": None if traces is None else len(traces.cause),
         "has_evidence": evidence is not None,
@@ -309,8 +309,14 @@ def _n_components(nodes: pl.DataFrame) -> int:
     return counts.pop() if len(counts) == 1 else 1
 
 
+def _says_nothing(links: pl.DataFrame, key: str) -> bool:
+    """Return whether a column of directions has nothing to tell: all of them are known."""
+    values = links[key]
+    return (key == "n_undirected" and not values.sum()) or (key == "directed" and bool(values.fill_null(True).all()))
+
+
 def _links(links: pl.DataFrame, index: Mapping[str, int], n_links: int) -> dict[str, Any]:
-    columns = [column for column in COLUMNS if column.key in links.columns]
+    columns = [column for column in COLUMNS if column.key in links.columns and not _says_nothing(links, column.key)]
     has_total = "cmi_nats_total" in links.columns
     return {
         "columns": [{**column._asdict(), "numeric": links.schema[column.key].is_numeric()} for column in columns],
