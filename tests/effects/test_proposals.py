@@ -36,7 +36,7 @@ def test_uniform_draws_are_even():
 @pytest.mark.parametrize("particles", [7, 8, 50])
 def test_few_types_are_enumerated(particles):
     draws = draw_uniform(OBSERVED, POSITIONS, 8, particles, 1)
-    assert (draws.variance == 0).all()
+    assert (draws.variance[:2] == 0).all()
     for row, observed in enumerate(OBSERVED[:2]):
         there = draws.weight[row] > 0
         assert sorted(draws.types[row][there].tolist()) == [i for i in range(8) if i != observed]
@@ -79,3 +79,17 @@ def test_numbers_are_even_and_uncorrelated():
     assert numbers.mean() == pytest.approx(0.5, abs=0.005)
     assert abs(np.corrcoef(numbers[:-1].ravel(), numbers[1:].ravel())[0, 1]) < 0.01
     assert abs(np.corrcoef(numbers[:, :-1].ravel(), numbers[:, 1:].ravel())[0, 1]) < 0.01
+
+
+@pytest.mark.parametrize("particles", [6, 7, 8])
+def test_a_rare_type_has_one_replacement_more(particles):
+    """Of eight types the observed one has seven others; one that is drawn from outside (<rare>) has eight."""
+    draws = draw_uniform(OBSERVED, POSITIONS, 8, particles, 1)
+    n_others = np.array([7, 7, 8])
+    sampled = n_others > particles
+    assert ((draws.variance > 0).all(axis=1) == sampled).all()
+    assert draws.weight.sum(axis=1) + draws.observed_weight == pytest.approx(1)
+    n_drawn = (draws.weight > 0).sum(axis=1)
+    assert n_drawn.tolist() == np.minimum(n_others, particles).tolist()
+    for row in range(3):
+        assert len(set(draws.types[row][draws.weight[row] > 0].tolist())) == n_drawn[row]

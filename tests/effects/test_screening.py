@@ -1,74 +1,151 @@
-"""Adaptive particles on exact worlds: edges of the full budget within the stated error, for less."""
+"""Screening on exact worlds: the decisions of the full budget within the stated error, for less."""
 
 import numpy as np
 import pytest
 
-from sequela.discovery.discover import discover_log, estimate
-from sequela.effects.proposals import draw_uniform, first_few
-from sequela.effects.settings import Settings
+from sequela.discovery.discover import discover, discover_log, estimate
+from sequela.effects.proposals import draw_uniform, first_few, shuffled
+from sequela.effects.screening import COUNTS
+from sequela.effects.settings import Settings, make_settings
 from sequela.errors import ConfigError
 from sequela.events.log import read_log
+from sequela.events.sequences import Case
 from sequela.worlds.softmax import SoftmaxWorld
 
 
 class Steps:
-    """Counts the tail steps a world is asked for."""
+    """Counts the log-probabilities of branches that a world is asked for."""
 
     def __init__(self, world, monkeypatch):
         self.n, real = 0, world.score_branches_many
 
         def score(branches):
-            self.n += sum(one.tails.size for one in branches)
-            return real(branches)
+            found = real(branches)
+            self.n += sum(int(np.isfinite(one).sum()) for one in found)
+            return found
 
         monkeypatch.setattr(world, "score_branches_many", score)
 
 
-@pytest.mark.parametrize("error", [0.01, 0.05])
+@pytest.mark.parametrize("error", [0.005, 0.05])
 @pytest.mark.parametrize("threshold", [{"delta": 0.05}, {"threshold": "fixed", "tau": 0.05}])
-def test_edges_are_those_of_the_full_budget_within_the_stated_error(error, threshold, monkeypatch):
-    n_differ = n_pairs = n_steps = n_full = 0
+def test_decisions_are_those_of_the_full_budget_within_the_stated_error(error, threshold, monkeypatch):
+    n_differ = n_pairs = n_steps = n_full = n_replacements = 0
     for seed in range(3):
         world = SoftmaxWorld.random(150, horizon=4, decay=0.3, seed=seed)
         steps = Steps(world, monkeypatch)
         for case in world.sample(6, 40, seed=1):
             full = estimate(world, case, particles=32, **threshold)
             n_full, before = n_full + steps.n, steps.n
-            some = estimate(world, case, particles=32, adaptive=error, **threshold)
+            some = estimate(world, case, particles=32, screening=error, **threshold)
             n_steps += steps.n - before
             steps.n = 0
             rule = Settings(**threshold).rule(world)
             n_differ += int((rule.edges(full) != rule.edges(some)).sum())
             n_pairs += full.n_tested
-            # What got all particles is the full budget's result, to rounding (sums of another length).
+            # What got all particles is the full budget's result, to rounding (sums of another order).
             whole = (some.n_particles == 32) & np.isfinite(full.cmi)
             assert 0 < whole.sum() < full.n_tested
             for name in ("cmi", "std_error", "log_q", "q_std_error"):
                 assert np.allclose(getattr(full, name)[whole], getattr(some, name)[whole], rtol=1e-9, atol=1e-12)
+            assert np.array_equal(np.isfinite(full.cmi), np.isfinite(some.cmi))
+            n_replacements += some.counts["n_replacements"]
+            assert some.counts["n_pairs_stopped_early"] == ((some.n_particles < 32) & np.isfinite(full.cmi)).sum()
     assert n_differ / n_pairs <= error
-    assert n_steps < 0.8 * n_full
+    assert n_steps == n_replacements
+    assert n_steps < n_full / 2.5
+
+
+def test_the_error_that_is_counted_is_the_error(monkeypatch):
+    """With every cause audited the count is that of all differences, and what is returned is the full budget's."""
+    monkeypatch.setattr("sequela.effects.screening._AUDITED", 1)
+    world = SoftmaxWorld.random(150, horizon=4, decay=0.3, seed=0)
+    rule, case = Settings().rule(world), world.sample(1, 150, seed=1)[0]
+    full = estimate(world, case)
+    every = estimate(world, case, screening=0.5)
+    assert np.array_equal(rule.edges(full), rule.edges(every))
+    assert every.counts["n_pairs_audited"] == full.n_tested
+    monkeypatch.setattr("sequela.effects.screening._AUDITED", 10**9)
+    some = estimate(world, case, screening=0.5)
+    assert some.counts["n_pairs_audited"] == 0
+    differ = int((rule.edges(full) != rule.edges(some)).sum())
+    assert every.counts["n_pairs_decided_otherwise"] == differ > 0
+
+
+@pytest.mark.parametrize("exclude_effect_type", [False, True])
+def test_a_pair_that_stops_has_the_estimate_of_its_few(exclude_effect_type):
+    world = SoftmaxWorld.random(60, horizon=3, seed=3)
+    case = world.sample(1, 24, seed=4)[0]
+    found = estimate(world, case, screening=0.05, exclude_effect_type=exclude_effect_type)
+    causes = np.arange(len(case.ids) - 1)
+    key = int.from_bytes(__import__("hashlib").blake2b(
+        case.name.encode(), digest_size=8, salt=(0).to_bytes(8, "little")).digest(), "little")  # fmt: skip
+    draws = first_few(shuffled(draw_uniform(case.ids[:-1], causes, 60, 32, key), causes, key), 3)
+    few = np.argwhere(found.n_particles == 3)
+    assert len(few) > 20
+    for cause, column in few[:20]:
+        effect = cause + column + 1
+        top = bottom = 0.0
+        options = [*zip(draws.types[cause], draws.weight[cause], strict=True), (case.ids[cause], 1 / 60)]
+        for u, weight in options:
+            if exclude_effect_type and u == case.ids[effect] != case.ids[cause]:
+                continue
+            changed = case.ids.copy()
+            changed[cause] = u
+            top += weight * np.exp(world.score(changed)[effect])
+            bottom += weight
+        assert np.exp(found.log_q[cause, column]) == pytest.approx(top / bottom, rel=1e-9)
 
 
 def test_an_enumerated_vocabulary_is_enumerated():
     world = SoftmaxWorld.random(12, horizon=3, seed=0)
     (case,) = world.sample(1, 30, seed=1)
-    assert np.array_equal(estimate(world, case, adaptive=0.01).cmi, estimate(world, case).cmi, equal_nan=True)
+    assert np.array_equal(estimate(world, case, screening=0.01).cmi, estimate(world, case).cmi, equal_nan=True)
 
 
 def test_the_log_does_not_matter():
     world = SoftmaxWorld.random(60, horizon=3, seed=0)
     log = read_log(world.to_log(world.sample(12, (1, 20), seed=1)))
-    one, other = (discover_log(world, log, adaptive=0.02, batch_size=size, progress=False).edges for size in (1, None))
+    one, other = (discover_log(world, log, screening=0.02, batch_size=size, progress=False).edges for size in (1, None))
     assert one.equals(other)
     assert one.height > 0
 
 
+def test_chunks_of_one_case_do_not_matter():
+    world = SoftmaxWorld.random(60, horizon=3, seed=0)
+    case = world.sample(1, 400, seed=1)[0]
+    one = estimate(world, case, screening=0.02)
+    other = estimate(world, case, screening=0.02, memory_budget="26MB")
+    assert np.array_equal(one.cmi, other.cmi, equal_nan=True)
+    assert one.counts == other.counts
+
+
+def test_auto_is_on_where_decisions_are_wanted_and_it_saves():
+    world = SoftmaxWorld.random(60, horizon=3, seed=0)
+    case = world.sample(1, 30, seed=1)[0]
+    assert estimate(world, case).counts == {}
+    assert discover(world, case).settings["screening"] == 0.005
+    assert discover(world, case, screening=0).settings["screening"] == 0
+    small = SoftmaxWorld.random(12, horizon=3, seed=0)
+    for settings in ({"particles": 8}, {"design": "leave-one-out"}, {"threshold": "otsu"}, {"statistic": "both"}):
+        assert discover(world, case, **settings).settings["screening"] == 0
+    assert discover(small, small.sample(1, 5, seed=1)[0]).settings["screening"] == 0
+
+
+def test_cases_without_pairs():
+    world = SoftmaxWorld.random(60, horizon=3, seed=0)
+    for n in (0, 1, 2):
+        found = estimate(world, Case("x", np.arange(n, dtype=np.int32), None), screening=0.01)
+        assert found.n_tested == max(0, n - 1)
+        assert set(found.counts) == (set(COUNTS) if n == 2 else set())
+
+
 def test_the_few_are_a_fair_sample_with_the_variance_they_have():
-    n_types, n_all, n_few, n_repeats = 40, 16, 8, 4000
+    n_types, n_all, n_few, n_repeats = 40, 16, 3, 4000
     rng = np.random.default_rng(0)
     values = rng.random(n_types) ** 4
     observed, positions = np.full(n_repeats, 3, np.int32), np.arange(n_repeats)
-    _, few = first_few(draw_uniform(observed, positions, n_types, n_all, 7), n_few, positions, 7)
+    few = first_few(shuffled(draw_uniform(observed, positions, n_types, n_all, 7), positions, 7), n_few)
     assert all(len(set(row)) == n_few for row in few.types)
     g = values[few.types]
     mean = few.observed_weight * values[3] + (few.weight * g).sum(axis=1)
@@ -79,8 +156,13 @@ def test_the_few_are_a_fair_sample_with_the_variance_they_have():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"design": "staircase"}, {"statistic": "both"}, {"threshold": "otsu"}, {"proposal": "unigram"}, {"adaptive": 2}],
+    [{"design": "staircase"}, {"statistic": "both"}, {"threshold": "otsu"}, {"proposal": "unigram"}, {"screening": 2}],
 )
 def test_where_it_does_not_apply_it_is_refused(settings):
-    with pytest.raises(ConfigError, match="adaptive"):
-        Settings(**({"adaptive": 0.01} | settings))
+    with pytest.raises(ConfigError, match="screening"):
+        Settings(**({"screening": 0.01} | settings))
+
+
+def test_the_old_name_says_the_new_one():
+    with pytest.raises(ConfigError, match="screening"):
+        make_settings({"adaptive": 0.01})

@@ -1,11 +1,13 @@
 """Threshold rules by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sequela.effects.cmi import CMIEstimate, bernoulli_kl, clamp, log1mexp, slope_in_p, slope_in_q, student_t
+from sequela.effects.cmi import CMIEstimate, bernoulli_kl, clamp, log1mexp, slope_in_p, slope_in_q
 from sequela.effects.thresholds import (
     EffectSize,
     Fixed,
@@ -63,7 +65,7 @@ def test_interval_maps_the_error_of_q(q):
     p, error = 0.5, 0.02
     cmi = bernoulli_kl(np.log([[p]]), np.log([[q]]))
     low, high = make(cmi, q_std_error=np.array([[error]]), p=p, q=q).interval(0.95)
-    reach, odds = student_t(0.975, 1000) * error, np.log(q / (1 - q))
+    reach, odds = 1.962339 * error, np.log(q / (1 - q))  # Student's t, 1,000 degrees of freedom
     ends = [q + side * reach for side in (-1, 1)]
     by_odds = [1 / (1 + np.exp(-odds - side * reach / (q * (1 - q)))) for side in (-1, 1)]
     ends = [max(ends[0], by_odds[0]), min(ends[1], by_odds[1])]
@@ -144,9 +146,11 @@ def test_slopes_are_derivatives():
     assert float(slope_in_q(numbers[0], numbers[2])) == pytest.approx(float(by_q), rel=1e-4)
 
 
-@pytest.mark.parametrize(("degrees", "exact"), [(5, 2.5706), (10, 2.2281), (31, 2.0395), (1000, 1.9623)])
-def test_student_t(degrees, exact):
-    assert student_t(0.975, degrees) == pytest.approx(exact, abs=0.01)
+@pytest.mark.parametrize(("n_particles", "quantile"), [(2, 12.7062), (6, 2.5706), (11, 2.2281), (1001, 1.9623)])
+def test_interval_has_the_quantile_of_students_t(n_particles, quantile):
+    estimate = replace(make([[0.9]], [[0.01]]), n_particles=n_particles)
+    _, high = estimate.interval(0.95)
+    assert high[0, 0] == pytest.approx(0.9 + quantile * 0.01, abs=1e-5)
 
 
 @given(

@@ -96,7 +96,7 @@ def results() -> dict[str, Any]:
 
 
 RICH = {"components": True}
-SCREENING = {"adaptive": 0.1}
+SCREENING = {"screening": 0.1}
 LEVEL = {"hierarchy_level": 1}
 
 

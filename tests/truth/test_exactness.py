@@ -8,7 +8,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
 from sequela.discovery.discover import estimate
-from sequela.effects.designs import Problem, SingleCause, Staircase
+from sequela.effects.designs import DESIGNS, DesignSettings, Problem
+from sequela.effects.designs.staircase import draw_noise
+from sequela.effects.proposals import Draws
+from sequela.effects.scorer import answer
 from sequela.effects.thresholds import EffectSize
 from sequela.events.sequences import Case
 from sequela.events.vocabulary import Vocabulary
@@ -57,7 +60,8 @@ def kl(p, q):
 
 def problem(density, proposal, particles, **more):
     causes = np.arange(2, LENGTH - 1)
-    return Problem(density, IDS, causes, HORIZON, 2, proposal, particles, key=99, statistic="both", **more)
+    settings = DesignSettings(proposal, particles, statistic="both", **more)
+    return Problem(density, Case("x", IDS, None), causes, HORIZON, settings)
 
 
 @pytest.mark.parametrize("name", DENSITIES)
@@ -77,9 +81,12 @@ def problem(density, proposal, particles, **more):
 def test_single_cause_equals_brute_force(name, design, proposal, particles, exclude_effect_type):
     density = DENSITIES[name]
     task = problem(density, proposal, particles, exclude_effect_type=exclude_effect_type)
-    plan = SingleCause(design, task)
-    cells = plan.cells(density.score(IDS), density.score_branches_many([plan.branches()])[0])
-    draws = plan.draws
+    (cells,) = answer([task], DESIGNS[design])
+    draws = task.draw(with_rare=design == "leave-one-out")
+    if design == "masked":
+        shape = (len(task.causes), 1)
+        hidden = np.full(shape, VOCABULARY.hidden_id, np.int32)
+        draws = Draws(hidden, np.ones(shape), np.zeros(shape), np.zeros(shape[0]))
     for row, cause in enumerate(task.causes):
         for effect in range(cause + 1, min(LENGTH, cause + HORIZON + 1)):
             column = effect - cause - 1
@@ -110,13 +117,12 @@ def test_single_cause_equals_brute_force(name, design, proposal, particles, excl
 def test_staircase_equals_brute_force(name, proposal):
     density = DENSITIES[name]
     task = problem(density, proposal, 3)
-    plan = Staircase(task)
-    cells = plan.cells(density.score(IDS), density.score_branches_many([plan.branches()])[0])
+    (cells,), plan = answer([task], DESIGNS["staircase"]), draw_noise(task)
     first = task.causes[0]
     for row, cause in enumerate(task.causes):
         for effect in range(cause + 1, min(LENGTH, cause + HORIZON + 1)):
             kept, replaced = [], []
-            for noise in plan.noise:
+            for noise in plan.types:
                 noisy = IDS.copy()
                 noisy[cause + 1 : effect] = noise[cause + 1 - first : effect - first]
                 kept.append(np.exp(log_prob(density, noisy[:effect], IDS[effect])))

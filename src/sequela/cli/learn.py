@@ -27,6 +27,8 @@ from sequela.cli.base import (
     app,
     named_errors,
 )
+from sequela.density.registry import backbone_help
+from sequela.errors import ConfigError
 
 
 @app.command()
@@ -40,7 +42,7 @@ def fit(
     time_format: TimeFormat = None,
     ties: Ties = "unordered",
     tick: Tick = None,
-    backbone: Annotated[str, typer.Option(help="window (fast, finite memory) or llama.")] = "window",
+    backbone: Annotated[str, typer.Option(help=backbone_help())] = "window",
     memory: Annotated[int | None, typer.Option(help="Past events the model looks at.")] = None,
     width: Annotated[int | None, typer.Option(help="Size of the hidden layers.")] = None,
     min_count: Annotated[int, typer.Option(help="Types seen less often are folded into <rare>.")] = 2,
@@ -134,9 +136,9 @@ def discover(
     seed: Seed = 0,
     batch_size: Annotated[int | None, typer.Option(help="Most cases scored together.")] = None,
     memory_budget: MemoryBudget = None,
-    adaptive: Annotated[
-        float, typer.Option(help="Above 0: a quarter of the particles first, the rest where needed; share of errors.")
-    ] = 0.0,
+    screening: Annotated[
+        str, typer.Option(help="A few particles first, more where needed: share of pairs that may differ, auto, or 0.")
+    ] = "auto",
     plan: Annotated[bool, typer.Option("--plan", help="Only say what it would cost, as `sequela plan` does.")] = False,
     engine: Annotated[str, typer.Option(help="local, or ray (a Ray cluster; extra 'ray').")] = "local",
     workers: Annotated[int | None, typer.Option(help="Ray actors; by default one a processor.")] = None,
@@ -187,7 +189,7 @@ def discover(
         "seed": seed,
         "batch_size": batch_size,
         "memory_budget": memory_budget,
-        "adaptive": adaptive,
+        "screening": _share_or_auto("screening", screening),
         "population": None if population is None else load_population(population),
         "fdr": fdr,
     }
@@ -397,3 +399,10 @@ def _read_like(density: Any, log: Path, case: Any, event: Any, time: Any, time_f
             tick=known["tick"],
         )
     return read_log(log, case=case, event=event, time=time, time_format=time_format)
+
+
+def _share_or_auto(name: str, value: str) -> float | str:
+    try:
+        return value if value == "auto" else float(value)
+    except ValueError:
+        raise ConfigError(f"{name} must be a number or auto; got '{value}'") from None

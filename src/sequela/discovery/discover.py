@@ -52,8 +52,11 @@ def discover(density: Density, case: EventLog | Case | Sequence[str], **settings
             goes.
         tau: For ``"fixed"`` and ``"vocabulary"``.
         seed: Same seed, same graph.
-        adaptive: Above 0, causes get a quarter of the particles first, and the rest only where that does not decide
-            all their effects; at most about this share of pairs is then decided otherwise than by all particles.
+        screening: Pairs get a few of the particles first, and more only while that does not decide whether they are
+            edges; at most about this share of pairs is then decided otherwise than by all particles. 0 is none;
+            ``"auto"`` is 0.005 where it can be done and saves something (design ``"atomic"``, proposal ``"uniform"``,
+            a threshold in nats, 16 particles or more, and more event types than particles; no population), and 0
+            elsewhere, and in `estimate`.
         population: Population graph of the same kind of cases. Edges then have a ``confidence`` from their own effect
             and from what the population says of their types, see `sequela.evidence.edge_probability`.
         fdr: With a population: highest expected share of false edges (0.05); ``confidence_level`` then plays no part.
@@ -173,7 +176,7 @@ def _graphs(
     allotment = settings.allotment(density, horizon, longest)
     beliefs = None if settings.beliefs is None else settings.beliefs.for_types(density.vocabulary)
     for batch in grouped(iter(cases), settings, horizon, allotment):
-        estimates = score_cases(density, [case for case, _ in batch], settings, horizon, allotment)
+        estimates = score_cases(density, [case for case, _ in batch], settings, horizon, allotment, deciding=True)
         graphs = []
         for (case, n_unknown), found in zip(batch, estimates, strict=True):
             confidence = None if beliefs is None else beliefs.confidence(case, found, settings.delta)

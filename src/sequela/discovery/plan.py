@@ -28,8 +28,8 @@ class Plan:
         n_cases: Cases.
         n_events: Events.
         n_pairs: Pairs of positions that will be tested.
-        n_branches: Branches to score; with ``adaptive`` at most.
-        n_steps: Model steps: tail steps of all branches and events of all prefixes; with ``adaptive`` at most.
+        n_branches: Branches to score; with screening at most.
+        n_steps: Model steps: tail steps of all branches and events of all prefixes; with screening at most.
         flops: Floating-point operations of these steps, attention left out; None when the density cannot tell.
         peak_bytes: Most memory above the loaded density and log.
         budget_bytes: What the run may use.

@@ -34,6 +34,10 @@ class Draws(NamedTuple):
     variance: Floats
     observed_weight: Floats
 
+    def of(self, rows: NDArray[np.int64]) -> Draws:
+        """Return the draws of some positions, repeated where asked for."""
+        return Draws(self.types[rows], self.weight[rows], self.variance[rows], self.observed_weight[rows])
+
 
 def random_bits(key: int, *counters: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Hash a key and counters (broadcast together) to 64 random bits each.
@@ -64,22 +68,13 @@ def draw_uniform(
         observed: Observed type at each position (int32, ``[P]``); it may lie outside the range drawn from.
         positions: Positions (int64, ``[P]``), which key the draws.
         n_types: Types to draw from.
-        n_particles: Types to draw; all others are enumerated when there are no more than this.
+        n_particles: Types to draw; where there are no more than this beside the observed one, all are enumerated.
         key: Of the case and the seed.
     """
     inside = observed < n_types
-    n_others = n_types - inside.astype(np.int64)  # [P]
-    n_columns = min(n_particles, n_types)
-    if n_particles >= n_types - 1:
-        index = np.broadcast_to(np.arange(n_columns), (len(observed), n_columns))
-        weight = np.where(index < n_others[:, None], 1.0 / n_types, 0.0)
-        variance = np.zeros_like(weight)
-    else:
-        index = _distinct(n_others, n_columns, positions, key)
-        mass = n_others / n_types
-        weight = np.broadcast_to((mass / n_columns)[:, None], index.shape)
-        factor = mass**2 * (1 - n_columns / n_others) / (n_columns * max(1, n_columns - 1))
-        variance = np.broadcast_to(factor[:, None], index.shape)
+    index, weight, variance = _even(
+        n_types - inside, np.full(len(observed), n_types), min(n_particles, n_types), positions, key
+    )
     types = index + (inside[:, None] & (index >= observed[:, None]))  # skip the observed type
     return Draws(np.minimum(types, n_types - 1).astype(np.int32), weight, variance, inside / n_types)
 
@@ -95,19 +90,38 @@ def draw_siblings(
     size = siblings.size[observed]
     n_others = size - 1  # [P]
     n_columns = max(1, min(n_particles, int(siblings.size.max()) - 1))  # the same for all chunks
-    index = np.broadcast_to(np.arange(n_columns), (len(observed), n_columns)).copy()
-    weight = np.where(index < n_others[:, None], 1.0 / size[:, None], 0.0)
-    variance = np.zeros_like(weight)
-    sampled = n_others > n_columns
-    if sampled.any():
-        others, mass = n_others[sampled], (n_others / size)[sampled]
-        index[sampled] = _distinct(others, n_columns, positions[sampled], key)
-        weight[sampled] = (mass / n_columns)[:, None]
-        factor = mass**2 * (1 - n_columns / others) / (n_columns * max(1, n_columns - 1))
-        variance[sampled] = factor[:, None]
+    index, weight, variance = _even(n_others, size, n_columns, positions, key)
     index = np.minimum(index + (index >= siblings.place[observed][:, None]), n_others[:, None])  # skip the observed
     types = siblings.types[siblings.low[observed][:, None] + index]
     return Draws(types, weight, variance, np.where(n_others > 0, 1.0 / size, np.nan))
+
+
+def _even(
+    n_others: NDArray[np.int64], size: NDArray[np.int64], n_draws: int, positions: NDArray[np.int64], key: int
+) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Draw numbers below ``n_others`` for each position: all of them where there are no more than ``n_draws``.
+
+    Args:
+        n_others: Numbers to draw from (int64, ``[P]``).
+        size: Types among which mass is shared, the observed one included where it is one of them (int64, ``[P]``).
+        n_draws: Draws.
+        positions: Positions (int64, ``[P]``), which key the draws.
+        key: Of the case and the seed.
+
+    Returns:
+        Numbers (int64, ``[P, n_draws]``), their weight and variance factor (see `Draws`); weight 0 pads.
+    """
+    index = np.broadcast_to(np.arange(n_draws), (len(n_others), n_draws)).copy()
+    weight = np.where(index < n_others[:, None], 1.0 / size[:, None], 0.0)
+    variance = np.zeros_like(weight)
+    sampled = n_others > n_draws
+    if sampled.any():
+        others, mass = n_others[sampled], (n_others / size)[sampled]
+        index[sampled] = _distinct(others, n_draws, positions[sampled], key)
+        weight[sampled] = (mass / n_draws)[:, None]
+        factor = mass**2 * (1 - n_draws / others) / (n_draws * max(1, n_draws - 1))
+        variance[sampled] = factor[:, None]
+    return index, weight, variance
 
 
 def _distinct(n_others: NDArray[np.int64], n_draws: int, positions: NDArray[np.int64], key: int) -> NDArray[np.int64]:
@@ -163,21 +177,31 @@ def draw_weighted(
     return Draws(types.astype(np.int32), weight * scale, variance, observed_weight)
 
 
-def first_few(draws: Draws, n_few: int, positions: NDArray[np.int64], key: int) -> tuple[NDArray[np.int64], Draws]:
-    """Take some of the draws of `draw_uniform` such that they are an even sample of their own.
-
-    Returns:
-        Which of the columns (int64, ``[P, n_few]``), and these draws with their own weights and variances. A random
-        part of a sample without replacement is a sample without replacement.
-    """
-    n_columns = draws.types.shape[1]
-    column = np.arange(n_columns, dtype=np.uint64)[None, :]
+def shuffled(draws: Draws, positions: NDArray[np.int64], key: int) -> Draws:
+    """Put even draws (`draw_uniform`) in a random order, so that the first few are an even sample of their own."""
+    column = np.arange(draws.types.shape[1], dtype=np.uint64)[None, :]
     order = np.argsort(random_bits(key ^ 0xF1E5, positions.astype(np.uint64)[:, None], column), axis=1)
-    chosen = np.sort(order[:, :n_few], axis=1)
+    types, weight, variance, observed_weight = draws
+    return Draws(
+        np.take_along_axis(types, order, 1),
+        np.take_along_axis(weight, order, 1),
+        np.take_along_axis(variance, order, 1),
+        observed_weight,
+    )
+
+
+def first_few(draws: Draws, n_few: int) -> Draws:
+    """Return the first of `shuffled` even draws with weights and variances of their own.
+
+    A random part of a sample without replacement is a sample without replacement.
+    """
+    n_all = draws.types.shape[1]
+    if n_few == n_all:
+        return draws
     mass = draws.weight.sum(axis=1, keepdims=True)  # of all types but the observed
-    # The full sample's factor is mass² (1 - N / others) / (N (N - 1)): solve for 1 / others.
-    share = 1 - draws.variance[:, :1] * n_columns * max(1, n_columns - 1) / mass**2  # N / others
-    factor = mass**2 * (1 - share * n_few / n_columns) / (n_few * max(1, n_few - 1))
-    shape = chosen.shape
+    # The full sample's factor is mass² (1 - N / others) / (N (N - 1)): solve for N / others.
+    share = 1 - draws.variance[:, :1] * n_all * max(1, n_all - 1) / mass**2
+    factor = mass**2 * (1 - share * n_few / n_all) / (n_few * max(1, n_few - 1))
+    shape = (len(mass), n_few)
     weight, variance = np.broadcast_to(mass / n_few, shape), np.broadcast_to(factor, shape)
-    return chosen, Draws(np.take_along_axis(draws.types, chosen, 1), weight, variance, draws.observed_weight)
+    return Draws(draws.types[:, :n_few], weight, variance, draws.observed_weight)

@@ -1,37 +1,26 @@
-"""The inner loop: cases and a density in, estimates out, in bounded memory."""
+"""The scheduler of branches: cases and a density in, estimates out, in bounded memory.
+
+Cases are cut into problems; the design of a problem asks for branches, once or in stages; the branches of many problems
+are scored together.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import islice
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sequela.density.base import Branches, Density
-from sequela.density.runtime.network_density import within_memory
+from sequela.density.base import Branches, Density, Floats
 from sequela.density.runtime.threads import right_threads
 from sequela.effects.cmi import CMIEstimate
-from sequela.effects.designs import (
-    Cells,
-    Problem,
-    SingleCause,
-    Staircase,
-    default_proposal,
-    make_design,
-)
-from sequela.effects.screening import TwoStages
+from sequela.effects.designs import DESIGNS, Cells, Design, DesignSettings, Inquiry, Problem, Scores, default_proposal
+from sequela.effects.screening import screened
 from sequela.effects.settings import Settings
-from sequela.effects.thresholds import EffectSize, Fixed
 from sequela.effects.ties import Order, TiedCase
 from sequela.errors import ConfigError
-from sequela.events.sequences import Case, case_hash
+from sequela.events.sequences import Case
 from sequela.execution.memory import Allotment
-
-if TYPE_CHECKING:
-    pass
 
 
 def grouped(
@@ -53,46 +42,92 @@ def grouped(
 
 
 def score_cases(
-    density: Density, cases: Sequence[Case], settings: Settings, horizon: int, allotment: Allotment
+    density: Density,
+    cases: Sequence[Case],
+    settings: Settings,
+    horizon: int,
+    allotment: Allotment,
+    *,
+    deciding: bool = False,
 ) -> list[CMIEstimate]:
-    """Estimate a batch of cases; each result depends on its own case, the settings and the seed alone."""
+    """Estimate a batch of cases; each result depends on its own case, the settings and the seed alone.
+
+    Args:
+        density: A trained density, or a world.
+        cases: Cases.
+        settings: How.
+        horizon: Largest lag.
+        allotment: Sizes that the memory budget allows.
+        deciding: Whether only the decisions matter (is it an edge?): screening ``"auto"`` is then on.
+    """
     if settings.design == "masked" and not density.knows_hidden:
         raise ConfigError(
             "the design 'masked' needs a density trained with hidden events (fit with hide > 0); "
             "use 'leave-one-out' for this one"
         )
-    longest = max((len(case.ids) for case in cases), default=1)
-    density = within_memory(density, allotment.model_bytes, longest=longest, horizon=horizon)
+    ordered = [case for case in cases if case.ticks is None]
+    tied = [case for case in cases if case.ticks is not None]
     with right_threads():
-        plain = [index for index, case in enumerate(cases) if case.ticks is None]
-        tied = [index for index, case in enumerate(cases) if case.ticks is not None]
-        found = _score_cases(density, [cases[index] for index in plain], settings, horizon, allotment)
-        found += _score_tied(density, [cases[index] for index in tied], settings, horizon, allotment)
-    by_index = dict(zip(plain + tied, found, strict=True))
-    return [by_index[index] for index in range(len(cases))]
+        causes = [np.arange(settings.context, len(case.ids) - 1) for case in ordered]
+        in_order = iter(_score_ordered(density, ordered, causes, settings, horizon, allotment, deciding=deciding))
+        of_ticks = iter(_score_tied(density, tied, settings, horizon, allotment, deciding=deciding))
+        return [next(in_order if case.ticks is None else of_ticks) for case in cases]
+
+
+def _score_ordered(
+    density: Density,
+    cases: Sequence[Case],
+    causes: Sequence[NDArray[np.int64]],
+    settings: Settings,
+    horizon: int,
+    allotment: Allotment,
+    *,
+    deciding: bool,
+) -> list[CMIEstimate]:
+    """Estimate cases whose events are in order, for some causes of each (positions, sorted)."""
+    design, asked = design_of(density, settings, deciding=deciding), design_settings(settings)
+    bands = [Band(case, horizon, settings) for case in cases]
+    size = max(1, allotment.n_cells // (settings.particles_for(density) * horizon))
+    waiting: list[tuple[Band, Problem]] = []
+    n_cells = 0
+    for band, own in zip(bands, causes, strict=True):
+        runs = np.split(own, np.flatnonzero(np.diff(own) > 1) + 1)  # a problem takes consecutive causes
+        for some in [run[low : low + size] for run in runs for low in range(0, len(run), size)]:
+            problem = Problem(density, band.case, some, horizon, asked)
+            more = len(some) * horizon * settings.particles_for(density)
+            if waiting and n_cells + more > allotment.n_cells:
+                _fill(waiting, design)
+                waiting, n_cells = [], 0
+            waiting.append((band, problem))
+            n_cells += more
+    _fill(waiting, design)
+    return [band.estimate() for band in bands]
 
 
 def _score_tied(
-    density: Density, cases: Sequence[Case], settings: Settings, horizon: int, allotment: Allotment
+    density: Density,
+    cases: Sequence[Case],
+    settings: Settings,
+    horizon: int,
+    allotment: Allotment,
+    *,
+    deciding: bool,
 ) -> list[CMIEstimate]:
-    """Score cases with ties: all orders of all of them, as many at a time as may be held."""
+    """Estimate cases with ties: all orders of all of them, as many at a time as may be held."""
     limits = [limit for limit in (density.memory, density.max_tail) if limit is not None]
     tied = [
-        TiedCase(
-            case, horizon=horizon, context=settings.context, seed=settings.seed, limit=min(limits) if limits else None
-        )
+        TiedCase(case, horizon=horizon, context=settings.context, seed=settings.seed, limit=min(limits, default=None))
         for case in cases
     ]
     reach = max((one.reach for one in tied), default=1)
     waiting: list[tuple[TiedCase, Order]] = []
-    # The pairs are found by order; which of them lie too far apart in time, or are causes at all, is settled per order.
-    inner = replace(settings, context=0)
 
     def flush() -> None:
         orders = [order for _, order in waiting]
-        found = _score_cases(
-            density, [order.case for order in orders], inner, reach, allotment, [order.causes for order in orders]
-        )
+        found = _score_ordered(
+            density, [order.case for order in orders], [order.causes for order in orders], settings, reach, allotment,
+            deciding=deciding,
+        )  # fmt: skip
         for (one, order), estimate in zip(waiting, found, strict=True):
             one.add(order, estimate)
         waiting.clear()
@@ -111,59 +146,65 @@ def _score_tied(
     return [one.estimate() for one in tied]
 
 
-def _score_cases(
-    density: Density,
-    cases: Sequence[Case],
-    settings: Settings,
-    horizon: int,
-    allotment: Allotment,
-    causes: Sequence[NDArray[np.int64]] | None = None,
-) -> list[CMIEstimate]:
-    """Estimate cases whose events are in order; ``causes`` names the positions to test in each, by default all."""
-    bands = [Band(case, horizon, settings) for case in cases]
-    proposal = default_proposal(settings.design, settings.proposal)
-    rule = settings.rule(density)
-    waiting: list[tuple[int, Any, Branches]] = []
-    n_cells = 0
+def design_settings(settings: Settings) -> DesignSettings:
+    """Return what a design needs to know of the settings."""
+    return DesignSettings(
+        proposal=default_proposal(settings.design, settings.proposal),
+        n_particles=settings.particles,
+        statistic=settings.statistic,
+        seed=settings.seed,
+        exclude_effect_type=settings.excludes_effect_type,
+        kept_components=settings.kept_components,
+    )
 
-    def flush() -> None:
-        scores, answers = density.score_both([branches for _, _, branches in waiting])
-        if settings.adaptive:
-            more = [two.decide(*both) for (_, two, _), *both in zip(waiting, scores, answers, strict=True)]
-            second = iter(density.score_branches_many([one for some in more for one in some]))
-            for (index, two, _), own, some in zip(waiting, scores, more, strict=True):
-                cells, n_particles = two.cells(own, list(islice(second, len(some))))
-                bands[index].put(two.design.problem, cells, n_particles)
-        else:
-            for (index, design, _), own, answer in zip(waiting, scores, answers, strict=True):
-                bands[index].put(design.problem, design.cells(own, answer), settings.particles)
-        waiting.clear()
 
-    size = max(1, allotment.n_cells // (settings.particles_for(density) * horizon))
-    for index, case in enumerate(cases):
-        key = case_hash(case.name, settings.seed)
-        chosen = np.arange(settings.context, len(case.ids) - 1) if causes is None else causes[index]
-        runs = np.split(chosen, np.flatnonzero(np.diff(chosen) > 1) + 1)  # a problem takes neighbouring causes
-        for some in [run[low : low + size] for run in runs for low in range(0, len(run), size)]:
-            problem = Problem(
-                density, case.ids, some, horizon, settings.context, proposal,
-                settings.particles, key, settings.statistic, case.times, settings.excludes_effect_type,
-                settings.kept_components,
-            )  # fmt: skip
-            design: SingleCause | Staircase | TwoStages = make_design(settings.design, problem)
-            if settings.adaptive:
-                assert isinstance(design, SingleCause)
-                assert isinstance(rule, EffectSize | Fixed)
-                design = TwoStages(design, rule, settings.adaptive)
-            branches = design.branches()
-            if waiting and n_cells + branches.tails.size > allotment.n_cells:
-                flush()
-                n_cells = 0
-            waiting.append((index, design, branches))
-            n_cells += branches.tails.size
-    if waiting:
-        flush()
-    return [band.estimate() for band in bands]
+def design_of(density: Density, settings: Settings, *, deciding: bool = False) -> Design:
+    """Return the design that the settings name, in stages where they ask for screening; see `score_cases`."""
+    design = DESIGNS[settings.design]
+    share = settings.screening_error(density, deciding=deciding)
+    return screened(settings.rule(density), share) if share else design
+
+
+def _fill(waiting: Sequence[tuple[Band, Problem]], design: Design) -> None:
+    for (band, problem), cells in zip(waiting, answer([one for _, one in waiting], design), strict=True):
+        band.put(problem, cells)
+
+
+def answer(problems: Sequence[Problem], design: Design) -> list[Cells]:
+    """Answer problems of one density, scoring their branches together, stage by stage.
+
+    Example:
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> world, case = SoftmaxWorld.random(4, horizon=2, seed=0), Case("a", np.array([0, 1, 2], np.int32), None)
+        >>> problem = Problem(world, case, np.arange(2), 2, DesignSettings(n_particles=3))
+        >>> (cells,) = answer([problem], DESIGNS["atomic"])
+        >>> cells.cmi.shape
+        (2, 2)
+    """
+    if not problems:
+        return []
+    density = problems[0].density
+    inquiries = [design(problem) for problem in problems]
+    asked: dict[int, Branches] = {number: next(inquiry) for number, inquiry in enumerate(inquiries)}
+    observed, scores = density.score_both(list(asked.values()))
+    found: dict[int, Cells] = {}
+    while asked:
+        asked = _ask_again(inquiries, dict(zip(asked, scores, strict=True)), observed, found)
+        scores = density.score_branches_many(list(asked.values())) if asked else []
+    return [found[number] for number in range(len(problems))]
+
+
+def _ask_again(
+    inquiries: Sequence[Inquiry], scores: dict[int, Floats], observed: Sequence[Floats], found: dict[int, Cells]
+) -> dict[int, Branches]:
+    """Hand out scores; return what is asked for next, and put the estimates of those that are done in ``found``."""
+    asked = {}
+    for number, own in scores.items():
+        try:
+            asked[number] = inquiries[number].send(Scores(observed[number], own))
+        except StopIteration as done:
+            found[number] = done.value
+    return asked
 
 
 def too_late(case: Case, horizon: int, seconds: float | None) -> NDArray[np.bool_] | None:
@@ -184,41 +225,54 @@ class Band:
     """Banded arrays of one sequence, filled chunk by chunk."""
 
     def __init__(self, case: Case, horizon: int, settings: Settings) -> None:
-        length = len(case.ids)
-
-        def empty() -> np.ndarray[Any, np.dtype[np.float64]]:
-            return np.full((length, horizon), np.nan)
-
+        self.case = case
+        self.shape = (len(case.ids), horizon)
         self.too_late = too_late(case, horizon, settings.horizon_seconds)
-
-        self.cmi, self.std_error, self.log_p, self.log_q, self.q_std_error = (empty() for _ in range(5))
-        self.mean_of_kl = None if settings.statistic == "kl_of_mean" else empty()
-        self.has_q_error = settings.design != "staircase" and settings.statistic != "mean_of_kl"
-        self.n_particles = np.full((length, horizon), settings.particles)
+        self.arrays: dict[str, Floats] = {}
+        self.columns: dict[str, Floats] = {}
+        self.n_particles = np.full(self.shape, settings.particles)
         self.n_clamped = 0
+        self.counts: dict[str, int] = {}
+        self.has_q_error = True
 
-    def put(self, problem: Problem, cells: Cells, n_particles: int | NDArray[np.int64]) -> None:
+    def put(self, problem: Problem, cells: Cells) -> None:
         """Fill the rows of a problem's causes."""
         rows = slice(int(problem.causes[0]), int(problem.causes[-1]) + 1)
-        for name in ("cmi", "std_error", "log_p", "log_q", "q_std_error", "mean_of_kl"):
-            value = getattr(cells, name)
-            if value is not None:
-                getattr(self, name)[rows] = value
-                if self.too_late is not None:
-                    getattr(self, name)[rows][self.too_late[rows]] = np.nan
-        self.n_particles[rows] = n_particles
+        for name in _ARRAYS:
+            self._put(self.arrays, name, rows, getattr(cells, name))
+        for name, value in (cells.columns or {}).items():
+            self._put(self.columns, name, rows, value)
+        if cells.n_particles is not None:
+            self.n_particles[rows] = cells.n_particles
         self.n_clamped += cells.n_clamped
+        self.has_q_error &= cells.q_std_error is not None
+        for name, count in (cells.counts or {}).items():
+            self.counts[name] = self.counts.get(name, 0) + count
+
+    def _put(self, arrays: dict[str, Floats], name: str, rows: slice, value: Floats | None) -> None:
+        if value is not None:
+            array = arrays.setdefault(name, np.full(self.shape, np.nan))
+            array[rows] = value
+            if self.too_late is not None:
+                array[rows][self.too_late[rows]] = np.nan
 
     def estimate(self) -> CMIEstimate:
         """Return all rows."""
+        known = {name: self.arrays.get(name, np.full(self.shape, np.nan)) for name in _ARRAYS[:5]}
+        log_p, log_q = known["log_p"], known["log_q"]
         return CMIEstimate(
-            cmi=self.cmi,
-            std_error=self.std_error,
-            pointwise=self.log_p - self.log_q,
-            log_p=self.log_p,
-            log_q=self.log_q,
-            q_std_error=self.q_std_error if self.has_q_error else None,
-            mean_of_kl=self.mean_of_kl,
+            cmi=known["cmi"],
+            std_error=known["std_error"],
+            pointwise=log_p - log_q,
+            log_p=log_p,
+            log_q=log_q,
+            q_std_error=known["q_std_error"] if self.has_q_error else None,
+            mean_of_kl=self.arrays.get("mean_of_kl"),
             n_particles=self.n_particles,
             n_clamped=self.n_clamped,
+            columns=self.columns,
+            counts=self.counts,
         )
+
+
+_ARRAYS = ("cmi", "std_error", "log_p", "log_q", "q_std_error", "mean_of_kl")

@@ -14,7 +14,7 @@ from sequela.effects.designs import (
     STATISTICS,
     default_proposal,
 )
-from sequela.effects.screening import check_adaptive
+from sequela.effects.screening import DEFAULT_ERROR, FEWEST_OF_ALL, check_screening, screening_applies
 from sequela.effects.thresholds import EffectSize, Threshold, make_threshold
 from sequela.errors import ConfigError, check_choice, check_range
 from sequela.events.times import parse_duration
@@ -48,7 +48,7 @@ class Settings:
     seed: int = 0
     batch_size: int | None = None
     memory_budget: str | float | None = None
-    adaptive: float = 0.0
+    screening: float | str = "auto"
     population: PopulationGraph | None = None
     fdr: float | None = None
     kept_components: int = 1
@@ -85,9 +85,12 @@ class Settings:
                 )
         if self.population is not None and not isinstance(rule, EffectSize):
             raise ConfigError("a population goes with the threshold 'effect-size' (delta and fdr) only")
-        check_range("adaptive", self.adaptive, low=0, high=0.5)
-        if self.adaptive:
-            check_adaptive(self.design, default_proposal(self.design, self.proposal), self.statistic, rule)
+        if isinstance(self.screening, str):
+            check_choice("screening", self.screening, ["auto"])
+        else:
+            check_range("screening", self.screening, low=0, high=0.5)
+            if self.screening:
+                check_screening(self.design, default_proposal(self.design, self.proposal), self.statistic, rule)
 
     @property
     def excludes_effect_type(self) -> bool:
@@ -133,6 +136,22 @@ class Settings:
         """Longest time between a cause and an effect that is tested, or None."""
         return None if self.horizon_time is None else parse_duration("horizon_time", self.horizon_time)
 
+    def screening_error(self, density: Density, *, deciding: bool = True) -> float:
+        """Return the share of pairs that may be decided otherwise than by all replacements; 0 for no screening.
+
+        Args:
+            density: What is asked.
+            deciding: Whether only the decisions matter; otherwise ``"auto"`` is off.
+        """
+        if not isinstance(self.screening, str):
+            return self.screening
+        n_others = density.vocabulary.n_types - density.vocabulary.has_rare - 1
+        applies = screening_applies(
+            self.design, default_proposal(self.design, self.proposal), self.statistic, self.rule(density)
+        )
+        saves = FEWEST_OF_ALL <= self.particles < n_others and self.population is None
+        return DEFAULT_ERROR if deciding and applies and saves else 0.0
+
     def particles_for(self, density: Density) -> int:
         """Return how many branches a cause has."""
         return 1 if self.design == "masked" else min(self.particles, density.vocabulary.n_types)
@@ -160,6 +179,7 @@ class Settings:
             "threshold": self.rule(density).to_dict(),
             "horizon_seconds": self.horizon_seconds,
             "exclude_effect_type": self.excludes_effect_type,
+            "screening": self.screening_error(density),
         }
         if self.beliefs is None:
             del values["population"], values["fdr"]
@@ -174,6 +194,8 @@ class Settings:
 
 def make_settings(given: dict[str, Any]) -> Settings:
     """Return the settings given by name; raise `ConfigError` for a name that is none."""
+    if "adaptive" in given:
+        raise ConfigError("'adaptive' is called 'screening' (--screening) now: the share of pairs that may differ")
     for name in given:
         check_choice("setting", name, list(Settings.__dataclass_fields__))
     return Settings(**given)
