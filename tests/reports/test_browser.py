@@ -195,6 +195,7 @@ def test_filters_and_live_counts(open_page):
     settle(page)
     assert len(rows_of(page)) == 3
     page.select_option("#measure", "cmi_nats")
+    settle(page)
     slide(page, "strength", 150)
     assert page.inner_text("#strength-out") == "0.4"
     assert len(rows_of(page)) == 2
