@@ -107,7 +107,7 @@ def test_a_throwaway_backbone_does_everything(bigram, tmp_path):
     assert len(graph) > 0
     assert set(graph.edges["lag"]) == {1}
     found = sq.discover_population(again, LOG, progress=False, horizon=1)
-    assert found.run["density"]["backbone"] == "bigram"
+    assert found.run.density.backbone == "bigram"
 
 
 def test_a_model_whose_backbone_is_not_registered_says_so(bigram, tmp_path):
