@@ -41,7 +41,7 @@ _HOMES = {
     "read_log": "sequela.events.log",
     "report": "sequela.reports.page",
     "root_causes": "sequela.graphs.root_causes",
-    "wrap_huggingface": "sequela.density.decoder.huggingface",
+    "wrap_huggingface": "sequela.density.decoder.wrap",
 }
 _MODULES = {"plots": "sequela.reports.plots"}
 
@@ -49,7 +49,7 @@ __all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604
 
 if TYPE_CHECKING:
     from sequela.density.checkpoint import load_density
-    from sequela.density.decoder.huggingface import wrap_huggingface
+    from sequela.density.decoder.wrap import wrap_huggingface
     from sequela.density.training.crossfit import CrossFit, cross_fit
     from sequela.density.training.fit import fit
     from sequela.discovery.diagnose import diagnose_log

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable
 
-from sequela.display import visible
+from sequela.text import visible
 
 _LONGEST = 200
 """Longest name that is looked for among others, and suggested."""
@@ -60,21 +60,6 @@ def nearest(given: str, allowed: Iterable[str]) -> str:
     names = {name.lower(): name for name in map(str, allowed) if len(name) <= _LONGEST}
     found = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.6)
     return f" (did you mean '{visible(names[found[0]])}'?)" if found else ""
-
-
-def quoted(value: object, longest: int = 60) -> str:
-    r"""Return the first line of a value, or of an error's text, as short harmless text for a message.
-
-    Example:
-        >>> quoted("a\x1b]0;title\x07")
-        'a\\x1b]0;title\\x07'
-        >>> quoted(ValueError("first line\nsecond line"))
-        'first line'
-    """
-    if isinstance(value, BaseException):
-        lines = str(value).strip().splitlines()
-        return visible(lines[0] if lines else type(value).__name__, longest=max(longest, 160))
-    return visible(str(value), longest=longest)
 
 
 def nearest_spelling(given: object, names: Iterable[str]) -> str:

@@ -11,13 +11,14 @@ import pytest
 from rich.console import Console
 
 from sequela.cli.tables import print_frame, print_links, print_population
-from sequela.display import TOP_ROWS, visible
+from sequela.display import TOP_ROWS
 from sequela.effects.cmi import CMIEstimate
 from sequela.events.log import read_log
 from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
 from sequela.graphs.results import Discovery
 from sequela.graphs.saved import load_discovery
+from sequela.text import visible
 
 BAD = ["<script>alert('x')</script>", "[bold]x[/bold]", "\x1b[2J\x1b[31m", 'a"&b', "two\nlines", "c\u202etxt", "$x_y$"]
 N = len(BAD)

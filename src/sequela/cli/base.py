@@ -11,8 +11,8 @@ import typer
 from typer.core import TyperCommand
 
 from sequela.arguments import RETIRED
-from sequela.display import visible
 from sequela.errors import SequelaError
+from sequela.text import visible
 
 app = typer.Typer(
     name="sequela",

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sequela.display import cell, rich_table, visible
+from sequela.display import cell, rich_table
+from sequela.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -54,7 +54,7 @@ def simulate(
     world: Annotated[
         str,
         typer.Argument(
-            help="linear, nonlinear, multiplicative, threshold, long_range, confounded, "
+            help="linear, nonlinear, multiplicative, threshold, long_range, confounded, slow_clock, "
             "simultaneous, noisy, diagnostic_log, services, fault_codes or topology.",
             show_default=False,
         ),
@@ -93,12 +93,16 @@ def simulate(
         if path is not None:
             check_table_name(path)
     check_choice("world", world, [*WORLDS, *GENERATORS])
-    options = {**options_from_text(option or []), **({} if types is None else {"n_types": types}), "seed": seed}
+    options = options_from_text(option or [])
+    for name, instead in (("seed", "--seed"), ("n_types", "--types")):
+        if name in options:
+            raise ConfigError(f"--option {name}=… must be given as {instead}")
+    options |= {"seed": seed} | ({} if types is None else {"n_types": types})
     draw_seed = 1 + seed + 1_000_003 * draw
     if world in WORLDS:
         record = simulate_world(
-            world, options, out, truth, n_cases=cases or 1000, length=length or "20-60",
-            delta=0.05 if delta is None else delta, seed=draw_seed,
+            world, options, out, truth, n_cases=1000 if cases is None else cases,
+            length="20-60" if length is None else length, delta=0.05 if delta is None else delta, seed=draw_seed,
         )  # fmt: skip
     else:
         if length is not None:

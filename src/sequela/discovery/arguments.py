@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from sequela.arguments import FLAG, PATH, Argument, Choice, Either, Kind, Number
 from sequela.effects.settings import TABLE, Settings
+from sequela.execution.engines import ENGINES
 
 if TYPE_CHECKING:
     from sequela.evidence.edge_probability import Beliefs
 
 CASES = ("held-out", "all")
-ENGINES = ("local", "ray")
+
 
 _EVIDENCE, _RUN, _FILES = "Evidence", "How it runs", "Log and files"
 A_DENSITY = Kind(

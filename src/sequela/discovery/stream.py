@@ -35,7 +35,8 @@ from sequela.errors import SequelaError
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.execution.chunks import Chunk, Chunks
-from sequela.execution.map_cases import map_cases, start_engine
+from sequela.execution.engines import start_engine
+from sequela.execution.map_cases import map_cases
 from sequela.files import check_writable_folder, whole_folder
 from sequela.graphs.places import count_places
 from sequela.graphs.records import MARKER

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sequela.display import visible
 from sequela.errors import ConfigError, MissingExtraError, check_choice
 from sequela.events.times import seconds_to_datetime
 from sequela.files import whole_file, write_json
+from sequela.text import visible
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from sequela.density.base import Density
-from sequela.display import Shown, visible
+from sequela.display import Shown
 from sequela.effects.settings import Settings
 from sequela.errors import LogFormatError, nearest_spelling
 from sequela.events.sequences import SequenceSet
@@ -23,6 +23,7 @@ from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.records import FORMAT, MARKER, RunRecord
 from sequela.graphs.schemas import EDGES, EVENTS, PLACES
 from sequela.graphs.summary import SummaryGraph, summarise
+from sequela.text import visible
 
 if TYPE_CHECKING:
     import pandas as pd

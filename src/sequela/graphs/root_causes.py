@@ -8,9 +8,9 @@ from typing import Protocol
 import networkx as nx
 import polars as pl
 
-from sequela.display import visible
 from sequela.errors import ConfigError, nearest
 from sequela.graphs.schemas import ROOTS
+from sequela.text import visible
 
 _MOST_LISTED = 10
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sequela.display import visible
 from sequela.errors import LogFormatError
+from sequela.text import visible
 
 if TYPE_CHECKING:
     from polars.datatypes import DataTypeClass
