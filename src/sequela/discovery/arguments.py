@@ -38,8 +38,8 @@ VERBS = TABLE | {
     ),
     "self_loops": Argument("Keep u -> u in the summary.", FLAG, False, panel="What counts as an edge",
                            flags="--self-loops"),
-    "engine": Argument("local (this process), or ray (a Ray cluster; extra 'ray').", Choice("sequela.execution.engines:ENGINES"),
-                       "local",
+    "engine": Argument("local (this process), or ray (a Ray cluster; extra 'ray').",
+                       Choice("sequela.execution.engines:ENGINES"), "local",
                        more="Same result, to the last bit. Where a cluster is of several machines, ``out`` must be a "
                        "folder that all of them see.", panel=_RUN),
     "workers": Argument("Ray actors, each with a model of its own; by default one a processor.",
