@@ -172,7 +172,7 @@ def million(particles: int, design: str, threads: int, n_events: int) -> list[di
     return [
         {
             "events": log.n_events, "n_types": n_types, "design": design, "particles": particles, "threads": threads,
-            "seconds": spent, "minutes": spent / 60, "edges": result.run["counts"]["n_edges"],
+            "seconds": spent, "minutes": spent / 60, "edges": result.run.counts.n_edges,
             "peak_mb_above": (max(held) - before) / 1e6,
             **{f"mean_mb_quarter_{i + 1}": (float(p.mean()) - before) / 1e6 for i, p in enumerate(parts)},
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 
 from sequela.text import visible
@@ -59,6 +60,27 @@ def nearest(given: str, allowed: Iterable[str]) -> str:
     names = {name.lower(): name for name in map(str, allowed) if len(name) <= _LONGEST}
     found = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.6)
     return f" (did you mean '{visible(names[found[0]])}'?)" if found else ""
+
+
+def nearest_spelling(given: object, names: Iterable[str]) -> str:
+    """Return what to say of a case that is not there: the same name in another spelling, or a few that are.
+
+    Names of cases are often numbers: the nearest of them is another device, and no help.
+
+    Example:
+        >>> nearest_spelling("Car-7 ", ["car-007", "car-008"]), nearest_spelling("car-9", ["car-007", "car-008"])
+        (" (did you mean 'car-007'?)", '; there are 2: car-007, car-008')
+    """
+
+    def plain(name: str) -> str:
+        return re.sub(r"\b0+(?=\d)", "", re.sub(r"\s+", " ", name.strip().casefold()))
+
+    known = list(map(str, names))
+    for name in known:
+        if plain(name) == plain(str(given)):
+            return f" (did you mean '{visible(name, longest=60)}'?)"
+    some = ", ".join(visible(name, longest=40) for name in known[:3])
+    return f"; there are {len(known):,}: {some}{', …' if len(known) > 3 else ''}" if known else ""
 
 
 def check_choice(argument: str, value: object, allowed: Iterable[str]) -> None:

@@ -207,7 +207,7 @@ def test_axes_of_positions_lags_and_counts_have_whole_ticks():
         ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
         assert ticks
         assert all(tick == round(tick) for tick in ticks)
-    rows = [("1", 0, lag, "a", "b", lag, 0.1, 0.01, 1.0) for lag in (1, 1, 2)]
+    rows = [("1", 0, lag, "a", "b", lag, True, 0.1, 0.01, 1.0) for lag in (1, 1, 2)]
     for n_rows in (1, 2, 3):
         edges = pl.DataFrame(rows[:n_rows], schema={"case": pl.String, **INSTANCE_SCHEMA}, orient="row")
         axes = plot_lags(Discovery(edges, POPULATION.nodes, {}))
