@@ -124,12 +124,12 @@ def test_auto_is_on_where_decisions_are_wanted_and_it_saves():
     world = SoftmaxWorld.random(60, horizon=3, seed=0)
     case = world.sample(1, 30, seed=1)[0]
     assert estimate(world, case).counts == {}
-    assert discover(world, case).settings["screening"] == 0.005
-    assert discover(world, case, screening=0).settings["screening"] == 0
+    assert discover(world, case).settings.screening == 0.005
+    assert discover(world, case, screening=0).settings.screening == 0
     small = SoftmaxWorld.random(12, horizon=3, seed=0)
     for settings in ({"particles": 8}, {"design": "leave-one-out"}, {"threshold": "otsu"}, {"statistic": "both"}):
-        assert discover(world, case, **settings).settings["screening"] == 0
-    assert discover(small, small.sample(1, 5, seed=1)[0]).settings["screening"] == 0
+        assert discover(world, case, **settings).settings.screening == 0
+    assert discover(small, small.sample(1, 5, seed=1)[0]).settings.screening == 0
 
 
 def test_cases_without_pairs():

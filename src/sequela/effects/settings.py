@@ -94,6 +94,7 @@ class Settings:
         None,
         Either((Number(1, whole=True), Choice(("full",)))),
         "Largest lag in events, or 'full'; by default the model's memory, or 8 if it has none.",
+        more="Where ties have no order it counts time stamps.",
         panel=_QUESTION,
     )
     horizon_time: str | float | None = setting(

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -34,12 +34,23 @@ from sequela.errors import ConfigError
 from sequela.events.sequences import Case
 from sequela.events.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from sequela.graphs.population import PopulationGraph
-
 OWN_WEIGHT = 0.5
 """Share of what the case itself shows in the effect of an edge; the rest is the mean of its pair and lag."""
 _ROUNDS = 200
+
+
+class Population(Protocol):
+    """What is asked of a population graph: its tables (`sequela.graphs.schemas`)."""
+
+    @property
+    def pairs(self) -> pl.DataFrame:
+        """Pairs of event types with their evidence."""
+        ...
+
+    @property
+    def lags(self) -> pl.DataFrame:
+        """Strength of each pair by lag."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ class Beliefs:
     share: float
 
     @classmethod
-    def of(cls, population: PopulationGraph) -> Beliefs:
+    def of(cls, population: Population) -> Beliefs:
         """Read them from a population graph.
 
         Raises:

@@ -75,7 +75,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         if self.population is not None and self.fdr is not None:
             return self.fdr
         level = (self.threshold or {}).get("confidence_level", 0.95)
-        return 1 - level if isinstance(level, float) and level < 1 else 0.05
+        return round(1 - level, 12) if isinstance(level, float) and level < 1 else 0.05
 
 
 class LogRecord(msgspec.Struct, frozen=True, kw_only=True):
