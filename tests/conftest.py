@@ -1,14 +1,61 @@
-"""What every test must leave as it found it."""
+"""What every test must leave as it found it, and factories of tiny models.
 
+The factories are plain functions (``from conftest import tiny_window``), because many tests are parametrised by models.
+"""
+
+import numpy as np
 import pytest
+import torch
+
+import sequela  # noqa: F401 - before torch computes, so that its waiting threads sleep
+from sequela.events.vocabulary import Vocabulary
+
+
+def vocabulary_of(n_types):
+    """Event types ``e0``, ``e1``, …"""
+    return Vocabulary(tuple(f"e{i}" for i in range(n_types)), (1,) * n_types)
+
+
+def tiny_window(vocabulary, *, memory=4, embedding=16, width=32, head=None, direct=None, knows_hidden=True, **config):
+    """An untrained window density; ``head`` and ``direct`` are standard deviations that make it less even."""
+    from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+
+    n_types = vocabulary.n_types
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = WindowNetwork(WindowConfig(n_types, n_types + 3, memory, embedding, width, **config))
+        if head is not None:
+            torch.nn.init.normal_(network.head.weight, std=head)
+        if direct is not None:
+            torch.nn.init.normal_(network.table.weight, std=direct)
+            if config.get("n_knots"):
+                torch.nn.init.normal_(network.table_timing.weight, std=direct)
+    return WindowDensity(network, vocabulary, knows_hidden=knows_hidden)
+
+
+def tiny_llama(vocabulary, *, context=16, knows_hidden=True, **config):
+    """An untrained Llama of two layers as a density."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from sequela.density.decoder.huggingface import HuggingFaceDensity
+
+    n_types = vocabulary.n_types
+    sizes = {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "initializer_range": 0.3, "max_position_embeddings": max(64, 2 * context),
+    }  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(LlamaConfig(vocab_size=n_types + 3, **(sizes | config)))
+    return HuggingFaceDensity(
+        model, vocabulary, tokens=np.arange(n_types), begin_token=n_types + 1,
+        hidden_token=n_types + 2 if knows_hidden else None, context=context,
+    )  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def global_torch_state():
     """Fail a test after which torch is in another state than before."""
-    import torch
-
-    import sequela  # noqa: F401 - before torch, so that its waiting threads sleep
 
     def state():
         return {

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 TOP_ROWS = 10
 _LONGEST = 80
-_UNSAFE = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFFFE, 0xFFFF}
-"""Characters that turn the direction of the text around them, and two that XML does not allow."""
+_UNSAFE = {0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF, 0xFFFE, 0xFFFF}
+_UNSAFE |= set(range(0xD800, 0xE000))
+"""Characters that end a line or turn the direction of the text, some that XML does not allow, and halves of characters
+(they stand for bytes of a file name that are no text, and cannot be printed)."""
 
 
 def visible(text: str, *, longest: int | None = None) -> str:

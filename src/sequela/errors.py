@@ -6,6 +6,11 @@ import difflib
 import math
 from collections.abc import Iterable
 
+from sequela.display import visible
+
+_LONGEST = 200
+"""Longest name that is looked for among others, and suggested."""
+
 
 class SequelaError(Exception):
     """Base of all errors that Sequela raises on purpose; the command line prints it as one line, exit 1."""
@@ -21,6 +26,10 @@ class VocabularyError(SequelaError):
 
 class ConfigError(SequelaError, ValueError):
     """An argument has a value that is not allowed."""
+
+
+class DensityError(SequelaError):
+    """A density gives numbers that nothing can be built on."""
 
 
 class CheckpointError(SequelaError):
@@ -45,9 +54,26 @@ def nearest(given: str, allowed: Iterable[str]) -> str:
         >>> nearest("device", ["device_id", "code"])
         " (did you mean 'device_id'?)"
     """
-    names = {name.lower(): name for name in map(str, allowed)}
+    if len(given) > _LONGEST:
+        return ""
+    names = {name.lower(): name for name in map(str, allowed) if len(name) <= _LONGEST}
     found = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.6)
-    return f" (did you mean '{names[found[0]]}'?)" if found else ""
+    return f" (did you mean '{visible(names[found[0]])}'?)" if found else ""
+
+
+def quoted(value: object, longest: int = 60) -> str:
+    r"""Return the first line of a value, or of an error's text, as short harmless text for a message.
+
+    Example:
+        >>> quoted("a\x1b]0;title\x07")
+        'a\\x1b]0;title\\x07'
+        >>> quoted(ValueError("first line\nsecond line"))
+        'first line'
+    """
+    if isinstance(value, BaseException):
+        lines = str(value).strip().splitlines()
+        return visible(lines[0] if lines else type(value).__name__, longest=max(longest, 160))
+    return visible(str(value), longest=longest)
 
 
 def check_choice(argument: str, value: object, allowed: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sequela.cli.app import app
+from sequela.events.log import read_log
 
 runner = CliRunner()
 
@@ -36,9 +37,61 @@ def test_a_simulated_log_is_evaluated_against_its_own_truth(tmp_path):
     assert "Recall by lag" in shown.output
 
 
+def test_a_log_of_fault_codes_comes_with_its_truth_and_how_to_read_it(tmp_path):
+    log, truth = tmp_path / "log.csv", tmp_path / "truth.parquet"
+    command = ["simulate", "fault_codes", "--cases", "30", "--out", str(log), "--truth", str(truth)]
+    result = runner.invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "--case vehicle --event component --event code --time time" in result.stdout
+    table = read_log(log, case="vehicle", event=["component", "code"], time="time")
+    assert table.n_events == pl.read_parquet(tmp_path / "truth-events.parquet").height
+    assert pl.read_parquet(tmp_path / "truth-links.parquet").height == 25
+    same = runner.invoke(app, ["evaluate", str(truth), str(truth), "--json"])
+    assert json.loads(same.stdout)["events"]["f1"] == 1.0
+    shown = runner.invoke(app, ["evaluate", str(truth), str(truth)])
+    assert "within a tick" in shown.output
+    (tmp_path / "truth-events.parquet").unlink()
+    lost = runner.invoke(app, ["evaluate", str(truth), str(truth)])
+    assert lost.exit_code == 1
+    assert "truth-events.parquet" in lost.stderr
+
+
+def test_a_network_comes_with_its_topology(tmp_path):
+    log, truth = tmp_path / "log.csv", tmp_path / "truth.parquet"
+    command = ["simulate", "topology", "--cases", "10", "--out", str(log), "--truth", str(truth)]
+    result = runner.invoke(app, command)
+    assert result.exit_code == 0, result.output
+    for name in ("log-neighbours.csv", "log-components.csv", "truth-events.parquet", "truth-links.parquet"):
+        assert (tmp_path / name).exists()
+        assert name in result.stdout
+    assert set(pl.read_csv(tmp_path / "log-neighbours.csv")["entity"]) == set(pl.read_csv(log)["entity"])
+    same = runner.invoke(app, ["evaluate", str(truth), str(truth), "--json"])
+    scores = json.loads(same.stdout)
+    assert (scores["edges"] if "edges" in scores else scores["events"])["f1"] == 1.0
+
+
+def test_traces_of_services_come_with_their_truth(tmp_path):
+    log, truth = tmp_path / "log.parquet", tmp_path / "truth.parquet"
+    command = ["simulate", "services", "--cases", "20", "--out", str(log), "--truth", str(truth), "--json"]
+    result = runner.invoke(app, command)
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert record["read_with"] == "--case trace --event operation --event outcome --time time"
+    assert record["n_true_edges"] == pl.read_parquet(truth).height > 0
+    few = json.loads(runner.invoke(app, [*command, "--delta", "0.5"]).stdout)
+    assert few["n_true_edges"] < record["n_true_edges"]
+    same = runner.invoke(app, ["evaluate", str(truth), str(truth), "--json"])
+    assert json.loads(same.stdout)["edges"]["f1"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["simulate", "fault_codes", "--out", "x.csv", "--delta", "0.1"], "--delta is not for 'fault_codes'"),
+        (["simulate", "fault_codes", "--out", "x.csv", "--length", "9"], "--length is not for 'fault_codes'"),
+        (["simulate", "fault_codes", "--out", "x.csv", "--option", "tide=1"], "'tied'"),
+        (["simulate", "fault_codes", "--out", "x.csv", "--truth", "x.csv"], "different names"),
+        (["simulate", "linear", "--out", "x.csv", "--truth", "x.txt"], "must end in .csv or .parquet"),
         (["simulate", "lineer", "--out", "x.csv"], "did you mean 'linear'"),
         (["simulate", "linear", "--out", "x.txt"], "must end in .csv or .parquet"),
         (["simulate", "linear", "--out", "x.csv", "--length", "9-"], "LOW-HIGH"),

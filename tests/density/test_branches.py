@@ -1,6 +1,7 @@
 """Branch scoring equals re-running whole sequences, alone or in company, in one chunk or many."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from conftest import tiny_llama, tiny_window
 from sequela.density.base import Branches
 from sequela.density.decoder import huggingface
 from sequela.density.decoder.huggingface import HuggingFaceDensity, wrap_huggingface
 from sequela.density.decoder.llama import LlamaTiles
 from sequela.density.decoder.tiles import blocks
 from sequela.density.output_head import target_log_prob
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.runtime.network_density import Batches
+from sequela.density.window.network import WindowDensity
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
 
@@ -24,26 +27,16 @@ VOCABULARY = Vocabulary(tuple(f"e{i}" for i in range(V)), (1,) * V)
 
 
 def make():
-    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+    from transformers import GPT2Config, GPT2LMHeadModel
 
+    window = tiny_window(VOCABULARY, memory=6)
+    llama = tiny_llama(VOCABULARY, context=40, intermediate_size=32, initializer_range=0.2).model
     with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = WindowNetwork(WindowConfig(V, V + 3, 6, 16, 32))
-        llama = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=V + 3,
-                hidden_size=32,
-                intermediate_size=32,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                max_position_embeddings=64,
-                initializer_range=0.2,
-            )
-        )
+        torch.manual_seed(1)
         for name, weight in llama.named_parameters():
             if "norm" in name:
                 torch.nn.init.uniform_(weight, 0.5, 1.5)
-        grouped = LlamaForCausalLM(type(llama.config)(**(llama.config.to_dict() | {"num_key_value_heads": 1})))
+        grouped = type(llama)(type(llama.config)(**(llama.config.to_dict() | {"num_key_value_heads": 1})))
         gpt2 = GPT2LMHeadModel(
             GPT2Config(
                 vocab_size=V + 4,
@@ -58,7 +51,7 @@ def make():
         )
     known = {"tokens": np.arange(V), "begin_token": V + 1, "hidden_token": V + 2}
     return {
-        "window": WindowDensity(network, VOCABULARY, knows_hidden=True),
+        "window": window,
         "llama": HuggingFaceDensity(llama, VOCABULARY, context=40, **known),
         "llama, short context": HuggingFaceDensity(llama, VOCABULARY, context=12, **known),
         "llama, grouped heads": HuggingFaceDensity(grouped, VOCABULARY, context=40, **known),
@@ -146,17 +139,14 @@ def test_company_does_not_change_a_bit(name):
 
 
 @pytest.mark.parametrize("name", DENSITIES)
-def test_chunk_size_does_not_matter(name, monkeypatch):
+def test_batch_sizes_do_not_matter(name):
     density, task = DENSITIES[name], branches()
-    before, score = density.score_branches(*task), density.score(IDS)
-    if name == "window":
-        monkeypatch.setattr(density, "_rows", 16)
-    else:
-        for limit in ("_n_tokens", "_n_held"):
-            monkeypatch.setattr(density, limit, 16)
-        monkeypatch.setattr(density._head, "n_rows", 16)
-    assert np.allclose(density.score_branches(*task), before, atol=1e-5, equal_nan=True)
-    assert np.allclose(density.score(IDS), score, atol=1e-5)
+    before, score, runtime = density.score_branches(*task), density.score(IDS), density.runtime
+    small = density.with_runtime(replace(runtime, batches=Batches(n_tokens=16, n_held=16, n_rows=16)))
+    assert np.allclose(small.score_branches(*task), before, atol=1e-5, equal_nan=True)
+    assert np.allclose(small.score(IDS), score, atol=1e-5)
+    assert small.fingerprint == density.fingerprint
+    assert density.runtime == runtime
 
 
 @pytest.mark.parametrize("name", ["window", "llama"])
@@ -193,21 +183,28 @@ def test_a_model_that_ignores_the_mask_is_refused(monkeypatch):
 
 def test_fast_layers_equal_those_of_hugging_face(monkeypatch):
     density, task = DENSITIES["llama"], branches(200)
-    assert density._llama is not None
+    asked, own = [], LlamaTiles.hidden
+    monkeypatch.setattr(LlamaTiles, "hidden", lambda *arguments: asked.append(1) or own(*arguments))
     found = density.score_branches(*task)
-    monkeypatch.setattr(density, "_llama", None)
-    assert np.nanmax(np.abs(density.score_branches(*task) - found)) < 1e-5
+    assert asked
+    asked.clear()
+    monkeypatch.setattr(LlamaTiles, "fits", lambda model: False)
+    plain = HuggingFaceDensity(
+        density.model, VOCABULARY, tokens=np.arange(V), begin_token=V + 1, hidden_token=V + 2, context=40
+    )
+    assert np.nanmax(np.abs(plain.score_branches(*task) - found)) < 1e-5
+    assert not asked
 
 
 def test_only_a_plain_llama_has_fast_layers():
-    assert DENSITIES["llama, short context"]._llama is not None
-    assert DENSITIES["llama, grouped heads"]._llama is None
-    assert DENSITIES["gpt2"]._llama is None
+    fits = {name: LlamaTiles.fits(one.model) for name, one in DENSITIES.items() if name != "window"}
+    assert fits == {"llama": True, "llama, short context": True, "llama, grouped heads": False, "gpt2": False}
     model = DENSITIES["llama"].model
     assert not LlamaTiles.fits(copy.deepcopy(model).to(torch.bfloat16))
     for change in (
         {"attention_bias": True},
         {"hidden_act": "gelu"},
+        {"hidden_size": 256, "head_dim": 128},
         {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}},
     ):
         assert not LlamaTiles.fits(

@@ -1,9 +1,11 @@
 """Saved densities come back the same, and anything else is refused with a reason."""
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from sequela.density.checkpoint import load_density, save_density
 from sequela.density.decoder.huggingface import wrap_huggingface
@@ -59,36 +61,226 @@ def change(path, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
+def reseal(folder, change=lambda meta: None):
+    """What somebody does who edits a model on purpose: the hashes fit what the folder holds."""
+    path = folder / "density.json"
+    meta = json.loads(path.read_text())
+    change(meta)
+    meta.pop("seal", None)
+    for file in folder.rglob("*"):
+        name = file.relative_to(folder).as_posix()
+        if isinstance(meta.get("files"), dict) and name in meta["files"]:
+            meta["files"][name] = hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+    text = json.dumps(meta, sort_keys=True)
+    path.write_text(json.dumps(meta | {"seal": hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}))
+
+
+def refused(folder, says):
+    with pytest.raises(CheckpointError, match=says) as caught:
+        load_density(folder, device="cpu")
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600 + len(str(folder))
+
+
+def test_resealing_gives_what_was_written(saved):
+    before = (saved / "density.json").read_text()
+    reseal(saved)
+    assert json.loads((saved / "density.json").read_text()) == json.loads(before)
+    load_density(saved, device="cpu")
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda m: change(m / "density.json", format=0, sequela="0.0.1"), r"format 0 .*0\.0\.1.*reads format 1"),
-        (lambda m: change(m / "density.json", format=2), "format 2"),
         (lambda m: (m / "density.json").write_text("{"), "not valid JSON"),
+        (lambda m: (m / "density.json").write_text("["), "not valid JSON"),
+        (lambda m: (m / "density.json").write_text("[" * 200_000), "not valid JSON"),
+        (lambda m: (m / "density.json").write_text('{"format": 2, "info": ' + "[" * 200_000), "not valid JSON"),
+        (lambda m: (m / "density.json").write_bytes(b"\xff\xfe\x00"), "not valid JSON"),
+        (lambda m: (m / "density.json").write_text('{"format": NaN}'), "not valid JSON"),
+        (lambda m: (m / "density.json").write_text(""), "not valid JSON"),
         (lambda m: (m / "density.json").write_text("[]"), "does not describe"),
-        (lambda m: (m / "density.json").write_text('{"format": 1}'), "lacks"),
-        (lambda m: change(m / "density.json", settings={"n_types": 3}), "damaged"),
-        (lambda m: change(m / "density.json", backbone="magic"), "unknown backbone 'magic'"),
+        (lambda m: (m / "density.json").write_text("null"), "does not describe"),
+        (lambda m: (m / "density.json").write_text('{"format": 2}'), "missing required field"),
         (lambda m: (m / "density.json").unlink(), "no saved density"),
-        (lambda m: (m / "weights.safetensors").unlink(), "weights are missing"),
-        (lambda m: (m / "weights.safetensors").write_bytes(b"x" * 100), "have changed"),
-        (
-            lambda m: (m / "weights.safetensors").write_bytes(
-                (m / "weights.safetensors").read_bytes()[:-9] + b"123456789"
-            ),
-            "have changed",
-        ),
-        (
-            lambda m: change(m / "vocabulary.json", names=[*"abcdef", "<rare>"]),
-            "not the one the model was trained with",
-        ),
-        (lambda m: (m / "vocabulary.json").write_text("oh"), "not a vocabulary"),
+        (lambda m: (m / "weights.safetensors").unlink(), "'weights.safetensors' is missing"),
+        (lambda m: (m / "vocabulary.json").unlink(), "'vocabulary.json' is missing"),
+        (lambda m: (m / "weights.safetensors").write_bytes(b"x" * 100), "'weights.safetensors' has changed"),
+        (lambda m: change(m / "vocabulary.json", names=[*"abcdef", "<rare>"]), "'vocabulary.json' has changed"),
+        (lambda m: (m / "vocabulary.json").write_text("oh"), "'vocabulary.json' has changed"),
+        (lambda m: change(m / "density.json", knows_hidden="false"), r"Expected `bool`, got `str` .*knows_hidden"),
+        (lambda m: change(m / "density.json", knows_hidden=False), "density.json has changed"),
+        (lambda m: change(m / "density.json", backbone="magic"), "density.json has changed"),
+        (lambda m: change(m / "density.json", info={}), "density.json has changed"),
+        (lambda m: change(m / "density.json", settings={"n_types": 3}), "density.json has changed"),
+        (lambda m: change(m / "density.json", extra=1), "density.json has changed"),
     ],
 )
 def test_anything_else_is_refused(saved, damage, says):
     damage(saved)
-    with pytest.raises(CheckpointError, match=says):
-        load_density(saved)
+    refused(saved, says)
+
+
+KEYS = ("format", "sequela", "backbone", "knows_hidden", "settings", "vocabulary", "files", "info", "seal")
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("value", [None, 7.5, "text", [1], {"a": None}, True, "\x1b]0;owned\x07\n" * 50])
+def test_values_of_other_kinds_are_refused(saved, key, value):
+    if isinstance(value, str) and key == "sequela":
+        return  # any text is a version
+    reseal(saved, lambda meta: meta.update({key: value}))
+    if key == "seal" or (key == "info" and isinstance(value, dict)) or (key == "knows_hidden" and value is True):
+        if key != "seal":
+            return  # of the right kind
+        change(saved / "density.json", seal=value)
+    refused(saved, "damaged|format|backbone that is not here|not the one")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_is_needed(saved, key):
+    meta = json.loads((saved / "density.json").read_text())
+    del meta[key]
+    (saved / "density.json").write_text(json.dumps(meta))
+    refused(saved, "does not describe" if key == "format" else f"missing required field `{key}`")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {}, {"n_types": 3}, {"memory": None}, {"memory": "8"}, {"memory": -1}, {"memory": 10**12}, {"width": 10**9},
+        {"n_types": 2**70}, {"n_component_values": 3}, {"n_knots": -1}, {"wide": "yes"}, {"n_blocks": 0},
+        {"dropout": "much"}, {"n_knots": 6},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_settings_that_do_not_fit_are_refused_even_with_a_seal(saved, settings):
+    reseal(saved, lambda meta: meta.update(settings=meta["settings"] | settings if settings else {}))
+    refused(saved, "is damaged")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tokens": None}, {"tokens": [1, 1, 1, 1, 1, 1]}, {"tokens": ["a"]}, {"tokens": [99, 1, 2, 3, 4, 5]},
+        {"begin_token": "8"}, {"context": 0}, {"context": 1.5}, {"hidden_token": 3}, {"begin_token": 10**30},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_settings_of_a_decoder_are_checked_too(densities, tmp_path, settings):
+    save_density(densities["gpt2"], tmp_path / "m")
+    reseal(tmp_path / "m", lambda meta: meta["settings"].update(settings))
+    refused(tmp_path / "m", "is damaged")
+
+
+def test_damage_to_files_is_refused_even_with_a_seal(saved):
+    for name, content in (
+        ("vocabulary.json", b"oh"),
+        ("vocabulary.json", b"[" * 200_000),
+        ("vocabulary.json", b'{"names": ["a", "b"], "counts": [1, 1], "has_rare": false}'),
+        ("weights.safetensors", b"x" * 100),
+        ("weights.safetensors", b""),
+    ):
+        before = (saved / name).read_bytes()
+        (saved / name).write_bytes(content)
+        reseal(saved)
+        refused(saved, "damaged|not the one the model was trained with")
+        (saved / name).write_bytes(before)
+    reseal(saved)
+    load_density(saved, device="cpu")
+
+
+def test_a_file_that_was_added_for_a_library_is_refused(densities, tmp_path):
+    save_density(densities["gpt2"], tmp_path / "m")
+    (tmp_path / "m" / "notes.txt").write_text("mine")
+    load_density(tmp_path / "m", device="cpu")
+    (tmp_path / "m" / "model" / "adapter_config.json").write_text("{}")
+    refused(tmp_path / "m", "'model/adapter_config.json' was added")
+
+
+def json_or_none(content):
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+def test_every_byte_counts(densities, tmp_path):
+    save_density(densities["gpt2"], tmp_path / "m")
+    rng = np.random.default_rng(0)
+    for file in sorted(path for path in (tmp_path / "m").rglob("*") if path.is_file()):
+        before = file.read_bytes()
+        for place in rng.integers(0, len(before), 12):
+            after = bytearray(before)
+            after[place] ^= 1 << int(rng.integers(8))
+            file.write_bytes(after)
+            if file.name == "density.json" and json_or_none(after) == json.loads(before):
+                continue  # white space
+            refused(tmp_path / "m", "damaged|format|no saved density")
+        file.write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (
+            {"format": 1, "sequela": "0.1.0"},
+            r"written by sequela 0\.1\.0 .*train it again with  sequela fit LOG",
+        ),
+        ({"format": 3}, "format 3, of a newer sequela.*pip install --upgrade"),
+        ({"format": 0}, "has format '0'"),
+        ({"format": "2"}, "has format '2'"),
+        ({"format": 2.0}, "format"),
+    ],
+)
+def test_other_formats_say_what_to_do(saved, values, says):
+    change(saved / "density.json", **values)
+    refused(saved, says)
+
+
+def test_a_model_of_0_1_0_is_refused_by_name(tmp_path):
+    meta = {
+        "format": 1, "sequela": "0.1.0", "backbone": "window", "knows_hidden": True, "settings": {}, "vocabulary": "",
+        "weights": "", "info": {},
+    }  # fmt: skip
+    (tmp_path / "density.json").write_text(json.dumps(meta))
+    refused(tmp_path, r"0\.1\.0")
+
+
+@pytest.mark.parametrize("name", ["window", "gpt2"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(densities, name, value, tmp_path):
+    density = densities[name]
+    save_density(density, tmp_path / "m")
+    weight = next(iter((density.network if name == "window" else density.model).parameters()))
+    kept = weight.flatten()[0].item()
+    weight.view(-1)[0] = value
+    try:
+        with pytest.raises(CheckpointError, match=r"cannot be saved: the weights .* not finite"):
+            save_density(density, tmp_path / "other")
+    finally:
+        weight.view(-1)[0] = kept
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    file = next((tmp_path / "m").rglob("*.safetensors"))
+    tensors = load_file(file)
+    next(iter(tensors.values())).view(-1)[0] = value
+    save_file(tensors, file, metadata={"format": "pt"})
+    reseal(tmp_path / "m")
+    refused(tmp_path / "m", r"the weights .* not finite")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), np.float32(1), {1, 2}])
+def test_info_must_be_json_with_finite_numbers(densities, value, tmp_path):
+    density = densities["window"].with_info({"report": {"cross_entropy": value}})
+    with pytest.raises(CheckpointError, match="plain JSON with finite numbers"):
+        save_density(density, tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_that_is_not_here_is_no_damage(saved):
+    with pytest.raises(ConfigError, match="device must be one that torch finds here"):
+        load_density(saved, device="cuda:99")
 
 
 def test_missing_folder_says_how_to_make_one(tmp_path):

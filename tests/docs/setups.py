@@ -1,5 +1,7 @@
 """Small files that pages of the documentation take for granted; see `pages.py`."""
 
+import gzip
+
 import polars as pl
 from typer.testing import CliRunner
 
@@ -56,10 +58,18 @@ def truth(folder):
     _renamed(SIMULATION.truth).write_parquet(folder / "truth.parquet")
 
 
+def several_files(folder):
+    """One log in two files."""
+    frame = _events()
+    frame.head(100).write_csv(folder / "january.csv")
+    (folder / "february.csv.gz").write_bytes(gzip.compress(frame.tail(-100).write_csv().encode()))
+
+
 SETUPS = {
     "alarms.csv": alarms,
     "model": model,
     "components.csv": components,
+    "several files": several_files,
     "untimed.csv": untimed,
     "local-times.csv": local_times,
     "steps.csv": steps,

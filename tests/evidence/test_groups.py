@@ -12,7 +12,8 @@ from sequela.errors import ConfigError
 from sequela.events.log import event_at_level, event_components, read_log
 from sequela.events.sequences import Case, SequenceSet
 from sequela.events.vocabulary import Vocabulary
-from sequela.evidence.bets import Groups, add_bets, co_occurring, forecasts, group_estimate
+from sequela.evidence.bets import Groups, co_occurring, forecasts, group_estimate, sum_bets
+from sequela.evidence.fixed_point import from_units
 
 NAMES = ("engine|a|1", "engine|a|2", "engine|b|1", "door|a|1", "door|c|1", "radio|a|1")
 VOCABULARY = Vocabulary(NAMES, (1,) * 6)
@@ -36,8 +37,7 @@ def test_bets_on_groups_equal_their_definition(level, cells, monkeypatch):
     ids = np.random.default_rng(level).integers(0, 6, 20).astype(np.int32)
     one = SequenceSet(ids, np.array([0, 20]), pl.Series(["a"]))
     pairs = co_occurring(groups.cases(one), 3, n)
-    log_e = np.zeros(len(pairs))
-    add_bets(log_e, pairs, density, one[0], 3, np.zeros(n), groups=groups)
+    log_e = from_units(sum_bets(pairs, density, one, 3, np.zeros(n), groups=groups))
     expected, n_rows = np.zeros((n, n)), 0
     for q in range(1, 20):
         reach = np.arange(max(0, q - 3), q)

@@ -1,30 +1,27 @@
-"""Partial results: sums of disjoint cases give the same bits whatever the cut, the order and the way to the total."""
+"""Partial sums: those of disjoint cases give the same bits whatever the cut, the order and the way to the total."""
+
+import itertools
+import math
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sequela.density.training.crossfit import CrossFit
 from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
 from sequela.discovery.discover import iter_estimates
 from sequela.discovery.population import discover_population
+from sequela.discovery.weigh import Calibrating, Weighing
 from sequela.effects.settings import Settings
 from sequela.errors import ConfigError
 from sequela.events.log import read_log
 from sequela.events.sequences import SequenceSet
-from sequela.evidence.bets import (
-    Groups,
-    LagSums,
-    add_bets,
-    calibration,
-    co_occurring,
-    forecasts,
-    forecasts_many,
-    pair_codes,
-)
-from sequela.evidence.sums import Partial, Weighing, unit_bounds
-from sequela.execution.chunks import Counts
+from sequela.evidence.bets import Groups, calibration, co_occurring, forecasts, forecasts_many, pair_codes, sum_bets
+from sequela.evidence.fixed_point import from_units
+from sequela.evidence.sums import Partial, real_sums
 from sequela.graphs.population import load_population
 from sequela.worlds.softmax import SoftmaxWorld
 
@@ -41,122 +38,118 @@ def window_density(seed=0):
 
 
 DENSITY = window_density()
+SEQUENCES = SequenceSet.from_log(LOG, WORLD.vocabulary)
+GROUPS = Groups.at_level(WORLD.vocabulary, None)
+TASK = Weighing(
+    Settings(particles=4),
+    int(SEQUENCES.lengths.max()),
+    4,
+    GROUPS,
+    True,
+    calibration(DENSITY, SEQUENCES, 4),
+    co_occurring(SEQUENCES, 4, 6),
+)
 
 
-@pytest.fixture
-def small_units(monkeypatch):
-    monkeypatch.setattr("sequela.evidence.sums._EVENTS_A_UNIT", 30)
+def weigh(low, high):
+    frame, counts = TASK(DENSITY, SEQUENCES.take(range(low, high)))
+    return TASK.total([frame]), counts
 
 
-@pytest.fixture
-def weighing(small_units):
-    sequences = SequenceSet.from_log(LOG, WORLD.vocabulary)
-    shift = calibration(DENSITY, sequences, 4)
-    pairs = co_occurring(sequences, 4, 6)
-    task = Weighing(Settings(particles=4), int(sequences.lengths.max()), None, shift, pairs, unit_bounds(sequences))
-    return sequences, task, [one for _, one in task.units(DENSITY, 0, sequences)]
+@pytest.fixture(scope="module")
+def singles():
+    return [weigh(number, number + 1)[0] for number in range(40)]
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return weigh(0, 40)[0]
 
 
 def same_bits(a, b):
-    assert a.counts == b.counts
-    assert a.nodes.tolist() == b.nodes.tolist()
-    for x, y in zip(a.total(), b.total(), strict=True):
-        assert x.tobytes() == y.tobytes()
+    for name in ("nodes", "pairs", "bets", "cells", "sums"):
+        assert getattr(a, name).tobytes() == getattr(b, name).tobytes(), name
 
 
-def test_units_depend_on_the_log_alone(small_units):
-    lengths = np.array([10, 25, 3, 70, 1, 1])
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    some = SequenceSet(np.zeros(110, np.int32), offsets, pl.Series([f"c{i}" for i in range(6)]))
-    # Cases that start in the same 30 events: at 0 and 10; 35 and 38; 108 and 109.
-    assert unit_bounds(some).tolist() == [0, 2, 4, 6]
-    assert unit_bounds(some.take(range(0))).tolist() == [0]
-
-
-def test_total_equals_one_pass_over_all_cases(weighing):
-    sequences, task, units = weighing
-    assert len(units) > 5
-    total = sum(units[1:], units[0])
-    pairs = co_occurring(sequences, 4, 6)
-    log_e, strength = np.zeros(len(pairs)), {}
-    for case, found in iter_estimates(DENSITY, sequences, task.settings):
-        add_bets(log_e, pairs, DENSITY, case, 4, task.shift)
+def test_total_equals_one_pass_over_all_cases(whole):
+    bets, strength = [], {}
+    for case, found in iter_estimates(DENSITY, SEQUENCES, TASK.settings):
+        bets.append(from_units(sum_bets(TASK.pairs, DENSITY, [case], 4, TASK.shift)))
         for j, column in zip(*np.nonzero(np.isfinite(found.cmi)), strict=True):
             u, v = int(case.ids[j]), int(case.ids[j + column + 1])
             if u != v:
                 strength.setdefault((u * 6 + v) * 4 + int(column), []).append(found.cmi[j, column])
-    found = total.total()
-    assert found.pairs.tolist() == pairs.tolist()
-    np.testing.assert_allclose(found.log_e, log_e, atol=1e-9)
-    assert found.cells.tolist() == sorted(strength)
-    sums = dict(zip(LagSums.columns, found.sums, strict=True))
+    assert whole.pairs.tolist() == TASK.pairs.tolist()
+    np.testing.assert_allclose(whole.log_e, np.sum(bets, axis=0), atol=1e-12)
+    assert whole.cells.tolist() == sorted(strength)
+    sums = real_sums(whole.sums)
     assert sums["support"].tolist() == [len(strength[cell]) for cell in sorted(strength)]
-    np.testing.assert_allclose(sums["cmi"], [sum(strength[cell]) for cell in sorted(strength)], atol=1e-12)
-    assert total.nodes.tolist() == np.bincount(sequences.ids, minlength=6).tolist()
-    assert (total.counts.n_cases, total.counts.n_cases_skipped) == (40, int((sequences.lengths < 2).sum()))
+    expected = [math.fsum(strength[cell]) for cell in sorted(strength)]
+    np.testing.assert_allclose(sums["cmi"], expected, rtol=1e-15, atol=40 * 2.0**-53)
+    assert whole.nodes.tolist() == np.bincount(SEQUENCES.ids, minlength=6).tolist()
+    counts = weigh(0, 40)[1]
+    assert (counts["n_cases"], counts["n_cases_skipped"]) == (40, int((SEQUENCES.lengths < 2).sum()))
 
 
-def test_any_cut_and_any_order_of_adding_gives_the_same_bits(weighing):
-    _, task, units = weighing
-    whole = sum(units, task.nothing(DENSITY))
-    assert len(whole.blocks) == len(units).bit_count()  # as few as there are ones in the number of units
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        waiting = [units[i] for i in rng.permutation(len(units))]
-        while len(waiting) > 1:
-            one, other = (waiting.pop(int(rng.integers(len(waiting)))) for _ in range(2))
-            waiting.append(one + other)
-        same_bits(waiting[0], whole)
+@settings(max_examples=50)
+@given(st.randoms(use_true_random=False))
+def test_any_cut_and_any_order_of_adding_gives_the_same_bits(random):
+    waiting = list(PARTS)
+    while len(waiting) > 1:
+        random.shuffle(waiting)
+        waiting.append(waiting.pop() + waiting.pop())
+    same_bits(waiting[0], WHOLE)
 
 
-def test_an_order_of_its_own_would_not_give_the_same_bits(weighing):
-    """What the units are for: added from left to right and from right to left, the same numbers differ."""
-    _, _, units = weighing
-    blocks = [unit.total() for unit in units]
-    left, right = blocks[0], blocks[-1]
-    for block in blocks[1:]:
-        left = left.plus(block)
-    for block in blocks[-2::-1]:
-        right = right.plus(block)
-    assert left.log_e.tobytes() != right.log_e.tobytes()
-    np.testing.assert_allclose(left.log_e, right.log_e, atol=1e-12)
+def random_partial(seed):
+    rng = np.random.default_rng(seed)
+    limbs = np.stack([rng.integers(-(2**50), 2**50, 5), rng.integers(0, 2**40, 5)])
+    sums = np.concatenate([rng.integers(0, 2**40, (4, 5)), *[limbs] * 4])
+    codes = np.sort(rng.choice(36, 5, replace=False))
+    return Partial(4, rng.integers(0, 9, 6), codes, rng.integers(-(2**50), 2**50, 5), codes * 4, sums)
 
 
-def test_workers_with_ranges_of_their_own_give_the_same_bits(weighing):
-    sequences, task, units = weighing
-    whole = sum(units, task.nothing(DENSITY))
-    for cuts in ([0, 1, len(units)], [0, 2, 3, len(units) - 1, len(units)]):
-        total = task.nothing(DENSITY)
-        for low, high in reversed(list(zip(task.bounds[cuts[:-1]], task.bounds[cuts[1:]], strict=True))):
-            frame, counts = task(DENSITY, int(low), sequences.take(range(low, high)))
-            total += task.read(DENSITY, frame, counts)
-        same_bits(total, whole)
+PARTS = [random_partial(seed) for seed in range(12)]
+WHOLE = sum(PARTS, Partial.empty(6, 4))
 
 
-def test_what_cannot_be_added_is_refused(weighing):
-    _, _, units = weighing
-    both = units[0] + units[1]
-    for again in (units[0], both):
-        with pytest.raises(ConfigError, match="share some"):
-            both + again
+def test_an_order_of_its_own_would_not_give_the_same_bits(singles):
+    """What the integers are for: added from left to right and from right to left, the same floats differ."""
+    floats = [real_sums(one.sums)["cmi"].sum() for one in singles]
+    assert sum(floats) != sum(reversed(floats)) or math.fsum(floats) != sum(floats)
+
+
+def test_every_partition_of_the_cases_gives_the_same_bits(singles, whole):
+    """The scores of a case do not depend on which cases are scored with it, and neither do the sums."""
+    same_bits(sum(singles, Partial.empty(6, 4)), whole)
+    for cuts in ([0, 1, 40], [0, 2, 3, 39, 40], [0, 20, 40]):
+        parts = [weigh(low, high)[0] for low, high in itertools.pairwise(cuts)]
+        same_bits(sum(reversed(parts), Partial.empty(6, 4)), whole)
+
+
+def test_calibration_does_not_depend_on_the_cut():
+    task = Calibrating(4, None, GROUPS)
+    tables = [task(DENSITY, SEQUENCES.take(range(low, low + 5)))[0] for low in range(0, 40, 5)]
+    assert task.join(tables[::-1]).equals(task.join([task(DENSITY, SEQUENCES)[0]]))
+
+
+def test_what_cannot_be_added_is_refused(whole):
     with pytest.raises(ConfigError, match="same types and horizon"):
-        both + Partial.empty(6, horizon=5)
+        whole + Partial.empty(6, horizon=5)
 
 
-def test_a_file_holds_all_of_it(weighing, tmp_path):
-    _, task, units = weighing
-    some = units[0] + units[3] + units[1]
-    some.to_frame().write_parquet(tmp_path / "part.parquet")
-    again = task.read(DENSITY, pl.read_parquet(tmp_path / "part.parquet"), some.counts)
-    assert again.blocks.keys() == some.blocks.keys()
-    same_bits(again, some)
-    nothing = task.nothing(DENSITY)
-    same_bits(task.read(DENSITY, nothing.to_frame(), Counts()), nothing)
+def test_a_file_holds_all_of_it(whole, singles, tmp_path):
+    whole.to_frame().write_parquet(tmp_path / "chunk.parquet")
+    same_bits(TASK.total([pl.read_parquet(tmp_path / "chunk.parquet")]), whole)
+    same_bits(TASK.total([TASK.join([one.to_frame() for one in singles])]), whole)
+    nothing = Partial.empty(6, 4)
+    same_bits(TASK.total([nothing.to_frame()]), nothing)
 
 
 @pytest.mark.parametrize("level", [None, 1])
-def test_with_parts_on_disk_and_in_memory_the_same_table(small_units, tmp_path, level, monkeypatch):
+def test_with_chunks_on_disk_and_in_memory_the_same_table(tmp_path, level, monkeypatch):
     monkeypatch.setattr("sequela.execution.chunks.Chunks.seconds", 0.0)
+    monkeypatch.setattr("sequela.execution.map_cases._FIRST_EVENTS", 20)
     log = LOG
     density = window_density()
     if level:
@@ -179,35 +172,37 @@ def test_with_parts_on_disk_and_in_memory_the_same_table(small_units, tmp_path, 
         discover_population(both, log, out=tmp_path / "out", progress=False)
 
 
-def test_an_interrupted_weighing_goes_on(small_units, tmp_path, monkeypatch):
+def test_an_interrupted_weighing_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr("sequela.execution.chunks.Chunks.seconds", 0.0)
+    monkeypatch.setattr("sequela.execution.map_cases._FIRST_EVENTS", 20)
     whole = discover_population(DENSITY, LOG, cases="all", particles=4, progress=False)
-    real, left, weighed = Weighing._weigh, [3], []
+    real, left, weighed = Weighing.__call__, [1], []
 
-    def weigh(self, density, unit, cases, groups):
+    def interrupted(self, density, cases):
         if not left[0]:
             raise KeyboardInterrupt
         left[0] -= 1
-        weighed.append(unit)
-        return real(self, density, unit, cases, groups)
+        weighed.extend(cases.case_names)
+        return real(self, density, cases)
 
-    monkeypatch.setattr(Weighing, "_weigh", weigh)
+    monkeypatch.setattr(Weighing, "__call__", interrupted)
     arguments = {"cases": "all", "particles": 4, "out": tmp_path / "out", "progress": False}
     with pytest.raises(KeyboardInterrupt):
         discover_population(DENSITY, LOG, **arguments)
+    assert 0 < len(weighed) < 40
     left[0] = 1000
-    monkeypatch.setattr("sequela.discovery.weigh.calibration", None)  # the shift is kept too
+    monkeypatch.setattr(Calibrating, "__call__", None)  # the calibration is kept too
     found = discover_population(DENSITY, LOG, **arguments)
-    assert weighed == sorted(set(weighed))  # no unit twice
+    assert len(weighed) == len(set(weighed)) == 40  # no case twice
     assert found.pairs.equals(whole.pairs)
     assert found.run["counts"] == whole.run["counts"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_parts_of_another_job_are_not_taken_up(small_units, tmp_path, monkeypatch):
+def test_chunks_of_another_job_are_not_taken_up(tmp_path, monkeypatch):
     monkeypatch.setattr("sequela.execution.chunks.Chunks.seconds", 0.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sequela.discovery.weigh._together", None)  # stops when all is weighed
+        patch.setattr(Partial, "tables", None)  # stops when all is weighed
         with pytest.raises(TypeError):
             discover_population(DENSITY, LOG, cases="all", particles=4, seed=1, out=tmp_path / "out", progress=False)
     assert [path.name for path in tmp_path.iterdir()] == [".out.weighing"]
@@ -218,13 +213,12 @@ def test_parts_of_another_job_are_not_taken_up(small_units, tmp_path, monkeypatc
 @pytest.mark.parametrize("cells", [7, 200, 2**22])
 def test_forecasts_of_many_cases_are_those_of_each(cells, monkeypatch):
     monkeypatch.setattr("sequela.evidence.bets._CELLS", cells)
-    sequences = SequenceSet.from_log(LOG, WORLD.vocabulary)
     calls = []
     real = DENSITY.conditional_many
     monkeypatch.setattr(DENSITY, "conditional_many", lambda *given: calls.append(1) or real(*given))
-    together = list(forecasts_many(DENSITY, sequences, 4))
+    together = list(forecasts_many(DENSITY, SEQUENCES, 4))
     n_together = len(calls)
-    apart = [rows for case in sequences for rows in forecasts(DENSITY, case, 4)]
+    apart = [rows for case in SEQUENCES for rows in forecasts(DENSITY, case, 4)]
     for name in ("causes", "positions", "targets", "log_p", "log_q"):
         joined, single = (np.concatenate([getattr(rows, name) for rows in some]) for some in (together, apart))
         assert joined.tobytes() == single.tobytes()
@@ -232,16 +226,13 @@ def test_forecasts_of_many_cases_are_those_of_each(cells, monkeypatch):
         assert n_together == 1  # short cases share a call
 
 
-def test_codes_of_groups_are_named(weighing):
-    _, _, units = weighing
-    groups = Groups.at_level(WORLD.vocabulary, None)
-    strength, evidence, nodes = units[0].tables(groups)
-    block = units[0].total()
-    names = np.array(WORLD.vocabulary.names)
-    index = {name: i for i, name in enumerate(names)}
+def test_codes_of_groups_are_named(singles):
+    one = singles[3] + singles[4]
+    strength, evidence, nodes = one.tables(GROUPS)
+    index = {name: i for i, name in enumerate(WORLD.vocabulary.names)}
     u, v = (np.array([index[name] for name in evidence[column]], np.int32) for column in ("cause", "effect"))
-    assert pair_codes(u, v, 6).tolist() == block.pairs.tolist()
-    assert strength.height == len(block.cells)
+    assert pair_codes(u, v, 6).tolist() == one.pairs.tolist()
+    assert strength.height == len(one.cells)
     assert strength["lag"].min() >= 1
     assert strength["lag"].max() <= 4
-    assert nodes["count"].sum() == units[0].nodes.sum()
+    assert nodes["count"].sum() == one.nodes.sum()

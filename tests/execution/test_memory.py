@@ -5,9 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from conftest import tiny_llama, tiny_window, vocabulary_of
 from sequela.discovery.discover import discover_log, estimate
 from sequela.discovery.plan import plan_discovery
 from sequela.effects.encoding import encode_log
@@ -23,30 +22,11 @@ LOG = read_log(WORLD.to_log(WORLD.sample(30, (1, 25), seed=1)))
 
 
 def window(**times):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = WindowNetwork(WindowConfig(12, 15, 4, 16, 32, **times))
-        return WindowDensity(network, WORLD.vocabulary, knows_hidden=True)
+    return tiny_window(WORLD.vocabulary, **times)
 
 
 def llama(n_types=12, context=16):
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from sequela.density.decoder.huggingface import HuggingFaceDensity
-    from sequela.events.vocabulary import Vocabulary
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        sizes = {
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "initializer_range": 0.3,
-        }
-        model = LlamaForCausalLM(LlamaConfig(vocab_size=n_types + 3, max_position_embeddings=600, **sizes))
-    vocabulary = Vocabulary(tuple(f"e{i}" for i in range(n_types)), (1,) * n_types)
-    return HuggingFaceDensity(model, vocabulary, tokens=np.arange(n_types), begin_token=n_types + 1, context=context)
+    return tiny_llama(vocabulary_of(n_types), context=context, knows_hidden=False, max_position_embeddings=600)
 
 
 DENSITIES = {
@@ -89,7 +69,7 @@ def test_budgets_that_are_none(value):
 
 MEASURE = """
 import sys
-sys.path.insert(0, {here!r})
+sys.path[:0] = {here!r}
 from pathlib import Path
 import numpy as np
 from test_memory import llama, window
@@ -121,7 +101,8 @@ def test_the_budget_is_held(density, design, length, particles, horizon, budget,
     from pathlib import Path
 
     code = MEASURE.format(
-        here=str(Path(__file__).parent), density=density, design=design, length=length, particles=particles,
+        here=[str(folder) for folder in Path(__file__).parents[:2]],
+        density=density, design=design, length=length, particles=particles,
         horizon=horizon, budget=budget,
     )  # fmt: skip
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,7 +13,7 @@ from sequela.graphs.root_causes import root_causes
 
 def graph(n_events, edges):
     """Edges are (cause, effect, gain)."""
-    rows = [(c, e, f"e{c}", f"e{e}", e - c, abs(g), 0.0, g) for c, e, g in edges]
+    rows = [(c, e, f"e{c}", f"e{e}", max(e - c, 0), True, abs(g), 0.0, g) for c, e, g in edges]
     table = pl.DataFrame(rows, schema=INSTANCE_SCHEMA, orient="row")
     return InstanceGraph("case", tuple(f"e{i}" for i in range(n_events)), table)
 
@@ -28,6 +28,23 @@ def test_shares_by_hand():
 def test_causes_that_make_it_less_likely_explain_nothing():
     assert root_causes(graph(3, [(0, 2, -2.0), (1, 2, 0.5)]), 2)["position"].to_list() == [1]
     assert root_causes(graph(3, [(0, 2, -2.0)]), 2).rows() == [(2, "e2", 1.0, 0)]
+
+
+def test_directions_within_a_tick_are_followed_unless_they_go_round():
+    # The later of two positions of one tick causes the earlier one; what follows a tick comes from all of it.
+    assert root_causes(graph(4, [(2, 1, 1.0), (1, 3, 1.0)]), 3).rows() == [(2, "e2", 1.0, 2)]
+    assert root_causes(graph(4, [(2, 1, 1.0)]), 1).rows() == [(2, "e2", 1.0, 1)]
+    tied = [(0, 1, 1.0), (1, 2, 1.0), (2, 0, 1.0), (2, 3, 1.0)]
+    round_about = graph(4, tied)
+    table = round_about.edges.with_columns(lag=pl.when(pl.col("effect_position") == 3).then(1).otherwise(0))
+    found = root_causes(InstanceGraph("case", round_about.events, table.cast({"lag": pl.Int64})), 3)
+    assert found.rows() == [(2, "e2", 1.0, 1)]
+
+
+def test_edges_without_direction_explain_nothing():
+    plain = graph(3, [(0, 1, 1.0), (1, 2, 1.0)])
+    table = plain.edges.with_columns(directed=pl.col("effect_position") == 1)
+    assert root_causes(InstanceGraph("case", plain.events, table), 2)["position"].to_list() == [2]
 
 
 @given(st.integers(2, 12), st.data())

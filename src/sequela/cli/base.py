@@ -52,6 +52,12 @@ TimeColumn = Annotated[
     str | None, typer.Option("--time", help="Column of the time; without any, the row order is the order.")
 ]
 TimeFormat = Annotated[str | None, typer.Option(help="How to read times that are not ISO, as in '%d/%m/%Y %H:%M'.")]
+Ties = Annotated[
+    str, typer.Option(help="Events of a case at one time: unordered (a set), or order (as the rows stand).")
+]
+Tick = Annotated[
+    str | None, typer.Option(help="Resolution of the times, as 1s: what happened within a tick has no order.")
+]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]

@@ -20,6 +20,8 @@ from sequela.cli.base import (
     Overwrite,
     Quiet,
     Seed,
+    Tick,
+    Ties,
     TimeColumn,
     TimeFormat,
     app,
@@ -37,6 +39,8 @@ def fit(
     event: EventColumn = None,
     time: TimeColumn = None,
     time_format: TimeFormat = None,
+    ties: Ties = "unordered",
+    tick: Tick = None,
     backbone: Annotated[str, typer.Option(help="window (fast, finite memory) or llama.")] = "window",
     memory: Annotated[int | None, typer.Option(help="Past events the model looks at.")] = None,
     width: Annotated[int | None, typer.Option(help="Size of the hidden layers.")] = None,
@@ -70,7 +74,7 @@ def fit(
     from sequela.density.training.fit import fit as run
     from sequela.events.log import read_log
 
-    table = read_log(log, case=case, event=event, time=time, time_format=time_format)
+    table = read_log(log, case=case, event=event, time=time, time_format=time_format, ties=ties, tick=tick)
     density = run(
         table,
         backbone=backbone,
@@ -390,6 +394,8 @@ def _read_like(density: Any, log: Path, case: Any, event: Any, time: Any, time_f
             event=known["event"],
             time=known["time"] or False,
             time_format=time_format or known["time_format"],
+            ties=known["ties"],
+            tick=known["tick"],
         )
     return read_log(log, case=case, event=event, time=time, time_format=time_format)
 

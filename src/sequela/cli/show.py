@@ -70,3 +70,30 @@ def export(
         found = found.case(instance)
     written = write(found, out, hierarchy_level=hierarchy_level)
     typer.echo(json.dumps({"out": str(out)}) if as_json else f"wrote {written!r} to '{out}'")
+
+
+@app.command()
+@named_errors
+def verify(
+    results: Annotated[
+        Path, typer.Argument(help="Folder that `sequela discover` or `population` wrote.", show_default=False)
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Check every file of a result against the checksums in its run.json; exit code 1 where one is damaged.
+
+    Example: `sequela verify results`
+    """
+    from sequela.graphs.run_record import verify_results
+
+    found = verify_results(results)
+    damaged = dict(found.drop_nulls().iter_rows())
+    if as_json:
+        typer.echo(json.dumps({"results": str(results), "n_files": found.height, "damaged": damaged}))
+    elif damaged:
+        for name, what in damaged.items():
+            typer.echo(f"{name} {what}")
+    else:
+        typer.echo(f"all {found.height} files of '{results}' are as they were written")
+    if damaged:
+        raise typer.Exit(1)

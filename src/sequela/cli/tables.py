@@ -8,13 +8,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sequela.display import rich_table, visible
+from sequela.display import cell, rich_table, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import polars as pl
 
     from sequela.evaluation.compare import Evaluation
     from sequela.evaluation.metrics import Scores
+    from sequela.evaluation.ties import DirectedScores, TickEvaluation
     from sequela.graphs.instance import SummaryGraph
     from sequela.graphs.population import PopulationGraph
 
@@ -91,6 +94,36 @@ def print_evaluation(found: Evaluation) -> None:
         f"{found.shd:,} edges, {found.links_shd:,} links",
         soft_wrap=True,
     )
+
+
+def print_tick_evaluation(found: TickEvaluation) -> None:
+    """Print the comparison with labels of a log whose events share time stamps."""
+    table = Table(title="Found against true; an edge without direction counts one half", title_justify="left")
+    table.add_column("")
+    parts = {"edges": found.events, "between ticks": found.between, "within a tick": found.within, "links": found.links}
+    for name in parts:
+        table.add_column(name, justify="right")
+    rows: dict[str, Callable[[DirectedScores], object]] = {
+        "precision": lambda score: float(score.precision),
+        "recall": lambda score: float(score.recall),
+        "F1": lambda score: float(score.f1),
+        "F1 of adjacencies": lambda score: float(score.adjacency.f1),
+        "right direction": lambda score: float(score.direction_accuracy),
+        "found": lambda score: score.n_directed + score.n_undirected,
+        "of these undirected": lambda score: score.n_undirected,
+        "of these reversed": lambda score: score.n_reversed,
+        "true": lambda score: score.n_true,
+    }
+    for name, value in rows.items():
+        table.add_row(name, *(cell(value(score)) for score in parts.values()))
+    lags = Table(title="Recall by lag in ticks (time stamps)", title_justify="left")
+    for name in ("lag", "recall", "true edges"):
+        lags.add_column(name, justify="right")
+    for lag, (recall, n_true) in found.recall_by_lag.items():
+        lags.add_row(str(lag), f"{recall:.3f}", f"{n_true:,}")
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(lags)
 
 
 def print_scores(

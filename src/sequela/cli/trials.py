@@ -16,6 +16,7 @@ from sequela.cli.base import (
     app,
     named_errors,
 )
+from sequela.errors import ConfigError, check_choice
 
 
 @app.command()
@@ -57,16 +58,26 @@ def simulate(
         str,
         typer.Argument(
             help="linear, nonlinear, multiplicative, threshold, long_range, confounded, "
-            "simultaneous, noisy or diagnostic_log.",
+            "simultaneous, noisy, diagnostic_log, services, fault_codes or topology.",
             show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option(help="Event log to write: csv or parquet.")],
-    truth: Annotated[Path | None, typer.Option(help="Also write the true edges: parquet or csv.")] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the true edges: parquet or csv. Of the last three also events and links, beside it."
+        ),
+    ] = None,
     types: Annotated[int | None, typer.Option(help="Event types; by default what suits the world.")] = None,
-    cases: Annotated[int, typer.Option(help="How many cases.")] = 1000,
-    length: Annotated[str, typer.Option(help="Events a case: a number, or LOW-HIGH.")] = "20-60",
-    delta: Annotated[float, typer.Option(help="Nats above which a pair is a true edge.")] = 0.05,
+    cases: Annotated[int | None, typer.Option(help="How many cases: 1000; fault_codes 600, topology 100.")] = None,
+    length: Annotated[
+        str | None,
+        typer.Option(help="Events a case: a number, or LOW-HIGH; 20-60. Not of the last three worlds."),
+    ] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="Nats above which a pair is a true edge: 0.05. Not of the last two.")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="NAME=NUMBER of the world itself, as decay=0.2; repeat.")
     ] = None,
@@ -78,29 +89,33 @@ def simulate(
 
     Example: `sequela simulate diagnostic_log --out log.csv --truth truth.parquet`
     """
-    from sequela.worlds.catalogue import make_world
-    from sequela.worlds.output import options_from_text, range_from_text, write_table
+    from sequela.worlds.catalogue import GENERATORS, WORLDS
+    from sequela.worlds.output import check_table_name, options_from_text, simulate_generator, simulate_world
 
-    options = options_from_text(option or []) | ({} if types is None else {"n_types": types})
-    made = make_world(world, seed=seed, **options)
-    size = range_from_text("length", length)
-    found = made.simulate(cases, size, seed=1 + seed + 1_000_003 * draw, delta=delta, with_truth=truth is not None)
-    write_table(found.log, out)
-    if truth is not None:
-        write_table(found.truth, truth)
-    record = {
-        "out": str(out),
-        "truth": None if truth is None else str(truth),
-        "n_events": found.log.height,
-        "n_cases": cases,
-        "n_types": made.vocabulary.n_types,
-        "n_true_edges": None if truth is None else found.truth.height,
-    }
+    for path in (out, truth):
+        if path is not None:
+            check_table_name(path)
+    check_choice("world", world, [*WORLDS, *GENERATORS])
+    options = {**options_from_text(option or []), **({} if types is None else {"n_types": types}), "seed": seed}
+    draw_seed = 1 + seed + 1_000_003 * draw
+    if world in WORLDS:
+        record = simulate_world(
+            world, options, out, truth, n_cases=cases or 1000, length=length or "20-60",
+            delta=0.05 if delta is None else delta, seed=draw_seed,
+        )  # fmt: skip
+    else:
+        if length is not None:
+            raise ConfigError(f"--length is not for '{world}': a case is as long as what happens in it")
+        record = simulate_generator(world, options, out, truth, n_cases=cases, delta=delta, seed=draw_seed)
     if as_json:
         typer.echo(json.dumps(record))
         return
-    edges = "" if truth is None else f", and {found.truth.height:,} true edges to '{truth}'"
-    typer.echo(f"wrote {found.log.height:,} events of {cases:,} cases to '{out}'{edges}")
+    edges = "" if truth is None else f", and {record['n_true_edges']:,} true edges to '{truth}'"
+    typer.echo(f"wrote {record['n_events']:,} events of {record['n_cases']:,} cases to '{out}'{edges}")
+    for path in record.get("beside", []):
+        typer.echo(f"wrote '{path}'")
+    if "read_with" in record:
+        typer.echo(f"read it with:  {record['read_with']}")
 
 
 @app.command()
@@ -110,18 +125,36 @@ def evaluate(
         Path, typer.Argument(help="Folder that `sequela discover` wrote, or its table of edges.", show_default=False)
     ],
     truth: Annotated[Path, typer.Argument(help="True edges: parquet or csv.", show_default=False)],
+    events: Annotated[
+        Path | None,
+        typer.Option(help="Time stamp of each event, where events share them; by default TRUTH-events beside TRUTH."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare found edges with labels.
 
-    Both tables need the columns case, cause_position, effect_position, cause, effect; positions count from 0.
+    Both tables need the columns case, cause_position, effect_position, cause, effect; positions count from 0. Where
+    events of the true edges share time stamps (a column same_tick), positions inside one mean nothing: edges are
+    then compared by time stamp and type, and an edge without direction counts one half.
 
     Example: `sequela evaluate results truth.parquet`
     """
     from sequela.evaluation.compare import evaluate_edges, read_edges
 
     found, n_pairs = read_edges(graphs)
-    result = evaluate_edges(found, read_edges(truth)[0], n_pairs=n_pairs)
+    true = read_edges(truth)[0]
+    if "same_tick" in true.columns and true["same_tick"].any():
+        from sequela.cli.tables import print_tick_evaluation
+        from sequela.evaluation.ties import score_events
+
+        beside = truth.with_name(f"{truth.stem}-events{truth.suffix}")
+        ticked = score_events(found, true, read_edges(beside if events is None else events)[0])
+        if as_json:
+            typer.echo(json.dumps(ticked.to_dict()))
+        else:
+            print_tick_evaluation(ticked)
+        return
+    result = evaluate_edges(found, true, n_pairs=n_pairs)
     if as_json:
         typer.echo(json.dumps(result.to_dict()))
         return

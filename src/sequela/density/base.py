@@ -1,29 +1,28 @@
-"""The one question everything asks of a model: how likely is the observed event after this past?"""
+"""What a model must answer to be used here: how likely is the observed event after this past?
+
+Whoever brings a model writes a subclass of `Density`: the facts it must tell are class or instance attributes, and the
+one method it must write is `conditional`. The three others have defaults; a model overrides those it can do faster or
+that it can answer (`fingerprint`). How a network is run (device, precision, batches) is in `sequela.density.runtime`.
+"""
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sequela.density.runtime.devices import fast_half
-from sequela.errors import ConfigError, check_choice
+from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
 
 Ids = NDArray[np.int32]
 Floats = NDArray[np.float64]
 Times = Sequence[Floats | None] | None
 """Seconds of the events of several sequences."""
-
-PRECISIONS = ("float32", "bfloat16", "float16", "auto")
-PRECISION_TOLERANCE = 0.05
-"""Nats by which "auto" lets 16-bit numbers move a log-probability of a random sequence."""
-COMPILED_TOLERANCE = 1e-4
-"""Nats by which compiled code may move a log-probability (with 16-bit numbers: `PRECISION_TOLERANCE`)."""
 
 
 class Branches(NamedTuple):
@@ -50,155 +49,48 @@ class Density(ABC):
     """A frozen model of ``P(x_t | x_<t)``.
 
     Attributes:
-        backbone: What kind of model it is.
-        device: Where it runs.
-        precision: What the hidden layers are computed in; see `use_precision`.
-        can_compile: Whether `use_compilation` can do anything.
-        compiled: Whether it has.
         vocabulary: Its event types. Ids ``0 … n_types - 1`` are predicted; inputs may also hold `hidden_id`.
         memory: How many past events it looks at; None when it looks at all of them.
         knows_hidden: Whether it was trained with hidden events, so that `hidden_id` in the past means
             "something happened here that is not shown" (METHOD section 3, masked history).
         uses_times: Whether it predicts what comes from how long ago each past event was; it then needs the times of
             every sequence it scores. Densities that do not use times take and ignore them.
+        max_tail: The longest tail `score_branches` can take; None when there is no limit.
         info: How it was trained and judged, as plain JSON values; empty for a density that was not trained here.
+        backbone: Its name in `sequela.density.registry`, by which it is saved and loaded; None when it is in no
+            registry (a world, a model that somebody brought).
+
+    Example:
+        A model that only answers `conditional` can do everything, slowly.
+
+        >>> class Coin(Density):
+        ...     vocabulary = Vocabulary(("heads", "tails"), (1, 1))
+        ...     memory = 1
+        ...
+        ...     def conditional(self, ids, positions, times=None):
+        ...         return np.log(np.full((len(positions), 2), 0.5))
+        >>> Coin().score(np.array([0, 1, 1], np.int32)).round(3).tolist()
+        [-0.693, -0.693, -0.693]
+        >>> import sequela as sq
+        >>> len(sq.discover(Coin(), ["heads", "tails", "tails"]))
+        0
     """
 
-    backbone: str = "exact"
-    device: str = "cpu"
-    precision: str = "float32"
-    can_compile: bool = False
-    compiled: bool = False
     vocabulary: Vocabulary
     memory: int | None = None
     knows_hidden: bool = False
     uses_times: bool = False
+    max_tail: int | None = None
     info: Mapping[str, Any] = MappingProxyType({})
-
-    @property
-    def max_tail(self) -> int | None:
-        """The longest tail `score_branches` can take; None when there is no limit."""
-        return None
+    backbone: str | None = None
 
     @property
     def fingerprint(self) -> str | None:
-        """A hash that is equal only for densities that score alike; None for one that has none (a world)."""
+        """A hash that is equal only for densities that score alike; None for a density that cannot tell (a world).
+
+        Without one, a run that was interrupted starts anew.
+        """
         return None
-
-    @property
-    def step_bytes(self) -> int:
-        """Bytes that scoring holds for each tail step of the branches of one call, beside `least_bytes`."""
-        return 64 * (self.memory or 1) + 32
-
-    @property
-    def step_flops(self) -> float | None:
-        """Floating-point operations of one model step (an event more or less of a past), or None when unknown."""
-        return None
-
-    def least_bytes(self, longest: int, horizon: int) -> int:
-        """Return the least that scoring can hold whatever the number of branches, with the smallest batches.
-
-        Args:
-            longest: Events of the longest sequence.
-            horizon: Longest tail.
-        """
-        return 0
-
-    def reserve(self, limit: int, longest: int, horizon: int) -> int:
-        """Choose batches that hold at most ``limit`` bytes (at least `least_bytes`); return what they hold."""
-        return self.least_bytes(longest, horizon)
-
-    @abstractmethod
-    def score_many(self, sequences: Sequence[Ids], times: Times = None) -> list[Floats]:
-        """Score observed sequences.
-
-        Args:
-            sequences: Event ids (int32, ``[L]`` each).
-            times: Seconds of their events (float64, ``[L]`` each), needed by a density that uses times.
-
-        Returns:
-            ``log P(x_t | x_<t)`` in nats for each (float64, ``[L]`` each). The result of one sequence does not
-            depend on the others.
-        """
-
-    @abstractmethod
-    def score_branches_many(self, branches: Sequence[Branches]) -> list[Floats]:
-        """Score branches of several sequences (METHOD section 2).
-
-        Returns:
-            For each, ``log P(x_{s+k+1} | x_<s, y_0 … y_k)`` in nats (float64, ``[K, S]``): the observed next event
-            after each tail step; NaN where the sequence has no such event. The result of one sequence does not
-            depend on the others.
-        """
-
-    def use_precision(self, precision: str) -> str:
-        """Choose the numbers that the hidden layers are computed in; log-probabilities are always formed in float32.
-
-        Args:
-            precision: ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"auto"``: the 16-bit numbers that the device
-                has in hardware (`fast_half`), if no log-probability of a random sequence moves by more than
-                `PRECISION_TOLERANCE`.
-
-        Returns:
-            What was chosen.
-
-        Raises:
-            ConfigError: The density is exact and has nothing to choose, or float16 is too small for its numbers.
-        """
-        check_choice("precision", precision, PRECISIONS)
-        self.use_compilation(False)  # what was compiled belongs to the old precision
-        if precision == "auto":
-            precision, half = self.use_precision("float32"), fast_half(self.device)
-            if half is not None:
-                before = self._score_random()
-                self._use_dtype(half)
-                moved = np.abs(self._score_random() - before).max()
-                precision = half if moved <= PRECISION_TOLERANCE else "float32"  # not where `moved` is NaN
-        self._use_dtype(precision)
-        if precision == "float16" and not np.isfinite(self._score_random()).all():
-            self.use_precision("float32")
-            raise ConfigError(
-                "numbers of this model exceed what float16 can hold (65,504): set precision to 'bfloat16' or 'float32'"
-            )
-        self.precision = precision
-        return precision
-
-    def _use_dtype(self, name: str) -> None:
-        """Compute the hidden layers in ``"float32"`` (the weights as they are), ``"bfloat16"`` or ``"float16"``."""
-        raise ConfigError(f"precision cannot be chosen for a {type(self).__name__}: it is exact")
-
-    def _score_random(self) -> Floats:
-        """Return the scores of a fixed random sequence, by which a way of computing is judged."""
-        ids = np.random.default_rng(0).integers(0, self.vocabulary.n_types, 64).astype(np.int32)
-        return self.score(ids, np.arange(64.0))
-
-    def use_compilation(self, on: bool = True, *, backend: str = "inductor") -> bool:
-        """Compile what scores with ``torch.compile`` (on CUDA as CUDA graphs), or go back to running it as it is.
-
-        Choose the precision first: `use_precision` undoes this. Takes some seconds to a minute. Where compiling fails
-        (no C++ compiler, say), or moves a log-probability of a random chunk by more than `COMPILED_TOLERANCE`, a
-        warning says so and everything runs as before.
-
-        Args:
-            on: Whether to compile.
-            backend: Of ``torch.compile``.
-
-        Returns:
-            Whether it is compiled now.
-
-        Raises:
-            ConfigError: A density of this kind cannot be compiled.
-        """
-        if on:
-            raise ConfigError(
-                f"a {type(self).__name__} cannot be compiled, only the backbone 'window' can: leave compile as 'auto'"
-            )
-        return False
-
-    def score_both(self, branches: Sequence[Branches]) -> tuple[list[Floats], list[Floats]]:
-        """Return `score_many` of the sequences and `score_branches_many`, in one go where that is cheaper."""
-        times = [one.times for one in branches]
-        return self.score_many([one.ids for one in branches], times), self.score_branches_many(branches)
 
     @abstractmethod
     def conditional(self, ids: Ids, positions: NDArray[np.int64], times: Floats | None = None) -> Floats:
@@ -222,6 +114,48 @@ class Density(ABC):
         own = times if times is not None else [None] * len(sequences)
         return [self.conditional(*one) for one in zip(sequences, positions, own, strict=True)]
 
+    def score_many(self, sequences: Sequence[Ids], times: Times = None) -> list[Floats]:
+        """Score observed sequences.
+
+        Args:
+            sequences: Event ids (int32, ``[L]`` each).
+            times: Seconds of their events (float64, ``[L]`` each), needed by a density that uses times.
+
+        Returns:
+            ``log P(x_t | x_<t)`` in nats for each (float64, ``[L]`` each). The result of one sequence does not
+            depend on the others.
+        """
+        results = []
+        for ids, seconds in zip(sequences, times if times is not None else [None] * len(sequences), strict=True):
+            check_sequence(ids, self.vocabulary)
+            results.append(_log_prob_at(self, ids, np.arange(len(ids)), seconds, ids))
+        return results
+
+    def score_branches_many(self, branches: Sequence[Branches]) -> list[Floats]:
+        """Score branches of several sequences (METHOD section 2).
+
+        Returns:
+            For each, ``log P(x_{s+k+1} | x_<s, y_0 … y_k)`` in nats (float64, ``[K, S]``): the observed next event
+            after each tail step; NaN where the sequence has no such event. The result of one sequence does not
+            depend on the others.
+        """
+        results = []
+        for one in branches:
+            check_branches(one, self.vocabulary, self.max_tail)
+            result = np.full(one.tails.shape, np.nan)
+            for row, (start, n) in enumerate(zip(one.starts, n_targets(one), strict=True)):
+                past = np.concatenate([one.ids[:start], one.tails[row, :n]])
+                targets = np.arange(start + 1, start + 1 + n)
+                seconds = None if one.times is None else one.times[: start + 1 + n]
+                result[row, :n] = _log_prob_at(self, past, targets, seconds, one.ids[targets])
+            results.append(result)
+        return results
+
+    def score_both(self, branches: Sequence[Branches]) -> tuple[list[Floats], list[Floats]]:
+        """Return `score_many` of the sequences and `score_branches_many`, in one go where that is cheaper."""
+        times = [one.times for one in branches]
+        return self.score_many([one.ids for one in branches], times), self.score_branches_many(branches)
+
     def score(self, ids: Ids, times: Floats | None = None) -> Floats:
         """Return ``log P(x_t | x_<t)`` in nats (float64, ``[L]``) of one sequence (int32, ``[L]``)."""
         return self.score_many([ids], [times])[0]
@@ -237,6 +171,12 @@ class Density(ABC):
         """Score the branches of one sequence; see `score_branches_many` and `Branches` for the shapes."""
         return self.score_branches_many([Branches(ids, starts, tails, times, wanted)])[0]
 
+    def with_info(self, info: Mapping[str, Any]) -> Self:
+        """Return the same density with another `info` (plain JSON values); this one stays as it is."""
+        other = copy.copy(self)
+        other.info = dict(info)
+        return other
+
 
 def has_target(branches: Branches) -> NDArray[np.bool_]:
     """Return which tail steps are wanted and have an observed next event (bool, ``[K, S]``).
@@ -249,6 +189,17 @@ def has_target(branches: Branches) -> NDArray[np.bool_]:
     left = len(branches.ids) - 1 - branches.starts
     inside: NDArray[np.bool_] = np.arange(branches.tails.shape[1]) < left[:, None]
     return inside if branches.wanted is None else inside & branches.wanted
+
+
+def _log_prob_at(
+    density: Density, ids: Ids, positions: NDArray[np.int64], times: Floats | None, targets: Ids
+) -> Floats:
+    """Return the log-probability of one event at each position (float64, ``[n]``), from `Density.conditional`."""
+    if not len(positions):
+        return np.zeros(0)
+    whole = density.conditional(ids.astype(np.int32), positions, times)
+    found: Floats = np.take_along_axis(whole, targets.astype(np.int64)[:, None], axis=1)[:, 0]
+    return found
 
 
 def n_targets(branches: Branches) -> NDArray[np.int64]:

@@ -1,7 +1,8 @@
 """Saved densities: a folder of safetensors and JSON. Loading runs no code from the folder.
 
 ```
-density.json        format, backbone, settings, fingerprints, how it was trained, its report
+density.json        format, backbone, its settings, how it was trained, its report; hashes of all other files,
+                    and one of all this ("seal")
 vocabulary.json     event types and counts
 weights.safetensors (window)   or   model/ (Hugging Face: config.json, model.safetensors)
 ```
@@ -10,58 +11,70 @@ weights.safetensors (window)   or   model/ (Hugging Face: config.json, model.saf
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import msgspec
 
 from sequela.density.base import Density
+from sequela.density.registry import Saved, backbone_of, load_backbone
 from sequela.errors import CheckpointError, ConfigError, VocabularyError
 from sequela.events.vocabulary import Vocabulary
-from sequela.files import check_writable_folder, read_json, whole_folder, write_json
+from sequela.files import check_writable_folder, whole_folder, write_json
 from sequela.version import __version__
 
 MARKER = "density.json"
-FORMAT = 1
-_WEIGHTS = "weights.safetensors"
+FORMAT = 2
+"""1 was written by 0.1.0, which was never published, and is not read."""
+_VOCABULARY = "vocabulary.json"
+
+
+class Description(msgspec.Struct, kw_only=True):
+    """What ``density.json`` holds; a file of other keys or kinds is refused.
+
+    Attributes:
+        format: `FORMAT`.
+        sequela: Version that wrote it.
+        backbone: Name in `sequela.density.registry`.
+        knows_hidden: See `Density`.
+        settings: What the backbone needs to build the density; it checks them itself.
+        vocabulary: Fingerprint of the vocabulary.
+        files: Hash of every other file, by its path in the folder.
+        info: See `Density`.
+        seal: Hash of all the above.
+    """
+
+    format: int
+    sequela: str
+    backbone: str
+    knows_hidden: bool
+    settings: dict[str, Any]
+    vocabulary: str
+    files: dict[str, str]
+    info: dict[str, Any]
+    seal: str
 
 
 def save_density(density: Density, path: str | Path, *, overwrite: bool = False) -> None:
     """Write a density to a folder, whole or not at all.
 
     Args:
-        density: One that `fit` or `wrap_huggingface` made.
+        density: One of a registered backbone: what `fit` or `wrap_huggingface` made.
         path: Folder.
         overwrite: Replace an earlier density there.
 
     Raises:
         ConfigError: The folder holds something else, or the density cannot be saved.
+        CheckpointError: Its weights, or what it says of itself, are not finite numbers.
     """
-    from safetensors.torch import save_file
-
-    from sequela.density.decoder.huggingface import HuggingFaceDensity, quiet_transformers
-    from sequela.density.window.network import WindowDensity
-
+    backbone = backbone_of(density)
     check_writable_folder(path, marker=MARKER, overwrite=overwrite)
     with whole_folder(path, marker=MARKER, overwrite=overwrite) as folder:
-        if isinstance(density, WindowDensity):
-            settings: dict[str, Any] = density.config_dict()
-            save_file(
-                {name: tensor.contiguous().cpu() for name, tensor in density.state().items()},
-                folder / _WEIGHTS,
-            )
-        elif isinstance(density, HuggingFaceDensity):
-            settings = {
-                "tokens": density.tokens.tolist(),
-                "begin_token": density.begin_token,
-                "hidden_token": density.hidden_token,
-                "context": density.context,
-            }
-            with quiet_transformers():
-                density.model.save_pretrained(folder / "model")
-        else:
-            raise ConfigError(f"a {type(density).__name__} cannot be saved; only trained densities can")
-        density.vocabulary.save(folder / "vocabulary.json")
+        settings = backbone.save(density, folder)
+        density.vocabulary.save(folder / _VOCABULARY)
+        _check_weights(folder, "this density cannot be saved")
         meta = {
             "format": FORMAT,
             "sequela": __version__,
@@ -69,10 +82,16 @@ def save_density(density: Density, path: str | Path, *, overwrite: bool = False)
             "knows_hidden": density.knows_hidden,
             "settings": settings,
             "vocabulary": density.vocabulary.fingerprint,
-            "weights": _fingerprint(folder),
+            "files": _hashes(folder),
             "info": dict(density.info),
         }
-        write_json(folder / MARKER, meta)
+        try:
+            seal = _seal(meta)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"this density cannot be saved: its settings and info must be plain JSON with finite numbers ({error})"
+            ) from error
+        write_json(folder / MARKER, meta | {"seal": seal})
 
 
 def load_density(path: str | Path, *, device: str | None = None, precision: str = "float32") -> Density:
@@ -81,99 +100,158 @@ def load_density(path: str | Path, *, device: str | None = None, precision: str 
     Args:
         path: Folder that `fit` or `save_density` wrote.
         device: ``"cpu"``, ``"cuda"``, …; chosen automatically when not given.
-        precision: ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"auto"``; see `Density.use_precision`.
+        precision: ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"auto"``; see
+            `sequela.density.runtime.precision.with_precision`.
 
     Raises:
         CheckpointError: The folder is missing, damaged, of another format, or its parts do not belong together.
+        ConfigError: There is no such device or precision.
+
+    Example:
+        >>> load_density("nowhere")
+        Traceback (most recent call last):
+        ...
+        sequela.errors.CheckpointError: there is no folder 'nowhere'; make one with  sequela fit LOG --out nowhere
     """
+    from sequela.density.runtime.devices import choose_device
+    from sequela.density.runtime.precision import with_precision
+
     folder = Path(path)
-    meta = _read_meta(folder)
+    described = _read_description(folder)
+    chosen = choose_device(device)
+    _check_files(folder, described)
+    _check_weights(folder, f"'{folder}' is damaged")
     try:
-        vocabulary = Vocabulary.load(folder / "vocabulary.json")
-    except VocabularyError as error:
-        raise CheckpointError(f"'{folder}' is damaged: {error}") from error
-    if vocabulary.fingerprint != meta["vocabulary"]:
+        vocabulary = Vocabulary.load(folder / _VOCABULARY)
+    except (VocabularyError, RecursionError) as error:
+        raise CheckpointError(f"'{folder}' is damaged: {_first_line(error)}") from error
+    if vocabulary.fingerprint != described.vocabulary:
         raise CheckpointError(
             f"'{folder}': vocabulary.json is not the one the model was trained with "
-            f"({vocabulary.n_types} types, fingerprint {vocabulary.fingerprint}, expected {meta['vocabulary']}); "
-            "copy the whole folder again"
+            f"({vocabulary.n_types} types, fingerprint {vocabulary.fingerprint}); copy the whole folder again"
         )
     try:
-        found = _fingerprint(folder)
-    except OSError as error:
-        raise CheckpointError(f"'{folder}' is damaged: its weights are missing ({error})") from error
-    if found != meta["weights"]:
-        raise CheckpointError(f"'{folder}' is damaged: its weights have changed since they were written; fit again")
+        backbone = load_backbone(described.backbone)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"'{folder}' needs a backbone that is not here: {_first_line(error)}; register it first "
+            "(sequela.density.registry.register)"
+        ) from error
     try:
-        density = _build(folder, meta, vocabulary, device)
-    except (KeyError, TypeError, ValueError, RuntimeError, OSError, ConfigError) as error:
-        raise CheckpointError(f"'{folder}' is damaged: {str(error).splitlines()[0]}") from error
-    density.info = meta["info"]
-    density.use_precision(precision)
-    return density
+        density = backbone.load(folder, Saved(described.settings, vocabulary, described.knows_hidden, chosen))
+    except Exception as error:  # libraries refuse what does not fit in many ways; each means a bad folder
+        raise CheckpointError(f"'{folder}' is damaged: {_first_line(error)}") from error
+    density = density.with_info(described.info)
+    return density if precision == "float32" else with_precision(density, precision)
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
+def _read_description(folder: Path) -> Description:
+    """Return what ``density.json`` says, checked by itself."""
     if not (folder / MARKER).is_file():
         what = "there is no folder" if not folder.exists() else "no saved density (no density.json) in"
         raise CheckpointError(f"{what} '{folder}'; make one with  sequela fit LOG --out {folder}")
     try:
-        meta = read_json(folder / MARKER)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"'{folder}' is damaged: {error}") from error
-    if not isinstance(meta, dict) or "format" not in meta:
+        value = msgspec.json.decode((folder / MARKER).read_bytes())
+    except (OSError, ValueError, RecursionError, msgspec.DecodeError) as error:
+        raise CheckpointError(f"'{folder}' is damaged: {MARKER} is not valid JSON ({_first_line(error)})") from error
+    if not isinstance(value, dict) or "format" not in value:
         raise CheckpointError(f"'{folder}' is damaged: {MARKER} does not describe a density")
-    if meta["format"] != FORMAT:
+    _check_format(folder, value["format"])
+    try:
+        described = msgspec.convert(value, Description)
+        sealed = described.seal == _seal({name: entry for name, entry in value.items() if name != "seal"})
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
+        raise CheckpointError(f"'{folder}' is damaged: {MARKER}: {_first_line(error)}") from error
+    if not sealed:
         raise CheckpointError(
-            f"'{folder}' has format {meta['format']} (written by sequela {meta.get('sequela', '?')}); this version "
-            f"({__version__}) reads format {FORMAT}: fit again, or use that version"
+            f"'{folder}' is damaged: {MARKER} has changed since it was written; copy the folder again, or fit again"
         )
-    missing = {"backbone", "settings", "vocabulary", "weights", "info", "knows_hidden"} - meta.keys()
-    if missing:
-        raise CheckpointError(f"'{folder}' is damaged: {MARKER} lacks {', '.join(sorted(missing))}")
-    return meta
+    return described
 
 
-def _build(folder: Path, meta: dict[str, Any], vocabulary: Vocabulary, device: str | None) -> Density:
-    from sequela.density.runtime.devices import choose_device
-
-    chosen = device or choose_device()
-    settings = meta["settings"]
-    if meta["backbone"] == "window":
-        from safetensors.torch import load_file
-
-        from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
-
-        config = WindowConfig(**settings)
-        if config.n_types != vocabulary.n_types:
-            raise ValueError(f"the model predicts {config.n_types} types, the vocabulary has {vocabulary.n_types}")
-        network = WindowNetwork(config)
-        network.load_state_dict(load_file(folder / _WEIGHTS))
-        return WindowDensity(network, vocabulary, knows_hidden=bool(meta["knows_hidden"]), device=chosen)
-    if meta["backbone"] == "huggingface":
-        from sequela.density.decoder.huggingface import HuggingFaceDensity, load_causal_lm
-
-        return HuggingFaceDensity(
-            load_causal_lm(folder / "model"),
-            vocabulary,
-            tokens=np.array(settings["tokens"], dtype=np.int64),
-            begin_token=int(settings["begin_token"]),
-            hidden_token=settings["hidden_token"],
-            context=int(settings["context"]),
-            device=chosen,
+def _check_format(folder: Path, found: object) -> None:
+    if found == FORMAT and isinstance(found, int):
+        return
+    if found == 1:
+        raise CheckpointError(
+            f"'{folder}' was written by sequela 0.1.0 (format 1), which {__version__} does not read: train it again "
+            f"with  sequela fit LOG --out {folder} --overwrite"
         )
-    raise ValueError(f"unknown backbone '{meta['backbone']}'")
+    if isinstance(found, int) and found > FORMAT:
+        raise CheckpointError(
+            f"'{folder}' has format {found}, of a newer sequela; {__version__} reads format {FORMAT}: update it with  "
+            "pip install --upgrade sequela"
+        )
+    raise CheckpointError(
+        f"'{folder}' is damaged: {MARKER} has format {_quoted(found)}; {__version__} reads format {FORMAT}"
+    )
 
 
-def _fingerprint(folder: Path) -> str:
-    """Return a hash of all weight files: a damaged one is refused before anything is built from it."""
-    digest = hashlib.blake2b(digest_size=16)
-    files = sorted(folder.rglob("*.safetensors"))
-    if not files:
-        raise FileNotFoundError(f"no .safetensors file in '{folder}'")
-    for file in files:
-        digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
-        with file.open("rb") as opened:
-            while part := opened.read(2**22):
-                digest.update(part)
-    return digest.hexdigest()
+def _check_files(folder: Path, described: Description) -> None:
+    """Compare every file with its hash, before any is read: a damaged one is refused."""
+    try:
+        found = _hashes(folder)
+    except OSError as error:
+        raise CheckpointError(f"'{folder}' cannot be read: {error}") from error
+    for name, expected in ({_VOCABULARY: ""} | described.files).items():
+        if name not in found:
+            raise CheckpointError(f"'{folder}' is damaged: {_quoted(name)} is missing; copy the whole folder again")
+        if found[name] != expected:
+            raise CheckpointError(
+                f"'{folder}' is damaged: {_quoted(name)} has changed since it was written; copy the folder again, or "
+                "fit again"
+            )
+    # Libraries read folders by name, so a file that was added to one may be read too.
+    added = sorted(name for name in found.keys() - described.files.keys() if "/" in name)
+    if added:
+        raise CheckpointError(f"'{folder}' is damaged: {_quoted(added[0])} was added since it was written; remove it")
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Return a hash of every file in a folder but `MARKER`, by its path."""
+    found = {}
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder).as_posix()
+        if file.is_file() and name != MARKER:
+            with file.open("rb") as opened:
+                found[name] = hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    return found
+
+
+def _seal(meta: Mapping[str, Any]) -> str:
+    """Return a hash of JSON values; raise `ValueError` for numbers that are not finite."""
+    text = json.dumps(meta, sort_keys=True, allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _check_weights(folder: Path, what: str) -> None:
+    """Raise `CheckpointError` unless all weights can be read and are finite."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted(folder.rglob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118 - it is no dictionary
+                    weight = opened.get_tensor(name)
+                    if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+                        raise CheckpointError(
+                            f"{what}: the weights {_quoted(name)} hold numbers that are not finite (NaN or infinity); "
+                            "train again, with a lower learning rate"
+                        )
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{what}: '{file.name}' cannot be read ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return _escaped(lines[0] if lines else type(error).__name__)
+
+
+def _quoted(value: object) -> str:
+    return f"'{_escaped(str(value)[:80])}'"
+
+
+def _escaped(text: str) -> str:
+    """Return at most 200 signs of a text from a file, so that it cannot steer a terminal."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text[:200])

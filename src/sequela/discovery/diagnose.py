@@ -109,8 +109,7 @@ def _density(density: Density) -> Finding:
     report = density.info.get("report")
     if report is None:
         return Finding("density", "weak", "the density carries no report: it was not trained here, judge it yourself")
-    values = {name: value for name, value in report.items() if name in DensityReport.__dataclass_fields__}
-    found = DensityReport(**values)
+    found = DensityReport.from_dict(report)
     gain = found.best_reference - found.cross_entropy
     verdict = "bad" if gain <= 0 else "weak" if gain < 2 * found.gain_std_error else "good"
     return Finding("density", verdict, found.sentence(), dict(report))

@@ -111,8 +111,7 @@ def discover_log(density: Density, log: EventLog, *, progress: bool | Reporter =
     Returns:
         All edges, and their summary.
     """
-    from sequela.execution.chunks import Counts
-    from sequela.graphs.run_record import run_record
+    from sequela.graphs.run_record import Counts, run_record
 
     chosen = make_settings(settings)
     sequences = encode_log(density, log)
@@ -183,9 +182,17 @@ def _graphs(
         graphs = []
         for (case, n_unknown), found in zip(batch, estimates, strict=True):
             confidence = None if beliefs is None else beliefs.confidence(case, found, settings.delta)
+            directions = None if beliefs is None else beliefs.directions(case, found)
             edges = rule.edges(found) if confidence is None else confidence >= 1 - settings.error_rate
             graph = InstanceGraph.from_estimate(
-                case, density.vocabulary, found, edges, confidence=confidence, n_unknown=n_unknown, settings=record
+                case,
+                density.vocabulary,
+                found,
+                edges,
+                confidence=confidence,
+                directions=directions,
+                n_unknown=n_unknown,
+                settings=record,
             )
             graphs.append(graph)
         yield graphs

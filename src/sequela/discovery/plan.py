@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sequela.density.base import Density
+from sequela.density.runtime.network_density import density_cost
 from sequela.discovery.discover import iter_batches
 from sequela.effects.encoding import encode_log, longest_case
 from sequela.effects.settings import Settings
@@ -82,7 +83,7 @@ def plan_discovery(density: Density, log: EventLog | SequenceSet, *, calibrate: 
     allotment = chosen.allotment(density, horizon, longest)
     lengths = sequences.lengths
     pairs, branches, steps = case_costs(density, lengths, chosen, horizon)
-    n_steps = int(steps.sum())
+    n_steps, step_flops = int(steps.sum()), density_cost(density, longest, horizon).step_flops
     seconds = _calibrated(density, sequences, steps, chosen, longest) if calibrate and n_steps else None
     return Plan(
         n_cases=sequences.n_cases,
@@ -90,7 +91,7 @@ def plan_discovery(density: Density, log: EventLog | SequenceSet, *, calibrate: 
         n_pairs=int(pairs.sum()),
         n_branches=int(branches.sum()),
         n_steps=n_steps,
-        flops=None if density.step_flops is None else density.step_flops * n_steps,
+        flops=None if step_flops is None else step_flops * n_steps,
         peak_bytes=allotment.peak_bytes,
         budget_bytes=allotment.budget_bytes,
         seconds=seconds,

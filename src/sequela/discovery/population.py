@@ -9,6 +9,7 @@ false discovery rate asked for (``fdr``).
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +17,18 @@ import polars as pl
 
 from sequela.density.base import Density
 from sequela.density.training.crossfit import CrossFit, held_out_cases
-from sequela.discovery.stream import ENGINES
 from sequela.discovery.weigh import weigh_all, weighing_job
 from sequela.effects.encoding import encode_log
 from sequela.effects.settings import Settings
 from sequela.errors import check_choice, check_range
 from sequela.events.log import EventLog, event_components
-from sequela.evidence.bets import Groups, check_evidence
+from sequela.evidence.bets import check_evidence
 from sequela.evidence.links import LAG_SCHEMA, by_lag, finish
-from sequela.execution.chunks import Counts
+from sequela.execution.map_cases import ENGINES
 from sequela.files import check_writable_folder
 from sequela.graphs.population import PopulationGraph
-from sequela.graphs.run_record import MARKER, run_record
+from sequela.graphs.run_record import MARKER, Counts, run_record
+from sequela.locks import locked
 from sequela.progress import Reporter, reporter
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def discover_population(
             is made again.
         overwrite: Replace an earlier result in ``out``.
         engine: ``"local"`` (this process) or ``"ray"`` (a Ray cluster; needs the extra ``ray``). Same result, to the
-            last bit. Where the cluster is of several machines, ``out`` must be a folder that all of them see.
+            last bit.
         workers: Ray actors, each with a density of its own; by default one for each processor of the cluster.
         progress: Show a bar.
         settings: As for `discover`. ``delta`` is the least mean CMI of an edge at its strongest lag; the
@@ -97,37 +98,40 @@ def discover_population(
         parts = list(density.held_out(log))
     else:
         parts = [(density, log if cases == "all" else held_out_cases(density, log))]
-    for one, _ in parts:
-        check_evidence(one)
-    started = time.monotonic()
-    given = [(one, encode_log(one, part)) for one, part in parts]
-    counts = Counts(sum(sequences.n_unknown for _, sequences in given))
-    sums, bets, nodes = [], [], []
-    with weighing_job(given, chosen, hierarchy_level, out=out, on_disk=engine == "ray") as job:
-        weighed = weigh_all(
-            given, chosen, hierarchy_level, job, engine=engine, workers=workers, tell=reporter(progress)
-        )
-        for (one, _), partial in zip(given, weighed, strict=True):
-            strength, evidence, seen = partial.tables(Groups.at_level(one.vocabulary, hierarchy_level))
-            sums.append(strength)
-            bets.append(evidence)
-            nodes.append(seen)
-            counts.include(partial.counts)
-        first = parts[0][0]
-        pool = (
-            pool and hierarchy_level is None and any(len(event_components(name)) > 1 for name in first.vocabulary.names)
-        )
-        record = run_record(first, log, encode_log(first, log), chosen, counts)
-        record["arguments"] |= {
-            "delta": chosen.delta, "fdr": fdr, "cases": cases, "folds": len(parts), "hierarchy_level":
-            hierarchy_level, "pool": pool,
-        }  # fmt: skip
-        record["kind"] = "population"
-        record["seconds"] = round(time.monotonic() - started, 3)
-        summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
-        lags = by_lag(pl.concat(sums)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
-        pairs = finish(sums, bets, delta=chosen.delta, fdr=fdr, nodes=summed, pool=pool)
-        found = PopulationGraph(pairs, summed, record, lags)
+    for density_given, _ in parts:
+        check_evidence(density_given)
+    with nullcontext() if out is None else locked(out):
         if out is not None:
-            found.save(out, overwrite=overwrite)
+            check_writable_folder(out, marker=MARKER, overwrite=overwrite)
+        started, tell = time.monotonic(), reporter(progress)
+        given = [(one, encode_log(one, part)) for one, part in parts]
+        counts = Counts(sum(sequences.n_unknown for _, sequences in given))
+        sums: list[pl.DataFrame] = []
+        bets: list[pl.DataFrame] = []
+        nodes: list[pl.DataFrame] = []
+        with weighing_job(given, chosen, hierarchy_level, out=out, tell=tell) as job:
+            weighed = weigh_all(given, chosen, hierarchy_level, job, engine=engine, workers=workers, tell=tell)
+            for one in weighed:
+                for tables, table in zip((sums, bets, nodes), one.partial.tables(one.groups), strict=True):
+                    tables.append(table)
+                counts.include(one.counts)
+            first = parts[0][0]
+            pool = (
+                pool
+                and hierarchy_level is None
+                and any(len(event_components(name)) > 1 for name in first.vocabulary.names)
+            )
+            record = run_record(first, log, encode_log(first, log), chosen, counts)
+            record["arguments"] |= {
+                "delta": chosen.delta, "fdr": fdr, "cases": cases, "folds": len(parts), "hierarchy_level":
+                hierarchy_level, "pool": pool,
+            }  # fmt: skip
+            record["kind"] = "population"
+            record["seconds"] = round(time.monotonic() - started, 3)
+            summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
+            lags = by_lag(pl.concat(sums)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
+            pairs = finish(sums, bets, delta=chosen.delta, fdr=fdr, nodes=summed, pool=pool)
+            found = PopulationGraph(pairs, summed, record, lags)
+            if out is not None:
+                found.save(out, overwrite=overwrite)
     return found

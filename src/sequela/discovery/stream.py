@@ -12,9 +12,8 @@ run.json          every argument, seed, versions, and what was clamped, folded a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,27 +21,29 @@ from typing import Any
 import polars as pl
 
 from sequela.density.base import Density
-from sequela.density.runtime.compiled import compilation
+from sequela.density.runtime.compiled import compiled_for
+from sequela.density.runtime.network_density import runtime_of
 from sequela.discovery.discover import iter_batches
+from sequela.discovery.job import DensityHandle, job_fingerprint
 from sequela.discovery.plan import case_costs
 from sequela.effects.encoding import encode_log, longest_case
 from sequela.effects.settings import Settings
-from sequela.errors import check_choice
+from sequela.errors import SequelaError, check_choice
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
-from sequela.execution.chunks import Chunks, Counts, job_fingerprint
-from sequela.files import check_writable_folder, whole_folder, write_json
+from sequela.execution.chunks import Chunk, Chunks
+from sequela.execution.map_cases import ENGINES, map_cases, start_engine
+from sequela.files import check_writable_folder, whole_folder, write_record
 from sequela.graphs.instance import SummaryGraph, finish_pairs, pair_sums
 from sequela.graphs.results import empty_edges, log_events, log_nodes
-from sequela.graphs.run_record import MARKER, run_record
+from sequela.graphs.run_record import MARKER, Counts, run_record
 from sequela.graphs.saved import SavedDiscovery
-from sequela.progress import Reporter, Update, reporter
+from sequela.locks import locked
+from sequela.progress import Reporter, reporter
 
 _ROWS_A_GROUP = 50_000
 
 _EVENTS_A_GROUP = 500_000
-
-ENGINES = ("local", "ray")
 
 
 def discover_to(
@@ -72,7 +73,7 @@ def discover_to(
         engine: ``"local"`` (this process) or ``"ray"`` (a Ray cluster; needs the extra ``ray``). Same result.
         workers: Ray actors, each with a density of its own; by default one for each processor of the cluster.
         compile: Run the density as compiled code (True, False), or ``"auto"``: on CUDA, where there is enough to do.
-            The ``"density"`` of `run.json` says what was done. See `Density.use_compilation`.
+            The ``"density"`` of `run.json` says what was done. See `with_compilation`.
         settings: As for `sequela.discover`.
 
     Raises:
@@ -91,33 +92,36 @@ def discover_to(
     started = time.monotonic()
     tell = reporter(progress)
     n_steps = int(case_costs(density, sequences.lengths, chosen, horizon)[2].sum())
-    with compilation(density, compile, n_steps) as compiled:
-        if compiled:
+    with locked(out):
+        check_writable_folder(out, marker=MARKER, overwrite=overwrite)
+        density = compiled_for(density, compile, n_steps)
+        if runtime_of(density).compiled:
             tell.say("the model runs as compiled code")
         arguments = chosen.to_dict(density) | {"horizon": horizon}
-        chunks = Chunks.open(Path(out), job_fingerprint(density, sequences, arguments))
-        n_before = sum(chunk.high - chunk.low for chunk in chunks.done())
+        job = Chunks.open(Path(out), job_fingerprint(density, sequences, arguments), doing="discovering", say=tell.say)
+        n_before = sum(chunk.high - chunk.low for chunk in job.done())
         if n_before:
             tell.say(f"taking up the interrupted discovery: {n_before:,} of {sequences.n_cases:,} cases are done")
         try:
-            with tell.bar("discovering", sequences.n_cases) as update:
-                if engine == "ray":
-                    from sequela.execution.ray import cluster, work_on_ray
-
-                    with cluster(workers) as n_workers:
-                        task = Discovering(chosen, longest)
-                        work_on_ray(density, sequences, task, chunks, n_workers=n_workers, update=update)
-                else:
-                    _discover_here(density, sequences, chosen, longest, chunks, update)
+            with tell.bar("discovering", sequences.n_cases) as bar, start_engine(engine, workers) as running:
+                chunks = map_cases(
+                    Discovering(chosen, longest),
+                    DensityHandle(density),
+                    sequences,
+                    engine=running,
+                    chunks=job,
+                    update=lambda n_done, counts: bar(n_done, f"{counts['n_edges']:,} edges"),
+                )
         except BaseException:
-            if density.fingerprint is None or not chunks.done():
-                chunks.close()
+            if density.fingerprint is None or not job.done():
+                job.close()
             raise
         counts = Counts(sequences.n_unknown)
-        for chunk in chunks.done():
+        for chunk in chunks:
             counts.include(chunk.counts)
         with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
             sums = _merge(chunks, empty_edges(chosen), folder / "edges.parquet")
+            _check_merged(folder / "edges.parquet", counts, sequences)
             summary = SummaryGraph(finish_pairs(sums, self_loops=self_loops), log_nodes(density, sequences))
             summary.edges.write_parquet(folder / "summary.parquet")
             summary.nodes.write_parquet(folder / "nodes.parquet")
@@ -125,70 +129,51 @@ def discover_to(
             run = run_record(density, log, sequences, chosen, counts)
             run["arguments"]["self_loops"] = self_loops
             run["seconds"] = round(time.monotonic() - started, 3)
-            write_json(folder / MARKER, run)
-        chunks.close()
+            run = write_record(folder, MARKER, run)
+        job.close()
     return SavedDiscovery(Path(out), summary, run)
-
-
-def _discover_here(
-    density: Density, sequences: SequenceSet, settings: Settings, longest: int, chunks: Chunks, update: Update
-) -> None:
-    """Score all that is not done; a second thread writes chunks while the next cases are scored."""
-    n_done = sequences.n_cases - sum(high - low for low, high in chunks.gaps(sequences.n_cases))
-    n_edges = 0
-    with ThreadPoolExecutor(max_workers=1) as writer:
-        waiting: list[Future[None]] = []
-        for low, high in list(chunks.gaps(sequences.n_cases)):
-            cases = sequences.take(range(low, high)) if high - low < sequences.n_cases else sequences
-            for first, frames, counts in chunks_of_batches(density, cases, settings, longest):
-                waiting.append(writer.submit(_keep, chunks, low + first, frames, counts, empty_edges(settings)))
-                while len(waiting) > 2:
-                    waiting.pop(0).result()
-                n_done += counts.n_cases
-                n_edges += counts.n_edges
-                update(n_done, f"{n_edges:,} edges")
-        for future in waiting:
-            future.result()
-
-
-def _keep(chunks: Chunks, low: int, frames: list[pl.DataFrame], counts: Counts, empty: pl.DataFrame) -> None:
-    chunks.add(low, low + counts.n_cases, pl.concat([empty, *frames]), counts)
 
 
 @dataclass(frozen=True)
 class Discovering:
-    """How the cases of one density are discovered by a worker."""
+    """How the cases of one density are discovered.
+
+    Attributes:
+        settings: As for `discover`.
+        longest: Events of the longest case of all.
+    """
 
     settings: Settings
     longest: int
 
-    def __call__(self, density: Density, low: int, cases: SequenceSet) -> tuple[pl.DataFrame, Counts]:
+    def __call__(self, density: Density, cases: SequenceSet) -> tuple[pl.DataFrame, dict[str, int]]:
         """Return the edges of some cases, and what was counted."""
-        frames, counts = [empty_edges(self.settings)], Counts()
-        for _, some, more in chunks_of_batches(density, cases, self.settings, self.longest):
-            frames += some
-            counts.include(more)
-        return pl.concat(frames), counts
+        frames, counts = [], Counts()
+        for batch in iter_batches(density, cases, self.settings, self.longest):
+            for graph in batch:
+                counts.add(graph)
+                if len(graph):
+                    frames.append(graph.edges.select(pl.lit(graph.case).alias("case"), pl.all()))
+        return self.join(frames), asdict(counts)
+
+    def join(self, tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """Join the edges of disjoint cases."""
+        return pl.concat([empty_edges(self.settings), *tables])
 
 
-def chunks_of_batches(
-    density: Density, sequences: SequenceSet, settings: Settings, longest: int
-) -> Iterator[tuple[int, list[pl.DataFrame], Counts]]:
-    """Yield the first case, the edges and the counts of every few seconds of work."""
-    first, frames, counts, since = 0, [], Counts(), time.monotonic()
-    for batch in iter_batches(density, sequences, settings, longest):
-        for graph in batch:
-            counts.add(graph)
-            if len(graph):
-                frames.append(graph.edges.select(pl.lit(graph.case).alias("case"), pl.all()))
-        if counts.n_edges >= _ROWS_A_GROUP or time.monotonic() - since >= Chunks.seconds:
-            yield first, frames, counts
-            first, frames, counts, since = first + counts.n_cases, [], Counts(), time.monotonic()
-    if counts.n_cases:
-        yield first, frames, counts
+def _check_merged(edges: Path, counts: Counts, sequences: SequenceSet) -> None:
+    """Raise unless what is about to be handed out is as much as was counted on the way."""
+    import pyarrow.parquet as pq
+
+    n_rows = pq.ParquetFile(edges).metadata.num_rows
+    if (n_rows, counts.n_cases) != (counts.n_edges, sequences.n_cases):
+        raise SequelaError(
+            f"{n_rows:,} edges of {counts.n_cases:,} cases were joined, {counts.n_edges:,} of {sequences.n_cases:,} "
+            "were found: nothing is written; run the same command again"
+        )
 
 
-def _merge(chunks: Chunks, empty: pl.DataFrame, path: Path) -> pl.DataFrame:
+def _merge(chunks: Sequence[Chunk], empty: pl.DataFrame, path: Path) -> pl.DataFrame:
     """Join the chunks' edges into one file, in groups that do not depend on the chunks; return `pair_sums` of all."""
     import pyarrow.parquet as pq
 
@@ -202,13 +187,13 @@ def _merge(chunks: Chunks, empty: pl.DataFrame, path: Path) -> pl.DataFrame:
             return added.group_by("cause", "effect", maintain_order=True).agg(pl.all().sum())
 
         waiting = empty
-        for chunk in chunks.done():
+        for chunk in chunks:
             waiting = pl.concat([waiting, chunk.read()])
             while waiting.height >= _ROWS_A_GROUP:
                 rest = waiting["case"][_ROWS_A_GROUP - 1 :]
                 cut = _ROWS_A_GROUP - 1 + int((rest == rest[0]).sum())  # a case is in one group
                 sums, waiting = write(waiting[:cut]), waiting[cut:]
-        if waiting.height or not chunks.done():
+        if waiting.height or not chunks:
             sums = write(waiting)
     return sums
 

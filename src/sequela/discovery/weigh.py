@@ -1,51 +1,150 @@
-"""Weighing all cases of a population: here or on a cluster, in memory or with finished chunks on disk.
+"""Weighing all cases of a population: two passes of `map_cases` for each density, calibration and bets.
 
-With chunks, every density has a folder of its own in that of the job (`chunks`): what is in a chunk is a `Partial`.
+With an output, every density has a folder of finished chunks of its own in that of the job.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
 from sequela.density.base import Density, Floats
+from sequela.density.runtime.network_density import within_memory
+from sequela.discovery.discover import iter_estimates
+from sequela.discovery.job import DensityHandle, job_fingerprint
 from sequela.effects.encoding import longest_case
 from sequela.effects.settings import Settings
 from sequela.events.sequences import SequenceSet
-from sequela.evidence.bets import Groups, calibration, co_occurring
-from sequela.evidence.sums import Partial, Weighing, unit_bounds
-from sequela.execution.chunks import Chunks, job_fingerprint
-from sequela.files import whole_file
-from sequela.progress import Reporter, Update
+from sequela.events.ties import shuffle_ticks
+from sequela.evidence.bets import (
+    CalibrationSums,
+    Codes,
+    Groups,
+    calibration_cases,
+    calibration_sums,
+    co_occurring,
+    group_estimate,
+    sum_bets,
+)
+from sequela.evidence.sums import LagSums, Partial
+from sequela.execution.chunks import Chunks
+from sequela.execution.map_cases import map_cases, start_engine
+from sequela.progress import Reporter
 
 Cases = tuple[Density, SequenceSet]
 """A density, and cases it never saw."""
 
 
+class Weighed(NamedTuple):
+    """What one density says of its cases: sums, the groups they are of, and what was counted."""
+
+    partial: Partial
+    groups: Groups
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Calibrating:
+    """The first pass: how often each type came, and was forecast with other types hidden; see `calibration`."""
+
+    horizon: int
+    seconds: float | None
+    groups: Groups
+
+    def __call__(self, density: Density, cases: SequenceSet) -> tuple[pl.DataFrame, dict[str, int]]:
+        """Return the sums over some cases, one row a type."""
+        sums = calibration_sums(density, cases, self.horizon, self.seconds, self.groups)
+        return pl.DataFrame(sums._asdict()).with_row_index("type"), {"n_cases": cases.n_cases}
+
+    def join(self, tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """Add the sums of disjoint cases."""
+        none = np.zeros(len(self.groups.names), np.int64)
+        empty = pl.DataFrame(CalibrationSums(none, none, none)._asdict()).with_row_index("type")
+        return pl.concat([empty, *tables]).group_by("type").agg(pl.all().sum()).sort("type")
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """The second pass: strengths and bets.
+
+    Attributes:
+        settings: As for `discover`.
+        longest: Events of the longest case of all.
+        horizon: Largest lag.
+        groups: Types taken together.
+        whole_types: Whether each type is a group by itself.
+        shift: From `calibration`, over all cases.
+        pairs: From `co_occurring`, over all cases. A pair that occurs anywhere is bet on wherever its cause is: to bet
+            only where the effect comes too would be to know the outcome.
+    """
+
+    settings: Settings
+    longest: int
+    horizon: int
+    groups: Groups
+    whole_types: bool
+    shift: Floats
+    pairs: Codes
+
+    def __call__(self, density: Density, cases: SequenceSet) -> tuple[pl.DataFrame, dict[str, int]]:
+        """Weigh some cases; return their partial sums as a table, and what was counted."""
+        seconds, n_groups = self.settings.horizon_seconds, len(self.groups.names)
+        allotment = self.settings.allotment(density, self.horizon, self.longest)
+        density = within_memory(density, allotment.model_bytes, longest=self.longest, horizon=self.horizon)
+        cases = shuffle_ticks(cases, 0)  # forecasts need an order
+        nodes = np.bincount(self.groups.of[cases.ids], minlength=n_groups).astype(np.int64)
+        pairs = self.pairs[nodes[self.pairs // n_groups] > 0]
+        sums, n_pairs, n_clamped = LagSums(self.horizon), 0, 0
+        estimates = (
+            iter_estimates(density, cases, self.settings, longest=self.longest)
+            if self.whole_types
+            else ((case, group_estimate(density, case, self.horizon, seconds, self.groups)) for case in cases)
+        )
+        for case, found in estimates:
+            sums.add(case._replace(ids=self.groups.of[case.ids]), found, n_groups)
+            n_pairs += found.n_tested
+            n_clamped += found.n_clamped
+        bets = sum_bets(pairs, density, cases, self.horizon, self.shift, seconds, self.groups)
+        counts = {
+            "n_cases": cases.n_cases,
+            "n_cases_skipped": int((cases.lengths < 2).sum()),
+            "n_pairs_tested": n_pairs,
+            "n_clamped": n_clamped,
+        }
+        return Partial(self.horizon, nodes, pairs, bets, *sums.table()).to_frame(), counts
+
+    def join(self, tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """Add the partial sums of disjoint cases."""
+        return self.total(tables).to_frame()
+
+    def total(self, tables: Sequence[pl.DataFrame]) -> Partial:
+        """Return the partial sum of several tables."""
+        return Partial.total(tables, len(self.groups.names), self.horizon)
+
+
 @contextmanager
 def weighing_job(
-    cases: Sequence[Cases], settings: Settings, hierarchy_level: int | None, *, out: str | Path | None, on_disk: bool
+    cases: Sequence[Cases], settings: Settings, hierarchy_level: int | None, *, out: str | Path | None, tell: Reporter
 ) -> Iterator[Chunks | None]:
-    """Yield the folder of finished chunks, or None where none is needed; it goes when the block succeeds.
+    """Yield the folder of finished chunks, or None where nothing is written; it goes when the block succeeds.
 
     Args:
         cases: What is weighed, by which densities.
         settings: How.
         hierarchy_level: See `discover_population`.
-        out: Where the result will be; the chunks are kept beside it and taken up when the same job comes again.
-        on_disk: Whether chunks are needed even without ``out``.
+        out: Where the result will be, locked by the caller; the chunks are kept beside it and taken up when the same
+            job comes again.
+        tell: Told of damaged chunks.
     """
     if out is None:
-        if not on_disk:
-            yield None
-            return
-        with TemporaryDirectory(prefix="sequela-") as folder:
-            yield Chunks.open(Path(folder) / "population", None, doing="weighing")
+        yield None
         return
     known = [
         job_fingerprint(
@@ -54,11 +153,11 @@ def weighing_job(
         for density, sequences in cases
     ]
     fingerprint = None if None in known else " ".join(map(str, known))
-    job = Chunks.open(Path(out), fingerprint, doing="weighing")
+    job = Chunks.open(Path(out), fingerprint, doing="weighing", say=tell.say)
     try:
         yield job
     except BaseException:
-        if fingerprint is None or not any(job.within(str(number)).done() for number in range(len(cases))):
+        if fingerprint is None or not any(job.folder.rglob("[0-9]*-[0-9]*.json")):
             job.close()
         raise
     job.close()
@@ -73,7 +172,7 @@ def weigh_all(
     engine: str,
     workers: int | None,
     tell: Reporter,
-) -> list[Partial]:
+) -> list[Weighed]:
     """Return what each density says of its cases.
 
     Args:
@@ -81,92 +180,43 @@ def weigh_all(
         settings: How.
         hierarchy_level: See `discover_population`.
         job: From `weighing_job`.
-        engine: ``"local"`` or ``"ray"``, which needs a job.
-        workers: Actors of the cluster.
+        engine: ``"local"`` or ``"ray"``.
+        workers: Processes that work, where the engine has several.
         tell: Shows a bar.
     """
-    folders = [None if job is None else job.within(str(number)) for number in range(len(cases))]
-    n_before, n_cases = sum(map(_n_done, folders)), sum(sequences.n_cases for _, sequences in cases)
+    folders = [
+        [None if job is None else job.within(f"{kind}{number}") for kind in ("calibration-", "")]
+        for number in range(len(cases))
+    ]
+    n_cases = sum(sequences.n_cases for _, sequences in cases)
+    n_before = sum(chunk.high - chunk.low for _, chunks in folders if chunks for chunk in chunks.done())
     if n_before:
         tell.say(f"taking up the interrupted weighing: {n_before:,} of {n_cases:,} cases are done")
     found = []
-    with tell.bar("weighing evidence", n_cases) as bar:
-        if engine == "ray":
-            from sequela.execution.ray import cluster, work_on_ray
+    n_earlier = 0
+    with start_engine(engine, workers) as running, tell.bar("weighing evidence", n_cases) as bar:
 
-            with cluster(workers) as n_workers:
-                for (density, sequences), chunks in zip(cases, folders, strict=True):
-                    assert chunks is not None
-                    task, update = (
-                        _weighing(density, sequences, settings, hierarchy_level, chunks),
-                        _moved(bar, n_before),
-                    )
-                    n_before += sequences.n_cases - _n_done(chunks)
-                    work_on_ray(
-                        density, sequences, task, chunks, n_workers=n_workers, update=update, bounds=task.bounds
-                    )
-                    found.append(_together(density, task, chunks))
-        else:
-            for (density, sequences), chunks in zip(cases, folders, strict=True):
-                task, update = _weighing(density, sequences, settings, hierarchy_level, chunks), _moved(bar, n_before)
-                n_before += sequences.n_cases - _n_done(chunks)
-                if chunks is None:
-                    found.append(_weigh_in_memory(density, sequences, task, update))
-                else:
-                    _weigh_to(density, sequences, task, chunks, update)
-                    found.append(_together(density, task, chunks))
+        def update(n_done: int, counts: Mapping[str, int]) -> None:
+            bar(n_earlier + n_done, "")
+
+        for (density, sequences), (first, second) in zip(cases, folders, strict=True):
+            model = DensityHandle(density)
+            horizon = settings.horizon_for(density, longest_case(sequences))
+            seconds, groups = settings.horizon_seconds, Groups.at_level(density.vocabulary, hierarchy_level)
+            calibrating = Calibrating(horizon, seconds, groups)
+            some = calibration_cases(sequences)
+            known = map_cases(calibrating, model, some, engine=running, chunks=first)
+            by_type = calibrating.join([chunk.read() for chunk in known])
+            sums = CalibrationSums(*(by_type[name].to_numpy() for name in CalibrationSums._fields))
+            pairs = co_occurring(groups.cases(sequences), horizon, len(groups.names), seconds)
+            task = Weighing(
+                settings, longest_case(sequences), horizon, groups,
+                groups.names == density.vocabulary.names, sums.shift(), pairs,
+            )  # fmt: skip
+            chunks = map_cases(task, model, sequences, engine=running, chunks=second, update=update)
+            n_earlier += sequences.n_cases
+            counts = Counter[str]()
+            for chunk in chunks:
+                counts.update(chunk.counts)
+            found.append(Weighed(task.total([chunk.read() for chunk in chunks]), groups, counts))
     return found
-
-
-def _weighing(
-    density: Density, sequences: SequenceSet, settings: Settings, hierarchy_level: int | None, chunks: Chunks | None
-) -> Weighing:
-    """Return how to weigh; what is computed from all cases is done here once, and kept with the chunks."""
-    longest, seconds = longest_case(sequences), settings.horizon_seconds
-    horizon, groups = settings.horizon_for(density, longest), Groups.at_level(density.vocabulary, hierarchy_level)
-    path = None if chunks is None else chunks.folder / "shift.npy"
-    if path is not None and path.exists():
-        shift: Floats = np.load(path, allow_pickle=False)
-    else:
-        shift = calibration(density, sequences, horizon, seconds, groups)
-        if path is not None:
-            with whole_file(path) as temporary, temporary.open("wb") as file:
-                np.save(file, shift, allow_pickle=False)
-    pairs = co_occurring(groups.cases(sequences), horizon, len(groups.names), seconds)
-    return Weighing(settings, longest, hierarchy_level, shift, pairs, unit_bounds(sequences))
-
-
-def _weigh_in_memory(density: Density, sequences: SequenceSet, task: Weighing, update: Update) -> Partial:
-    total = task.nothing(density)
-    for end, partial in task.units(density, 0, sequences):
-        total += partial
-        update(end, "")
-    return total
-
-
-def _weigh_to(density: Density, sequences: SequenceSet, task: Weighing, chunks: Chunks, update: Update) -> None:
-    n_done = 0
-    for low, high in list(chunks.gaps(sequences.n_cases)):
-        first, waiting, since = low, task.nothing(density), time.monotonic()
-        for end, partial in task.units(density, low, sequences.take(range(low, high))):
-            waiting += partial
-            n_done += partial.counts.n_cases
-            update(n_done, "")
-            if end == high or time.monotonic() - since >= chunks.seconds:
-                chunks.add(first, end, waiting.to_frame(), waiting.counts)
-                first, waiting, since = end, task.nothing(density), time.monotonic()
-
-
-def _together(density: Density, task: Weighing, chunks: Chunks) -> Partial:
-    total = task.nothing(density)
-    for chunk in chunks.done():
-        total += task.read(density, chunk.read(), chunk.counts)
-    return total
-
-
-def _n_done(chunks: Chunks | None) -> int:
-    return 0 if chunks is None else sum(chunk.high - chunk.low for chunk in chunks.done())
-
-
-def _moved(bar: Update, n_before: int) -> Update:
-    return lambda n_done, note: bar(n_before + n_done, note)

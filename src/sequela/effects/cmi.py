@@ -23,7 +23,8 @@ LOG_PROB_CEILING = -1e-40
 class CMIEstimate:
     """Estimated conditional mutual information of every tested pair of positions of one sequence.
 
-    All arrays are float64 ``[L, m]``: row = position of the cause, column ``k`` = lag ``k + 1``; NaN where not tested.
+    All arrays are float64 ``[L, m]``: row = position of the cause, column ``k`` = the event ``k + 1`` positions later;
+    NaN where not tested.
 
     Attributes:
         cmi: Divergence in nats.
@@ -38,6 +39,8 @@ class CMIEstimate:
         n_clamped: Log-probabilities that had to be clamped.
         columns: Further estimates of the same pairs by name (float64, ``[L, m]`` each), as of other contrasts.
         counts: What was counted on the way, by name.
+        lags: Ticks between the two events (int64, ``[L, m]``) of a case with ties, 0 within one tick: such a pair has
+            no direction. None where every event has a tick of its own, and the lag of column ``k`` is ``k + 1``.
     """
 
     cmi: Floats
@@ -51,6 +54,7 @@ class CMIEstimate:
     n_clamped: int = 0
     columns: Mapping[str, Floats] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    lags: NDArray[np.int64] | None = None
 
     @property
     def horizon(self) -> int:
@@ -95,7 +99,12 @@ class CMIEstimate:
         at_above = np.where(exact, self.cmi, bernoulli_kl(self.log_p, clamp(above)[0]))
         inside = (below <= self.log_p) & (self.log_p <= above) & ~exact
         low: Floats = np.where(inside, 0.0, np.minimum(at_below, at_above))
-        return low, np.maximum(at_below, at_above)
+        high = np.maximum(at_below, at_above)
+        if self.lags is not None:  # within a tick the mean of two divergences is estimated
+            mixed = np.isnan(self.q_std_error) & np.isfinite(self.cmi)
+            low = np.where(mixed, np.maximum(0.0, self.cmi - t * self.std_error), low)
+            high = np.where(mixed, self.cmi + t * self.std_error, high)
+        return low, high
 
 
 def with_observed(q_std_error: Floats, gap: Floats, unseen: Floats, n_particles: int) -> Floats:

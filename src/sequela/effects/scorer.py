@@ -7,16 +7,19 @@ are scored together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sequela.density.base import Branches, Density, Floats
+from sequela.density.runtime.network_density import within_memory
 from sequela.density.runtime.threads import right_threads
 from sequela.effects.cmi import CMIEstimate
 from sequela.effects.designs import DESIGNS, Cells, Design, DesignSettings, Inquiry, Problem, Scores, default_proposal
 from sequela.effects.screening import screened
 from sequela.effects.settings import Settings
+from sequela.effects.ties import Order, TiedCase
 from sequela.errors import ConfigError
 from sequela.events.sequences import Case
 from sequela.execution.memory import Allotment
@@ -58,30 +61,90 @@ def score_cases(
         horizon: Largest lag.
         allotment: Sizes that the memory budget allows.
         deciding: Whether only the decisions matter (is it an edge?): screening ``"auto"`` is then on.
+            Cases with ties are not screened: what decides is a mean over orders.
     """
     if settings.design == "masked" and not density.knows_hidden:
         raise ConfigError(
             "the design 'masked' needs a density trained with hidden events (fit with hide > 0); "
             "use 'leave-one-out' for this one"
         )
+    longest = max((len(case.ids) for case in cases), default=1)
+    density = within_memory(density, allotment.model_bytes, longest=longest, horizon=horizon)
+    design = design_of(density, settings, deciding=deciding)
+    plain = [index for index, case in enumerate(cases) if case.ticks is None]
+    tied = [index for index, case in enumerate(cases) if case.ticks is not None]
     with right_threads():
-        design, asked = design_of(density, settings, deciding=deciding), design_settings(settings)
-        bands = [Band(case, horizon, settings) for case in cases]
-        size = max(1, allotment.n_cells // (settings.particles_for(density) * horizon))
-        waiting: list[tuple[Band, Problem]] = []
-        n_cells = 0
-        for band in bands:
-            causes = np.arange(settings.context, len(band.case.ids) - 1)
-            for low in range(0, len(causes), size):
-                problem = Problem(density, band.case, causes[low : low + size], horizon, asked)
-                more = len(problem.causes) * horizon * settings.particles_for(density)
-                if waiting and n_cells + more > allotment.n_cells:
-                    _fill(waiting, design)
-                    waiting, n_cells = [], 0
-                waiting.append((band, problem))
-                n_cells += more
-        _fill(waiting, design)
-        return [band.estimate() for band in bands]
+        found = _score_ordered(density, [cases[index] for index in plain], design, settings, horizon, allotment)
+        found += _score_tied(density, [cases[index] for index in tied], settings, horizon, allotment)
+    by_index = dict(zip(plain + tied, found, strict=True))
+    return [by_index[index] for index in range(len(cases))]
+
+
+def _score_tied(
+    density: Density, cases: Sequence[Case], settings: Settings, horizon: int, allotment: Allotment
+) -> list[CMIEstimate]:
+    """Score cases with ties: all orders of all of them, as many at a time as may be held."""
+    limits = [limit for limit in (density.memory, density.max_tail) if limit is not None]
+    tied = [
+        TiedCase(
+            case, horizon=horizon, context=settings.context, seed=settings.seed, limit=min(limits) if limits else None
+        )
+        for case in cases
+    ]
+    reach = max((one.reach for one in tied), default=1)
+    waiting: list[tuple[TiedCase, Order]] = []
+    # The pairs are found by order; which of them lie too far apart in time, or are causes at all, is settled per order.
+    inner, design = replace(settings, context=0), DESIGNS[settings.design]
+
+    def flush() -> None:
+        orders = [order for _, order in waiting]
+        causes = [order.causes for order in orders]
+        found = _score_ordered(density, [order.case for order in orders], design, inner, reach, allotment, causes)
+        for (one, order), estimate in zip(waiting, found, strict=True):
+            one.add(order, estimate)
+        waiting.clear()
+
+    n_held = 0
+    for one in tied:
+        for order in one.orders():
+            size = len(order.case.ids) * reach
+            if waiting and n_held + size > allotment.n_band_cells:
+                flush()
+                n_held = 0
+            waiting.append((one, order))
+            n_held += size
+    if waiting:
+        flush()
+    return [one.estimate() for one in tied]
+
+
+def _score_ordered(
+    density: Density,
+    cases: Sequence[Case],
+    design: Design,
+    settings: Settings,
+    horizon: int,
+    allotment: Allotment,
+    causes: Sequence[NDArray[np.int64]] | None = None,
+) -> list[CMIEstimate]:
+    """Estimate cases whose events are in order; ``causes`` names the positions to test in each, by default all."""
+    asked = design_settings(settings)
+    bands = [Band(case, horizon, settings) for case in cases]
+    a_cause = settings.particles_for(density) * horizon
+    size = max(1, allotment.n_cells // a_cause)
+    waiting: list[tuple[Band, Problem]] = []
+    n_cells = 0
+    for index, band in enumerate(bands):
+        chosen = np.arange(settings.context, len(band.case.ids) - 1) if causes is None else causes[index]
+        for low in range(0, len(chosen), size):
+            problem = Problem(density, band.case, chosen[low : low + size], horizon, asked)
+            if waiting and n_cells + len(problem.causes) * a_cause > allotment.n_cells:
+                _fill(waiting, design)
+                waiting, n_cells = [], 0
+            waiting.append((band, problem))
+            n_cells += len(problem.causes) * a_cause
+    _fill(waiting, design)
+    return [band.estimate() for band in bands]
 
 
 def design_settings(settings: Settings) -> DesignSettings:
@@ -175,7 +238,7 @@ class Band:
 
     def put(self, problem: Problem, cells: Cells) -> None:
         """Fill the rows of a problem's causes."""
-        rows = slice(int(problem.causes[0]), int(problem.causes[-1]) + 1)
+        rows = problem.causes
         for name in _ARRAYS:
             self._put(self.arrays, name, rows, getattr(cells, name))
         for name, value in (cells.columns or {}).items():
@@ -187,12 +250,10 @@ class Band:
         for name, count in (cells.counts or {}).items():
             self.counts[name] = self.counts.get(name, 0) + count
 
-    def _put(self, arrays: dict[str, Floats], name: str, rows: slice, value: Floats | None) -> None:
+    def _put(self, arrays: dict[str, Floats], name: str, rows: NDArray[np.int64], value: Floats | None) -> None:
         if value is not None:
             array = arrays.setdefault(name, np.full(self.shape, np.nan))
-            array[rows] = value
-            if self.too_late is not None:
-                array[rows][self.too_late[rows]] = np.nan
+            array[rows] = value if self.too_late is None else np.where(self.too_late[rows], np.nan, value)
 
     def estimate(self) -> CMIEstimate:
         """Return all rows."""

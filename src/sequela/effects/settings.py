@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sequela.density.base import Density
+from sequela.density.runtime.network_density import density_cost
 from sequela.effects.designs import (
     DESIGNS,
     PROPOSALS,
@@ -156,9 +157,13 @@ class Settings:
         return 1 if self.design == "masked" else min(self.particles, density.vocabulary.n_types)
 
     def allotment(self, density: Density, horizon: int, longest: int) -> Allotment:
-        """Return the sizes that the memory budget allows; makes the density keep to its part."""
+        """Return the sizes that the memory budget allows; `within_memory` makes the density keep to its part."""
+        cost = density_cost(density, longest, horizon)
         return allot(
-            density,
+            n_types=density.vocabulary.n_types,
+            step_bytes=cost.step_bytes,
+            least_bytes=cost.least_bytes,
+            most_bytes=cost.most_bytes,
             budget=self.memory_budget,
             particles=self.particles_for(density),
             horizon=horizon,

@@ -59,7 +59,7 @@ class _WindowAttribution(Method):
         if not len(ids):
             return band
         windows = observed_windows(ids, np.arange(len(ids)), memory, self._density.vocabulary.begin_id)
-        device = self._density.device
+        device = self._density.runtime.device
         places = torch.from_numpy(windows.astype(np.int64)).to(device)
         targets = torch.from_numpy(ids.astype(np.int64)).to(device)
         value = self._attribute(places, targets).detach().cpu().double().numpy()  # [L, memory]
@@ -176,7 +176,9 @@ class AttentionRollout(Method):
         density.model.set_attn_implementation("eager")  # the fast ones do not give their weights
         try:
             layers = density.model(
-                input_ids=torch.from_numpy(tokens)[None].to(density.device), output_attentions=True, use_cache=False
+                input_ids=torch.from_numpy(tokens)[None].to(density.runtime.device),
+                output_attentions=True,
+                use_cache=False,
             ).attentions
         finally:
             density.model.set_attn_implementation(before)

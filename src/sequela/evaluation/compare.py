@@ -18,7 +18,8 @@ from sequela.effects.cmi import CMIEstimate
 from sequela.errors import LogFormatError, check_range
 from sequela.evaluation.metrics import Bools, Floats, Scores
 
-_KEY = ["case", "cause_position", "effect_position"]
+_KEY = ["case", "cause_case", "cause_position", "effect_position"]
+_NEEDED = ["case", "cause_position", "effect_position"]
 _LINK = ["cause", "effect"]
 _N_BOOTSTRAP = 1000
 
@@ -95,7 +96,8 @@ def evaluate_edges(
 
     Args:
         found: One row an edge: ``case``, ``cause_position``, ``effect_position``, ``cause``, ``effect``, and
-            ``cmi_nats`` if they are ranked.
+            ``cmi_nats`` if they are ranked. A column ``cause_case`` says that the cause is of another case than the
+            effect; where it is null or absent, both are of ``case``.
         truth: The same columns. Both must speak of the same cases: a case without a row has no edge.
         n_pairs: Pairs that could be edges (``n_pairs_tested`` of ``run.json``), for the controls.
         seed: Of the bootstrap.
@@ -117,14 +119,13 @@ def evaluate_edges(
         (0.5, 1)
     """
     for name, table in (("found", found), ("true", truth)):
-        missing = [column for column in [*_KEY, *_LINK] if column not in table.columns]
+        missing = [column for column in [*_NEEDED, *_LINK] if column not in table.columns]
         if missing:
             raise LogFormatError(f"the table of {name} edges has no column {missing[0]!r}; it has {table.columns}")
+    found, truth = (with_cause_case(table) for table in (found, truth))
+    for name, table in (("found", found), ("true", truth)):
         if table.select(_KEY).is_duplicated().any():
             raise LogFormatError(f"an edge stands twice in the table of {name} edges")
-    found, truth = (
-        table.with_columns(pl.col("case").cast(pl.String), pl.col(_KEY[1:]).cast(pl.Int64)) for table in (found, truth)
-    )
     if found.height and truth.height and not truth.join(found, on="case", how="semi").height:
         raise LogFormatError(
             f"the two tables have no case in common ({found['case'][0]!r} among the found, {truth['case'][0]!r} among "
@@ -144,7 +145,8 @@ def evaluate_edges(
         for t, p, c in counts.select("n_true", "n_predicted", "n_correct").iter_rows()
     ]
     pooled = Scores.pooled(parts)
-    lag = truth.with_columns((pl.col("effect_position") - pl.col("cause_position")).alias("lag"))
+    inside = truth.filter(pl.col("case") == pl.col("cause_case"))  # positions of two cases have no lag
+    lag = inside.with_columns((pl.col("effect_position") - pl.col("cause_position")).alias("lag"))
     hit = lag.join(found, on=_KEY, how="semi").group_by("lag").len("n_correct")
     by_lag = lag.group_by("lag").len("n_true").join(hit, on="lag", how="left").fill_null(0).sort("lag")
     types = [{(a, b) for a, b in table.select(_LINK).cast(pl.String).iter_rows() if a != b} for table in (found, truth)]
@@ -160,6 +162,19 @@ def evaluate_edges(
         n_cases=len(parts),
         n_pairs=n_pairs,
     )
+
+
+def with_cause_case(edges: pl.DataFrame) -> pl.DataFrame:
+    """Return edges with cases as text, positions as whole numbers, and ``cause_case`` (by default ``case``).
+
+    Example:
+        >>> with_cause_case(pl.DataFrame({"case": [7], "cause_position": [0], "effect_position": [1]}))["cause_case"][0]
+        '7'
+    """
+    case = pl.col("case").cast(pl.String)
+    given = pl.col("cause_case").cast(pl.String) if "cause_case" in edges.columns else pl.lit(None, dtype=pl.String)
+    positions = pl.col("cause_position", "effect_position").cast(pl.Int64)
+    return edges.with_columns(case, pl.coalesce(given, case).alias("cause_case"), positions)
 
 
 def structural_hamming(found: set[tuple[Any, Any]], truth: set[tuple[Any, Any]]) -> int:

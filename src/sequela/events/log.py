@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sequela.display import TOP_ROWS, Shown
-from sequela.errors import ConfigError, LogFormatError, nearest
-from sequela.events.readers import read_table
-from sequela.events.times import seconds_to_datetime, time_to_seconds
+from sequela.errors import ConfigError, LogFormatError, check_choice, nearest, quoted
+from sequela.events.labels import to_labels
+from sequela.events.readers import Table, read_table
+from sequela.events.times import parse_duration, seconds_to_datetime, time_to_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,7 @@ DEFAULT_COLUMNS = {
 """Column names recognised when none is given, in order: the process-mining standard's first."""
 
 COMPONENT_SEPARATOR = "|"
+TIES = ("unordered", "order")
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,11 +36,12 @@ class EventLog(Shown):
 
     Attributes:
         frame: Columns ``case`` (str), ``event`` (str) and, when the log has times, ``time`` (float64, seconds);
-            sorted by case, then time; events of one case at the same time stay in the order of the file.
+            sorted by case, then time; events of one case at the same time are sorted by their type, or stay in the
+            order of the file (``ties="order"``).
         source: Where it came from, for messages.
         n_ties: Number of events that share their time with the event before them in the same case.
-        columns: How it was read: ``case``, ``event`` (a list), ``time`` and ``time_format``, so that another log can be
-            read the same way.
+        columns: How it was read (``case``, ``event`` as a list, ``time``, ``time_format``, ``ties``, ``tick``), so that
+            another log can be read the same way.
     """
 
     frame: pl.DataFrame
@@ -50,6 +53,11 @@ class EventLog(Shown):
     def has_times(self) -> bool:
         """Whether the log has a time column."""
         return "time" in self.frame.columns
+
+    @property
+    def has_unordered_ties(self) -> bool:
+        """Whether events of one case at the same time have no order among themselves (a tick)."""
+        return self.has_times and self.columns.get("ties") == "unordered"
 
     @property
     def n_events(self) -> int:
@@ -95,7 +103,7 @@ class EventLog(Shown):
         missing = sorted(set(wanted) - set(frame["case"].unique()))
         if missing:
             hint = nearest(missing[0], self.case_names[:10_000])
-            raise LogFormatError(f"{self.source} has no case '{missing[0]}'{hint}")
+            raise LogFormatError(f"{self.source} has no case '{quoted(missing[0])}'{hint}")
         return EventLog(frame, self.source, _count_ties(frame), self.columns)
 
     @property
@@ -119,28 +127,40 @@ class EventLog(Shown):
 
 
 def read_log(
-    source: str | Path | pl.DataFrame | pl.LazyFrame | pd.DataFrame,
+    source: str | Path | Sequence[str | Path] | pl.DataFrame | pl.LazyFrame | pd.DataFrame,
     *,
     case: str | None = None,
     event: str | Sequence[str] | None = None,
     time: str | bool | None = None,
     time_format: str | None = None,
+    ties: str = "unordered",
+    tick: str | float | None = None,
+    file_format: str | None = None,
 ) -> EventLog:
     """Read an event log: a table with one row per event.
 
     Args:
-        source: A CSV, TSV, JSON-lines (``.jsonl``, ``.ndjson``), Parquet or XES file, or a polars or pandas frame.
+        source: A CSV, TSV, JSON-lines (``.jsonl``, ``.ndjson``), Parquet or XES file; text formats may be compressed
+            (``.gz``, ``.zst``). A name is taken literally: ``*`` is no pattern. Or ``-`` for standard input, a list of
+            files with the same columns, or a polars or pandas frame.
         case: Column that says which sequence an event belongs to.
         event: Column of the event type; several columns are combined into one type (``"ecu|code"``).
         time: Column of the time: ISO text, dates, or numbers since 1970 (seconds, milli-, micro- or nanoseconds,
             told apart by their size). ``False`` keeps the row order even if a time column is there.
         time_format: How to read a time that is not ISO, in `strptime` codes, for instance ``"%d/%m/%Y %H:%M"``.
+        ties: What events of one case at the same time are: ``"unordered"`` (a tick: nothing depends on the order of
+            their rows, and an effect within it has no direction) or ``"order"`` (the order of the rows is the order
+            of the events).
+        tick: Resolution of the times: seconds, or text like ``"1s"``, ``"10ms"``. Times are rounded down to whole
+            ticks, so that what happened within one has no order.
+        file_format: Format as a suffix (``"jsonl"``) where the name of the file does not say it. Standard input is CSV
+            by default.
 
     Columns that are not named are recognised by the usual names (`DEFAULT_COLUMNS`). Without any time column the
     row order is the order.
 
     Returns:
-        The log, sorted by case and time; ties keep the order of the file and are counted.
+        The log, sorted by case and time; ties are counted.
 
     Raises:
         LogFormatError: The file cannot be read, a column is missing, or a cell is empty or not a time.
@@ -151,8 +171,9 @@ def read_log(
         >>> read_log(frame).events
         ['a', 'b', 'c']
     """
-    table, name = read_table(source)
-    columns = table.collect_schema().names()
+    table = read_table(source, file_format)
+    name = table.name
+    columns = table.frame.collect_schema().names()
     case_column = _pick_column("case", case, columns, name)
     event_columns = tuple(
         _pick_column("event", column, columns, name)
@@ -166,23 +187,32 @@ def read_log(
     picked = [pl.col(case_column).alias("case"), *components]
     if time_column is not None:
         picked.append(pl.col(time_column).alias("time"))
-    frame = _collect(table.select(picked), name)
+    frame = _collect(table, picked)
     if frame.is_empty():
         raise LogFormatError(f"{name} is empty: it has a header but no event")
     labels = {"case": case_column, **{f"event_{i}": c for i, c in enumerate(event_columns)}}
-    frame = frame.with_columns(_as_text(frame, label) for label in labels)
-    for label, column in labels.items():
-        _refuse_missing(frame[label], column, name)
+    frame = frame.with_columns(
+        to_labels(frame[label], role=label.partition("_")[0], column=column, source=name).alias(label)
+        for label, column in labels.items()
+    )
     frame = _combine_components(frame, len(event_columns))
+    check_choice("ties", ties, TIES)
+    resolution = None if tick is None else parse_duration("tick", tick)
     if time_column is not None:
         seconds = time_to_seconds(frame["time"], column=time_column, source=name, time_format=time_format)
-        frame = frame.with_columns(seconds.alias("time")).sort("case", "time", maintain_order=True)
+        if resolution is not None:
+            seconds = (seconds / resolution).floor() * resolution
+        # Types of one time are sorted by name: the order of their rows cannot matter.
+        within = ["event"] if ties == "unordered" else []
+        frame = frame.with_columns(seconds.alias("time")).sort("case", "time", *within, maintain_order=True)
+    elif resolution is not None:
+        raise ConfigError("tick needs times: name the time column (time=..., --time), or leave it out")
     else:
         frame = frame.sort("case", maintain_order=True)
     frame = frame.select("case", "event", *(["time"] if time_column is not None else []))
     if frame["case"].n_unique() == frame.height:
         raise LogFormatError(
-            f"{name} has no case with two events: every value of '{case_column}' occurs once. "
+            f"{name} has no case with two events: every value of '{quoted(case_column)}' occurs once. "
             "Name the column that groups events into sequences (a device, a patient, a request) as the case"
         )
     read_as = {
@@ -190,6 +220,8 @@ def read_log(
         "event": list(event_columns),
         "time": time_column,
         "time_format": time_format,
+        "ties": ties,
+        "tick": tick,
     }
     return EventLog(frame, name, _count_ties(frame), read_as)
 
@@ -204,8 +236,8 @@ def _pick_column(role: str, given: str | None, columns: list[str], source: str, 
     if given is not None:
         if given not in columns:
             raise LogFormatError(
-                f"{source} has no column '{given}' for the {role}{nearest(given, columns)}; "
-                f"its columns are {', '.join(columns[:20])}"
+                f"{source} has no column '{quoted(given)}' for the {role}{nearest(given, columns)}; "
+                f"its columns are {', '.join(map(quoted, columns[:20]))}"
             )
         return given
     lower = {column.lower(): column for column in reversed(columns)}
@@ -215,38 +247,20 @@ def _pick_column(role: str, given: str | None, columns: list[str], source: str, 
     if optional:
         return None
     raise LogFormatError(
-        f"{source}: name the {role} column ({role}=… or --{role} …); its columns are {', '.join(columns[:20])}"
+        f"{source}: name the {role} column ({role}=… or --{role} …); "
+        f"its columns are {', '.join(map(quoted, columns[:20]))}"
     )
 
 
-def _collect(table: pl.LazyFrame, source: str) -> pl.DataFrame:
+def _collect(table: Table, columns: list[pl.Expr]) -> pl.DataFrame:
+    """Read the columns, and compare the number of rows with what the reader counted by other means."""
     try:
-        return table.collect(engine="streaming")
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise LogFormatError(f"{source} cannot be read: {str(error).splitlines()[0]}") from error
-
-
-def _as_text(frame: pl.DataFrame, label: str) -> pl.Expr:
-    column = pl.col(label)
-    dtype = frame.schema[label]
-    if dtype.is_nested() or dtype == pl.Object:
-        raise LogFormatError(
-            f"the {label.split('_', maxsplit=1)[0]} column holds {dtype} values; it must hold text or numbers"
-        )
-    if dtype.is_float():  # 28.0, as pandas gives for whole numbers with gaps, is the case 28
-        whole = column.cast(pl.Int64, strict=False)
-        return pl.when(whole == column).then(whole.cast(pl.String)).otherwise(column.cast(pl.String)).alias(label)
-    return column.cast(pl.String).alias(label)
-
-
-def _refuse_missing(values: pl.Series, column: str, source: str) -> None:
-    missing = (values.is_null() | (values.str.strip_chars() == "")).fill_null(True)
-    if missing.any():
-        first = int(missing.arg_max() or 0)
-        raise LogFormatError(
-            f"{source}, row {first + 1} (header not counted): column '{column}' is empty "
-            f"({int(missing.sum()):,} such rows); fill them or drop these rows"
-        )
+        frame = table.frame.select(columns).collect(engine="streaming")
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise LogFormatError(f"{table.name} cannot be read: {quoted(error)}") from error
+    if table.n_rows is not None and frame.height != table.n_rows:
+        raise LogFormatError(f"{table.name} has {table.n_rows:,} rows, of which {frame.height:,} could be read")
+    return frame
 
 
 def _combine_components(frame: pl.DataFrame, n_components: int) -> pl.DataFrame:

@@ -23,11 +23,20 @@ _FORMAT = 1
 
 
 class Case(NamedTuple):
-    """One sequence: its name, ids (int32, ``[L]``) and times (float64 seconds, ``[L]``) or None."""
+    """One sequence.
+
+    Attributes:
+        name: Its name.
+        ids: Event ids (int32, ``[L]``).
+        times: Seconds (float64, ``[L]``), or None.
+        ticks: Number of the tick of each event (int64, ``[L]``, from 0 on): events of one tick have no order. None
+            where every event has a tick of its own.
+    """
 
     name: str
     ids: NDArray[np.int32]
     times: NDArray[np.float64] | None
+    ticks: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,6 +49,7 @@ class SequenceSet:
         case_names: One name a case.
         times: Seconds (float64, ``[n_events]``) or None.
         n_unknown: Events whose type the vocabulary did not know.
+        unordered_ties: Whether events of one case at the same time have no order (see `sequela.events.ties`).
     """
 
     ids: NDArray[np.int32]
@@ -47,6 +57,7 @@ class SequenceSet:
     case_names: pl.Series
     times: NDArray[np.float64] | None = None
     n_unknown: int = 0
+    unordered_ties: bool = False
 
     @classmethod
     def from_log(cls, log: EventLog, vocabulary: Vocabulary) -> SequenceSet:
@@ -56,7 +67,7 @@ class SequenceSet:
         runs = log.frame["case"].rle().struct.unnest()
         offsets = np.concatenate([[0], np.cumsum(runs["len"].to_numpy(), dtype=np.int64)])
         times = log.frame["time"].to_numpy() if log.has_times else None
-        return cls(ids, offsets, runs["value"], times, n_unknown)
+        return cls(ids, offsets, runs["value"], times, n_unknown, log.has_unordered_ties)
 
     @property
     def n_cases(self) -> int:
@@ -82,7 +93,8 @@ class SequenceSet:
     def __getitem__(self, index: int) -> Case:
         start, end = int(self.offsets[index]), int(self.offsets[index + 1])
         times = None if self.times is None else self.times[start:end]
-        return Case(str(self.case_names[index]), self.ids[start:end], times)
+        ticks = tick_numbers(times) if self.unordered_ties else None
+        return Case(str(self.case_names[index]), self.ids[start:end], times, ticks)
 
     def __iter__(self) -> Iterator[Case]:
         for index in range(self.n_cases):
@@ -95,7 +107,7 @@ class SequenceSet:
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         rows = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths) + np.repeat(self.offsets[chosen], lengths)
         times = None if self.times is None else self.times[rows]
-        return SequenceSet(self.ids[rows], offsets, self.case_names[chosen], times)
+        return SequenceSet(self.ids[rows], offsets, self.case_names[chosen], times, unordered_ties=self.unordered_ties)
 
     def split(self, shares: tuple[float, ...] = (0.8, 0.1, 0.1), *, seed: int = 0) -> tuple[SequenceSet, ...]:
         """Split by case, keyed by a hash of the case name, so that a case's part never depends on the others.
@@ -140,7 +152,9 @@ class SequenceSet:
             rows = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
             offsets = np.concatenate([[0], np.cumsum(ends - starts)]).astype(np.int64)
             times = None if self.times is None else self.times[rows]
-            parts.append(SequenceSet(self.ids[rows], offsets, self.case_names, times))
+            parts.append(
+                SequenceSet(self.ids[rows], offsets, self.case_names, times, unordered_ties=self.unordered_ties)
+            )
         return tuple(parts)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
@@ -151,7 +165,8 @@ class SequenceSet:
             if self.times is not None:
                 np.save(folder / "times.npy", self.times, allow_pickle=False)
             self.case_names.rename("case").to_frame().write_parquet(folder / "cases.parquet")
-            write_json(folder / _MARKER, {"format": _FORMAT, "n_unknown": self.n_unknown})
+            meta = {"format": _FORMAT, "n_unknown": self.n_unknown, "unordered_ties": self.unordered_ties}
+            write_json(folder / _MARKER, meta)
 
     @classmethod
     def load(cls, path: str | Path) -> SequenceSet:
@@ -182,9 +197,22 @@ class SequenceSet:
             )
             if not good:
                 raise ValueError("its arrays do not fit each other")
-            return cls(ids, offsets, names, times, int(meta["n_unknown"]))
+            return cls(ids, offsets, names, times, int(meta["n_unknown"]), bool(meta["unordered_ties"]))
         except (OSError, ValueError, KeyError, TypeError, EOFError, pl.exceptions.PolarsError) as error:
             raise LogFormatError(f"'{path}' is not a saved sequence set: {error}") from error
+
+
+def tick_numbers(times: NDArray[np.float64] | None) -> NDArray[np.int64] | None:
+    """Return the tick of each event of one case (int64, ``[L]``), or None where no two share their time.
+
+    Example:
+        >>> tick_numbers(np.array([0.0, 5.0, 5.0, 9.0])).tolist(), tick_numbers(np.array([0.0, 5.0]))
+        ([0, 1, 1, 2], None)
+    """
+    if times is None or len(times) < 2:
+        return None
+    later = np.diff(times) > 0
+    return None if later.all() else np.concatenate([[0], np.cumsum(later)]).astype(np.int64)
 
 
 def case_hash(name: str, seed: int) -> int:

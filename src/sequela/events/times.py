@@ -6,47 +6,61 @@ import re
 
 import polars as pl
 
-from sequela.errors import ConfigError, LogFormatError
+from sequela.errors import ConfigError, LogFormatError, quoted
+from sequela.events.labels import bytes_to_text, datetime_to_seconds
+from sequela.events.numeric_times import LATEST, UNITS, numbers_to_seconds, refuse_rows
 
-_UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-_ISO_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z")
-_LOCAL_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M")
+_LENGTHS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y%m%dT%H%M%S%.f%#z", "%Y%m%dT%H%M%#z")
+_LOCAL = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y%m%dT%H%M%S%.f", "%Y%m%dT%H%M")
+_ALLOWED = (
+    "Allowed: ISO 8601 (2026-01-31T12:00:00Z), a number since 1970, 20260131 or 20260131120000, "
+    "or another form with time_format (--time-format '%d/%m/%Y %H:%M')"
+)
+_ZONE = r"T.*[+-]\d{2}(:?\d{2})?$"
 
 
 def time_to_seconds(values: pl.Series, *, column: str, source: str, time_format: str | None = None) -> pl.Series:
     """Turn a column of times into float64 seconds since 1970 (UTC where no zone is given).
 
     Args:
-        values: Dates, datetimes, numbers since 1970, or text holding numbers or ISO 8601 times.
+        values: Dates, datetimes, numbers since 1970 or dates in digits (`numbers_to_seconds`), or text holding
+            numbers or ISO 8601 times. What a column of text holds, and in which unit, is decided by most cells.
         column: Name of the column, for messages.
         source: Name of the log, for messages.
-        time_format: `strptime` codes for text that is not ISO 8601.
+        time_format: `strptime` codes for what is not ISO 8601, or the unit of numbers: ``s``, ``ms``, ``us``, ``ns``.
 
     Raises:
-        LogFormatError: A value is missing or not a time; the message names the row.
+        LogFormatError: A value is missing or not a time, units are mixed, or only some have a zone; the message names
+            the first such row.
 
     Example:
         >>> time_to_seconds(pl.Series(["1970-01-01 00:01:00", "1970-01-02"]), column="t", source="log").to_list()
         [60.0, 86400.0]
     """
+    if values.dtype == pl.Binary:
+        values = bytes_to_text(values)
+    elif isinstance(values.dtype, pl.Categorical | pl.Enum):
+        values = values.cast(pl.String)
+    names = {"column": column, "source": source}
     dtype = values.dtype
     if dtype == pl.Date or isinstance(dtype, pl.Datetime):
-        seconds = _datetime_to_seconds(values)
+        seconds = datetime_to_seconds(values)
+    elif (dtype.is_numeric() or dtype == pl.String) and time_format in UNITS:
+        seconds = numbers_to_seconds(values, unit=time_format, **names)
+    elif dtype.is_numeric() and time_format is not None:
+        seconds = _formatted_to_seconds(values.cast(pl.Int64, strict=False).cast(pl.String), time_format)
     elif dtype.is_numeric():
-        seconds = _epoch_to_seconds(values.cast(pl.Float64))
+        seconds = numbers_to_seconds(values, **names)
+    elif dtype == pl.String and time_format is not None:
+        seconds = _formatted_to_seconds(values.str.strip_chars(), time_format)
     elif dtype == pl.String:
-        seconds = _text_to_seconds(values, time_format)
+        seconds = _text_to_seconds(values, **names)
     else:
-        raise LogFormatError(f"{source}: column '{column}' holds {dtype} values, not times")
-    bad = seconds.is_null() | seconds.is_nan() | seconds.is_infinite()
-    bad = bad.fill_null(True)
+        raise LogFormatError(f"{source}: column '{quoted(column)}' holds {quoted(dtype)} values, not times")
+    bad = (seconds.is_null() | ~seconds.is_finite() | (seconds.abs() >= LATEST)).fill_null(True)
     if bad.any():
-        first = int(bad.arg_max() or 0)
-        raise LogFormatError(
-            f"{source}, row {first + 1} (header not counted): '{values[first]}' in column '{column}' is not a time "
-            f"({int(bad.sum()):,} such rows). Allowed: ISO 8601 (2026-01-31T12:00:00Z), a number since 1970, "
-            "or another form with time_format (--time-format '%d/%m/%Y %H:%M')"
-        )
+        refuse_rows(bad, values, column, source, "is not a time", _ALLOWED)
     return seconds
 
 
@@ -75,43 +89,49 @@ def parse_duration(argument: str, value: str | float) -> float:
         (600.0, 2.5)
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(value).lower())
-    if isinstance(value, bool) or not found or found[2] not in _UNITS or float(found[1]) <= 0:
+    if isinstance(value, bool) or not found or found[2] not in _LENGTHS or float(found[1]) <= 0:
         raise ConfigError(f"{argument} must be seconds above 0, or text like '90s', '10m', '2h', '1d'; got {value!r}")
-    return float(found[1]) * _UNITS[found[2]]
+    return float(found[1]) * _LENGTHS[found[2]]
 
 
-def _datetime_to_seconds(values: pl.Series) -> pl.Series:
-    stamps = values.cast(pl.Datetime("us")) if values.dtype == pl.Date else values
-    return stamps.dt.epoch("us").cast(pl.Float64) / 1e6
+def _formatted_to_seconds(text: pl.Series, time_format: str) -> pl.Series:
+    if any(code in time_format for code in ("%H", "%I", "%s", "%T", "%R")):
+        return datetime_to_seconds(text.str.to_datetime(time_format, strict=False, time_unit="us"))
+    return datetime_to_seconds(text.str.to_date(time_format, strict=False))
 
 
-def _epoch_to_seconds(values: pl.Series) -> pl.Series:
-    finite = values.filter(values.is_finite().fill_null(False)).abs()
-    largest = finite.max() if finite.len() else 0.0
-    assert isinstance(largest, float)
-    for limit, unit in ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3)):
-        if largest >= limit:
-            return values / unit
-    return values
-
-
-def _text_to_seconds(values: pl.Series, time_format: str | None) -> pl.Series:
+def _text_to_seconds(values: pl.Series, *, column: str, source: str) -> pl.Series:
+    """Read a column of text as numbers if most cells are, else as ISO 8601, all with a zone or all without."""
     text = values.str.strip_chars()
-    if time_format is not None:
-        if any(code in time_format for code in ("%H", "%I", "%s", "%T", "%R")):
-            return _datetime_to_seconds(text.str.to_datetime(time_format, strict=False, time_unit="us"))
-        return _datetime_to_seconds(text.str.to_date(time_format, strict=False))
     numbers = text.cast(pl.Float64, strict=False)
-    if numbers.is_not_null().any():
-        return _epoch_to_seconds(numbers)
-    iso = text.str.replace(r"^(\d{4}-\d{2}-\d{2}) +", "${1}T").str.replace(r"\s*(Z|z|UTC)$", "+00:00")
-    tries = [iso.str.to_datetime(f, strict=False, time_unit="us").dt.convert_time_zone("UTC") for f in _ISO_FORMATS]
-    tries = [found.dt.replace_time_zone(None) for found in tries]
-    tries += [iso.str.to_datetime(f, strict=False, time_unit="us") for f in _LOCAL_FORMATS]
-    tries.append(iso.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")))
-    stamps = tries[0]
-    for found in tries[1:]:
-        if not stamps.has_nulls():
+    if 2 * (len(numbers) - numbers.null_count()) > len(text) - text.null_count():
+        return numbers_to_seconds(text, column=column, source=source)
+    iso = text.str.replace(r"^(\d{4}-\d{2}-\d{2}|\d{8}) +", "${1}T").str.replace(r"(\d),(\d+)", "${1}.${2}")
+    iso = iso.str.replace(r"\s*(Z|z|UTC)$", "+00:00").str.replace(r"\s+([+-]\d{2}(:?\d{2})?)$", "${1}")
+    has_zone = iso.str.contains(_ZONE).fill_null(False)
+    local = _first_reading(iso.set(has_zone, None), _LOCAL)
+    zoned = _first_reading(iso.set(~has_zone, None), _ZONED)
+    n_local, n_zoned = (len(text) - found.null_count() for found in (local, zoned))
+    if n_local and n_zoned:
+        few, what, n_most = (local, "has no zone, while {} of {} times have one", n_zoned)
+        if n_local > n_zoned:
+            few, what, n_most = (zoned, "has a zone, while {} of {} times have none", n_local)
+        what = what.format(f"{n_most:,}", f"{n_local + n_zoned:,}")
+        refuse_rows(few.is_not_null(), values, column, source, what, "Give all of them a zone, or none")
+    return local.zip_with(local.is_not_null(), zoned)
+
+
+def _first_reading(text: pl.Series, formats: tuple[str, ...]) -> pl.Series:
+    """Return seconds by the first format that reads a cell, or as a date."""
+    seconds = pl.Series([None], dtype=pl.Float64).new_from_index(0, len(text))
+    left = text
+    for pattern in (*formats, "%Y-%m-%d"):
+        if left.null_count() == len(left):
             break
-        stamps = stamps.zip_with(stamps.is_not_null(), found)
-    return _datetime_to_seconds(stamps)
+        if pattern == "%Y-%m-%d":
+            found = left.str.to_date(pattern, strict=False).cast(pl.Datetime("us"))
+        else:
+            found = left.str.to_datetime(pattern, strict=False, time_unit="us")
+        seconds = seconds.zip_with(seconds.is_not_null(), datetime_to_seconds(found))
+        left = left.set(seconds.is_not_null(), None)
+    return seconds

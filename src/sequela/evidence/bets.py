@@ -36,65 +36,14 @@ from sequela.effects.scorer import too_late
 from sequela.errors import ConfigError, check_range
 from sequela.events.log import event_at_level, event_components
 from sequela.events.sequences import Case, SequenceSet
+from sequela.events.ties import shuffle_ticks
 from sequela.events.vocabulary import Vocabulary
+from sequela.evidence.fixed_point import UNIT_BITS, Integers, check_scaled, from_units, to_units
 
 _CELLS = 2**22
 """Probabilities held at once."""
 _FLOOR = 1e-9
 Codes = NDArray[np.int64]
-
-
-class LagSums:
-    """What is known of the strength of each type pair at each lag, as sums over cases; only what was met is held.
-
-    Args:
-        horizon: Largest lag ``m``.
-    """
-
-    columns = ("cases", "support", "cmi", "pointwise", "cmi_squared", "cmi_support", "support_squared", "ties")
-    """Cases that hold the pair at that lag; places (pairs of positions) that do; sums over places of CMI and pointwise
-    information; sums over cases of the squared CMI sum of a case, of its product with the case's places, and of their
-    square; places that share their time."""
-
-    def __init__(self, horizon: int) -> None:
-        self.horizon = horizon
-        self._cells: list[Codes] = []
-        self._added: list[Floats] = []
-
-    def add(self, case: Case, estimate: CMIEstimate, n_types: int) -> None:
-        """Add the tested pairs of positions of one case."""
-        cause, column = np.nonzero(np.isfinite(estimate.cmi))
-        effect = cause + column + 1
-        different = case.ids[cause] != case.ids[effect]
-        cause, column, effect = cause[different], column[different], effect[different]
-        pair = pair_codes(case.ids[cause], case.ids[effect], n_types)
-        cells, inverse = np.unique(pair * self.horizon + column, return_inverse=True)
-
-        def total(values: Floats | None = None) -> Floats:
-            return np.bincount(inverse, weights=values, minlength=len(cells)).astype(np.float64)
-
-        support, strength = total(), total(estimate.cmi[cause, column])
-        tied = np.zeros(len(cells))
-        if case.times is not None:
-            tied = total((case.times[cause] == case.times[effect]).astype(np.float64))
-        pointwise = total(estimate.pointwise[cause, column])
-        added = (np.ones(len(cells)), support, strength, pointwise, strength**2, strength * support, support**2, tied)
-        self._cells.append(cells)
-        self._added.append(np.stack(added))
-
-    def table(self) -> tuple[Codes, Floats]:
-        """Return the sorted cells that were met (int64, ``[C]``) and their sums (float64, ``[8, C]``).
-
-        A cell is the code of the pair times the horizon, plus lag - 1. The sums have a row for each of `columns`; cases
-        are added in the order they came.
-        """
-        if not self._cells:
-            return np.zeros(0, np.int64), np.zeros((len(self.columns), 0))
-        cells, inverse = np.unique(np.concatenate(self._cells), return_inverse=True)
-        added = np.concatenate(self._added, axis=1)
-        return cells, np.stack(
-            [np.bincount(inverse, weights=row, minlength=len(cells)).astype(np.float64) for row in added]
-        )
 
 
 @dataclass(frozen=True)
@@ -157,13 +106,20 @@ def pair_codes(causes: Ids, effects: Ids, n_types: int) -> Codes:
 def co_occurring(sequences: SequenceSet, horizon: int, n_types: int, seconds: float | None = None) -> Codes:
     """Return the sorted codes of all pairs of different types that occur within ``horizon`` events of each other.
 
-    With ``seconds`` they must also lie no further apart in time.
+    With ``seconds`` they must also lie no further apart in time. Where ties have no order, ``horizon`` counts ticks,
+    and two events of one tick are no pair.
     """
     found = np.zeros(0, np.int64)
     case = np.repeat(np.arange(sequences.n_cases), sequences.lengths)
     ids = np.asarray(sequences.ids)
-    for lag in range(1, min(horizon, len(ids) - 1) + 1):
-        same = (case[:-lag] == case[lag:]) & (ids[:-lag] != ids[lag:])
+    tick = np.arange(len(ids))
+    if sequences.unordered_ties and sequences.times is not None:
+        tick = np.cumsum((np.diff(sequences.times, prepend=-np.inf) != 0) | (np.diff(case, prepend=-1) != 0))
+    for lag in range(1, len(ids)):
+        near = (case[:-lag] == case[lag:]) & (tick[lag:] - tick[:-lag] <= horizon)
+        if not near.any():
+            break
+        same = near & (ids[:-lag] != ids[lag:]) & (tick[lag:] > tick[:-lag])
         if seconds is not None and sequences.times is not None:
             same &= sequences.times[lag:] - sequences.times[:-lag] <= seconds
         found = np.union1d(found, pair_codes(ids[:-lag][same], ids[lag:][same], n_types))
@@ -246,6 +202,10 @@ def _asked(density: Density, case: Case, horizon: int, seconds: float | None, gr
     ids, n, times = case.ids, len(case.ids), case.times
     own = groups.of[ids]
     furthest = np.minimum(np.arange(n) + horizon, n - 1)  # the last event in reach of each
+    if case.ticks is not None:
+        furthest = np.searchsorted(case.ticks, case.ticks + horizon, side="right") - 1
+        if density.memory is not None:
+            furthest = np.minimum(furthest, np.arange(n) + density.memory)
     if seconds is not None and times is not None:
         furthest = np.minimum(furthest, np.searchsorted(times, times + seconds, side="right") - 1)
     last: dict[int, int] = {}
@@ -259,7 +219,13 @@ def _asked(density: Density, case: Case, horizon: int, seconds: float | None, gr
             changed = ids[: high + 1].copy()
             reach = changed[cause:]
             reach[own[cause : high + 1] == kind] = density.vocabulary.hidden_id
-            yield _Asked(case, kind, changed, np.arange(low, high + 1))
+            effects = np.arange(low, high + 1)
+            if case.ticks is not None:  # the hidden type must stand in earlier ticks only
+                hidden = cause + np.flatnonzero(own[cause : high + 1] == kind)
+                latest = hidden[np.searchsorted(hidden, effects) - 1]
+                effects = effects[case.ticks[latest] < case.ticks[effects]]
+            if len(effects):
+                yield _Asked(case, kind, changed, effects)
 
 
 def _answer(density: Density, asked: list[_Asked], groups: Groups) -> Rows:
@@ -294,15 +260,22 @@ def group_estimate(density: Density, case: Case, horizon: int, seconds: float | 
     Every pair of positions of the two groups has the same value; NaN for pairs out of reach.
     """
     n, n_groups = len(case.ids), len(groups.names)
-    effect = np.arange(n)[:, None] + np.arange(1, horizon + 1)
-    result = np.full((2, n, horizon), np.nan)
-    late = too_late(case, horizon, seconds)
+    width, lags = horizon, None
+    if case.ticks is not None:
+        width = max(1, int((np.searchsorted(case.ticks, case.ticks + horizon, side="right") - 1 - np.arange(n)).max()))
+        later = np.minimum(np.arange(n)[:, None] + np.arange(1, width + 1), n - 1)
+        lags = case.ticks[later] - case.ticks[:, None]
+    effect = np.arange(n)[:, None] + np.arange(1, width + 1)
+    result = np.full((2, n, width), np.nan)
+    late = too_late(case, width, seconds)
     for rows in forecasts(density, case, horizon, seconds, groups):
         keys = rows.positions * n_groups + rows.causes
         order = np.argsort(keys)
         wanted = effect * n_groups + groups.of[case.ids][:, None]
         place = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
         there = (keys[order][place] == wanted) & (effect < n)
+        if lags is not None:
+            there &= (lags > 0) & (lags <= horizon)
         if late is not None:
             there &= ~late
         row = order[place[there]]
@@ -311,7 +284,28 @@ def group_estimate(density: Density, case: Case, horizon: int, seconds: float | 
     log_p, log_q = result
     with np.errstate(invalid="ignore"):
         cmi = bernoulli_kl(log_p, log_q)
-    return CMIEstimate(cmi, np.where(np.isnan(cmi), np.nan, 0.0), log_p - log_q, log_p, log_q, None)
+    return CMIEstimate(cmi, np.where(np.isnan(cmi), np.nan, 0.0), log_p - log_q, log_p, log_q, None, lags=lags)
+
+
+class CalibrationSums(NamedTuple):
+    """What `calibration` needs of some cases, by type; sums of disjoint cases are added.
+
+    Attributes:
+        came: How often the type came where another was hidden (int64, ``[n_types]``).
+        expected: Sum of its hidden forecasts, in units of 2^-32 (int64, ``[n_types]``).
+        spread: Sum of their variances, in units of 2^-32 (int64, ``[n_types]``).
+    """
+
+    came: Integers
+    expected: Integers
+    spread: Integers
+
+    def shift(self) -> Floats:
+        """Return what to add to the logit of each type's hidden forecast; see `calibration`."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # One Newton step of the intercept of a logistic regression.
+            step = (self.came - from_units(self.expected)) / from_units(self.spread)
+        return np.where((self.came >= 10) & np.isfinite(step), np.clip(step, -1, 1), 0.0)
 
 
 def calibration(
@@ -334,40 +328,39 @@ def calibration(
         horizon: Largest lag.
         seconds: Longest time between cause and effect.
         groups: Types taken together.
-        n_events: Cases spread evenly over all count, of about this many events.
+        n_events: Cases of about this many events are used, see `calibration_cases`.
     """
-    n_types = density.vocabulary.n_types if groups is None else len(groups.names)
-    came, expected, spread = np.zeros(n_types), np.zeros(n_types), np.zeros(n_types)
+    some = calibration_cases(sequences, n_events)
+    return calibration_sums(density, some, horizon, seconds, groups).shift()
+
+
+def calibration_cases(sequences: SequenceSet, n_events: int = 20_000) -> SequenceSet:
+    """Return cases spread evenly over all, of about ``n_events`` events; every tick in a random order."""
     n_all = sequences.n_cases
     n_cases = min(n_all, math.ceil(n_events * n_all / max(1, sequences.n_events)))
-    some = (sequences[i * n_all // n_cases] for i in range(n_cases))
-    for rows in forecasts_many(density, some, horizon, seconds, groups):
+    return shuffle_ticks(sequences.take([i * n_all // n_cases for i in range(n_cases)]), 0)
+
+
+def calibration_sums(
+    density: Density,
+    cases: Iterable[Case],
+    horizon: int,
+    seconds: float | None = None,
+    groups: Groups | None = None,
+) -> CalibrationSums:
+    """Return the sums of `calibration` over some cases."""
+    n_types = density.vocabulary.n_types if groups is None else len(groups.names)
+    came, expected, spread = (np.zeros(n_types, np.int64) for _ in range(3))
+    for rows in forecasts_many(density, cases, horizon, seconds, groups):
         q = np.exp(rows.log_q)
         q[np.arange(len(q)), rows.causes] = 0.0  # a type's own past is no pair
         came += np.bincount(rows.targets[rows.targets != rows.causes], minlength=n_types)
-        expected += q.sum(axis=0)
-        spread += (q * (1 - q)).sum(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        step = (came - expected) / spread  # one Newton step of the intercept of a logistic regression
-    return np.where((came >= 10) & np.isfinite(step), np.clip(step, -1, 1), 0.0)
+        expected += to_units(q).sum(axis=0)
+        spread += to_units(q * (1 - q)).sum(axis=0)
+    return CalibrationSums(came, expected, spread)
 
 
-def add_bets(
-    log_e: Floats,
-    pairs: Codes,
-    density: Density,
-    case: Case,
-    horizon: int,
-    shift: Floats,
-    seconds: float | None = None,
-    groups: Groups | None = None,
-) -> None:
-    """Add one case's log bets to the log e-values of some pairs; see `add_bets_many`."""
-    add_bets_many(log_e, pairs, density, [case], horizon, shift, seconds, groups)
-
-
-def add_bets_many(
-    log_e: Floats,
+def sum_bets(
     pairs: Codes,
     density: Density,
     cases: Iterable[Case],
@@ -375,11 +368,12 @@ def add_bets_many(
     shift: Floats,
     seconds: float | None = None,
     groups: Groups | None = None,
-) -> None:
-    """Add the log bets of some cases to the log e-values of some pairs.
+) -> Integers:
+    """Return the log bets of some cases on some pairs, each rounded down, added up (int64, ``[P]``, units of 2^-32).
+
+    The logarithm of an e-value is the sum over all cases. Rounding down makes it smaller by at most 2^-32 a bet.
 
     Args:
-        log_e: One a pair (float64, ``[P]``), changed in place.
         pairs: Sorted codes of the pairs to bet on (int64, ``[P]``).
         density: A density that knows hidden events.
         cases: Held-out cases.
@@ -389,17 +383,22 @@ def add_bets_many(
         groups: Types taken together; pairs are then of groups.
     """
     n_types = density.vocabulary.n_types if groups is None else len(groups.names)
+    total = np.zeros(len(pairs), np.int64)
     for rows in forecasts_many(density, cases, horizon, seconds, groups):
         gain = _log1m(rows.log_p)
         gain -= _log1m_shifted(rows.log_q, shift)  # v did not come
         row, came = np.arange(len(rows.targets)), rows.targets
         gain[row, came] = rows.log_p[row, came] - shifted(rows.log_q[row, came], shift[came])
+        check_scaled(len(gain) * max(gain.max(), -gain.min()) * 2.0**UNIT_BITS)  # their sums do not wrap around
         kinds = np.unique(rows.causes)
         order = np.argsort(rows.causes, kind="stable")
-        by_kind = np.add.reduceat(gain[order], np.searchsorted(rows.causes[order], kinds), axis=0)  # [kinds, n_types]
-        for kind, total in zip(kinds.tolist(), by_kind, strict=True):
+        starts = np.searchsorted(rows.causes[order], kinds)
+        by_kind = np.add.reduceat(to_units(gain, down=True)[order], starts, axis=0)  # [kinds, n_types]
+        for kind, units in zip(kinds.tolist(), by_kind, strict=True):
             low, high = np.searchsorted(pairs, [kind * n_types, (kind + 1) * n_types])
-            log_e[low:high] += total[pairs[low:high] - kind * n_types]
+            total[low:high] += units[pairs[low:high] - kind * n_types]
+        check_scaled(total)
+    return total
 
 
 def shifted(log_q: Floats, shift: Floats) -> Floats:

@@ -155,11 +155,16 @@ class TypeBeliefs:
             estimate: Its estimate.
             delta: Least effect of an edge, in nats.
         """
-        n, horizon = estimate.cmi.shape
-        lag = np.arange(1, horizon + 1)
-        effect = np.minimum(np.arange(n)[:, None] + lag, max(n - 1, 0))
-        codes = case.ids[:, None].astype(np.int64) * self.n_types + case.ids[effect]
+        codes, reverse = self._codes(case, estimate)
         probability = _looked_up(self.codes, self.probabilities, codes, self.share)
+        lag: NDArray[np.int64] = np.arange(1, estimate.cmi.shape[1] + 1)
+        if estimate.lags is not None:
+            # Within a tick the likelier direction counts, with its strength one tick later.
+            back = _looked_up(self.codes, self.probabilities, reverse, self.share)
+            within = estimate.lags == 0
+            codes = np.where(within & (back > probability), reverse, codes)
+            probability = np.where(within, np.maximum(probability, back), probability)
+            lag = np.maximum(estimate.lags, 1)
         lag_codes = np.where(lag <= self.n_lags, codes * self.n_lags + lag - 1, -1)
         # One case does not say how cases differ: such a pair counts as not met.
         known = np.isfinite(self.errors)
@@ -170,6 +175,25 @@ class TypeBeliefs:
         with np.errstate(divide="ignore", invalid="ignore"):
             large = np.where(error > 0, ndtr(above / error), above > 0)
         return np.where(np.isfinite(estimate.cmi), probability * large, np.nan)
+
+    def directions(self, case: Case, estimate: CMIEstimate) -> NDArray[np.int64]:
+        """Return the direction of every pair of positions (int64, ``[L, m]``): 1, or -1 for the later on the earlier.
+
+        Within a tick it is that of the pair of types which is more likely linked than not, if it is one direction only;
+        otherwise 0.
+        """
+        if estimate.lags is None:
+            return np.ones(estimate.cmi.shape, dtype=np.int64)
+        codes, reverse = self._codes(case, estimate)
+        there, back = (_looked_up(self.codes, self.probabilities, one, 0.0) > 0.5 for one in (codes, reverse))
+        return np.where(estimate.lags > 0, 1, there.astype(np.int64) - back)
+
+    def _codes(self, case: Case, estimate: CMIEstimate) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the code of the types of every pair of positions (int64, ``[L, m]``), and of the pair reversed."""
+        n, width = estimate.cmi.shape
+        effect = np.minimum(np.arange(n)[:, None] + np.arange(1, width + 1), max(n - 1, 0))
+        one, other = np.broadcast_arrays(case.ids[:, None].astype(np.int64), case.ids[effect].astype(np.int64))
+        return one * self.n_types + other, other * self.n_types + one
 
 
 def _looked_up(keys: NDArray[np.int64], values: Floats, wanted: NDArray[np.int64], otherwise: float) -> Floats:

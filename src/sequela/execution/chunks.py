@@ -3,77 +3,39 @@
 ```
 .OUT.discovering/
     state.json                 what is being done: another job is not mixed in
-    0000000000-0000000120.parquet   result of cases 0 … 119: edges, or sums for a population
-    0000000000-0000000120.json      what was counted on the way; written last: a chunk without it does not count
+    0000000000-0000000120.parquet   result of cases 0 … 119
+    0000000000-0000000120.json      counts, and a checksum of both files; written last: without it a chunk is not there
 ```
+A chunk whose checksum does not fit is removed and its cases are done again. Only the holder of the output's lock
+(`sequela.locks`) opens the folder.
 """
 
 from __future__ import annotations
 
+import bisect
 import hashlib
+import io
 import json
-import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
-from sequela.density.base import Density
-from sequela.events.sequences import SequenceSet
-from sequela.files import read_json, whole_file, write_json
-from sequela.graphs.instance import InstanceGraph
+from sequela.errors import SequelaError
+from sequela.files import disk, read_json, whole_file, write_json
 
 _STATE = "state.json"
-_FORMAT = 1
-
-
-@dataclass
-class Counts:
-    """What happened on the way.
-
-    Attributes:
-        n_unknown_events: Events of types the density did not know, treated as ``<rare>``.
-        n_cases: Cases seen.
-        n_cases_skipped: Cases with fewer than two events: nothing to test.
-        n_pairs_tested: Pairs of positions tested.
-        n_edges: Edges found.
-        n_clamped: Log-probabilities clamped to stay finite.
-    """
-
-    n_unknown_events: int = 0
-    n_cases: int = 0
-    n_cases_skipped: int = 0
-    n_pairs_tested: int = 0
-    n_edges: int = 0
-    n_clamped: int = 0
-
-    def add(self, graph: InstanceGraph) -> None:
-        """Count one graph."""
-        self.n_cases += 1
-        self.n_cases_skipped += len(graph.events) < 2
-        self.n_pairs_tested += graph.n_tested
-        self.n_edges += len(graph)
-        self.n_clamped += graph.n_clamped
-
-    def include(self, other: Counts) -> None:
-        """Add other counts."""
-        for name, value in asdict(other).items():
-            setattr(self, name, getattr(self, name) + value)
+_FORMAT = 2
 
 
 class Chunk(NamedTuple):
-    """Cases ``low … high - 1``, the file of their result, and counts."""
+    """Cases ``low … high - 1``: what was counted, and how to read the table of their result."""
 
     low: int
     high: int
-    path: Path
-    counts: Counts
-
-    def read(self) -> pl.DataFrame:
-        """Read the result."""
-        return pl.read_parquet(self.path, memory_map=False)
+    counts: Mapping[str, int]
+    read: Callable[[], pl.DataFrame]
 
 
 class Chunks:
@@ -82,46 +44,54 @@ class Chunks:
     seconds = 10.0
     """How long a chunk takes at least: about what a killed run loses."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, say: Callable[[str], None] = lambda text: None) -> None:
         self.folder = folder
+        self._say = say
+        self._found = list(self._sound())
 
     @classmethod
-    def open(cls, out: Path, fingerprint: str | None, *, doing: str = "discovering") -> Chunks:
-        """Take up the chunks of the same job, or start anew."""
-        chunks = cls(out.with_name(f".{out.name}.{doing}"))
+    def open(
+        cls, out: Path, fingerprint: str | None, *, doing: str, say: Callable[[str], None] = lambda text: None
+    ) -> Chunks:
+        """Take up the chunks of the same job, or start anew.
+
+        Args:
+            out: Output of the job; the folder is a hidden one beside it.
+            fingerprint: Of everything that decides the result; None: nothing is ever taken up.
+            doing: What is done, part of the folder's name.
+            say: Told of damaged chunks.
+        """
+        folder = out.with_name(f".{out.name}.{doing}")
         state = {"format": _FORMAT, "fingerprint": fingerprint}
         try:
-            same = fingerprint is not None and read_json(chunks.folder / _STATE) == state
+            same = fingerprint is not None and read_json(folder / _STATE) == state
         except (OSError, ValueError):
             same = False
         if not same:
-            shutil.rmtree(chunks.folder, ignore_errors=True)
-            chunks.folder.mkdir(parents=True)
-            write_json(chunks.folder / _STATE, state)
-        return chunks
+            disk.remove(folder)
+            disk.make_folder(folder)
+            write_json(folder / _STATE, state)
+        return cls(folder, say)
 
     def within(self, name: str) -> Chunks:
         """Return a folder inside for one of several sets of cases."""
-        inner = Chunks(self.folder / name)
-        inner.folder.mkdir(exist_ok=True)
-        return inner
+        disk.make_folder(self.folder / name, exist_ok=True)
+        return Chunks(self.folder / name, self._say)
 
-    def add(self, low: int, high: int, rows: pl.DataFrame, counts: Counts) -> None:
+    def add(self, low: int, high: int, table: pl.DataFrame, counts: Mapping[str, int]) -> None:
         """Keep a finished chunk; it counts from the moment its JSON is there."""
+        buffer = io.BytesIO()
+        table.write_parquet(buffer, compression="zstd")
         name = self.folder / f"{low:010d}-{high:010d}"
         with whole_file(name.with_suffix(".parquet")) as temporary:
-            rows.write_parquet(temporary, compression="zstd")
-        write_json(name.with_suffix(".json"), asdict(counts))
+            temporary.write_bytes(buffer.getbuffer())
+        digest = _checksum(counts, buffer.getbuffer())
+        write_json(name.with_suffix(".json"), {"counts": dict(counts), "checksum": digest})
+        bisect.insort(self._found, self._chunk(low, high, counts, digest), key=lambda chunk: chunk.low)
 
     def done(self) -> list[Chunk]:
-        """Return finished chunks that do not overlap, in order."""
-        found: list[Chunk] = []
-        for path in sorted(self.folder.glob("[0-9]*-[0-9]*.json")):
-            low, high = map(int, path.stem.split("-"))
-            result = path.with_suffix(".parquet")
-            if result.exists() and (not found or low >= found[-1].high):
-                found.append(Chunk(low, high, result, Counts(**read_json(path))))
-        return found
+        """Return finished chunks, in order; they do not overlap."""
+        return list(self._found)
 
     def gaps(self, n_cases: int) -> Iterator[tuple[int, int]]:
         """Yield ranges of cases that are not done."""
@@ -134,24 +104,44 @@ class Chunks:
             yield at, n_cases
 
     def close(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the folder; what cannot be removed is not taken up by another job."""
+        try:
+            disk.remove(self.folder)
+        except OSError as error:
+            self._say(f"the work folder '{self.folder}' could not be removed ({error.strerror or error})")
+
+    def _sound(self) -> Iterator[Chunk]:
+        """Yield the chunks that are on disk as they were written; remove the others."""
+        end = 0
+        for path in sorted(self.folder.glob("[0-9]*-[0-9]*.json")):
+            low, high = (int(number) for number in path.stem.split("-"))
+            try:
+                record = read_json(path)
+                counts, digest = {str(name): int(n) for name, n in record["counts"].items()}, record["checksum"]
+                sound = _checksum(counts, disk.read(path.with_suffix(".parquet"))) == digest
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                sound = False
+            if sound and end <= low < high:
+                yield self._chunk(low, high, counts, digest)
+                end = high
+            else:
+                self._say(f"the kept result of cases {low:,} to {high:,} is damaged: it is done again")
+                disk.remove(path)
+                disk.remove(path.with_suffix(".parquet"))
+
+    def _chunk(self, low: int, high: int, counts: Mapping[str, int], digest: str) -> Chunk:
+        path = self.folder / f"{low:010d}-{high:010d}.parquet"
+
+        def read() -> pl.DataFrame:
+            content = disk.read(path)
+            if _checksum(counts, content) != digest:
+                raise SequelaError(f"'{path}' was damaged on the disk: run the same command again, it is done anew")
+            return pl.read_parquet(io.BytesIO(content))
+
+        return Chunk(low, high, dict(counts), read)
 
 
-def job_fingerprint(
-    density: Density, sequences: SequenceSet, arguments: dict[str, Any], *, times: bool = False
-) -> str | None:
-    """Return a hash of everything that decides the result; None when the density cannot tell which one it is.
-
-    Times count where the density or the arguments use them, or with ``times``.
-    """
-    if density.fingerprint is None:
-        return None
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update((density.fingerprint + json.dumps(arguments, sort_keys=True, default=str)).encode())
-    digest.update(sequences.ids.tobytes() + sequences.offsets.tobytes())
-    used = times or density.uses_times or arguments.get("horizon_seconds") is not None
-    if sequences.times is not None and used:
-        digest.update(sequences.times.tobytes())
-    digest.update("\0".join(sequences.case_names).encode())
+def _checksum(counts: Mapping[str, int], content: bytes | memoryview) -> str:
+    digest = hashlib.blake2b(json.dumps(dict(counts), sort_keys=True).encode(), digest_size=16)
+    digest.update(content)
     return digest.hexdigest()

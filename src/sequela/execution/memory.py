@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import psutil
 
-from sequela.density.base import Density
 from sequela.errors import ConfigError, OutOfMemoryBudgetError
 
 SHARE_OF_FREE = 0.25
@@ -36,12 +35,14 @@ class Allotment:
     Attributes:
         budget_bytes: The budget.
         peak_bytes: What the run is expected to need at most.
+        model_bytes: What the density's batches may hold.
         n_cells: Particle cells a call.
         n_band_cells: Pairs of positions held at once.
     """
 
     budget_bytes: int
     peak_bytes: int
+    model_bytes: int
     n_cells: int
     n_band_cells: int
 
@@ -75,12 +76,24 @@ def default_budget() -> int:
 
 
 def allot(
-    density: Density, *, budget: str | float | None, particles: int, horizon: int, longest: int, draws_by_weight: bool
+    *,
+    n_types: int,
+    step_bytes: int,
+    least_bytes: int,
+    most_bytes: int,
+    budget: str | float | None,
+    particles: int,
+    horizon: int,
+    longest: int,
+    draws_by_weight: bool,
 ) -> Allotment:
-    """Choose sizes within a budget, and make the density keep to its part.
+    """Choose sizes within a budget.
 
     Args:
-        density: What will score.
+        n_types: Event types.
+        step_bytes: Bytes the density holds for each tail step of the branches of one call.
+        least_bytes: Bytes its smallest batches hold.
+        most_bytes: Bytes its fastest batches hold.
         budget: Bytes, text like ``"2GB"``, or None for `default_budget`.
         particles: Branches a cause.
         horizon: Largest lag.
@@ -91,27 +104,24 @@ def allot(
         OutOfMemoryBudgetError: The smallest sizes do not fit; says what would.
     """
     total = default_budget() if budget is None else parse_bytes(budget)
-    n_types = density.vocabulary.n_types
-    cell = _CELL_BYTES + density.step_bytes
+    cell = _CELL_BYTES + step_bytes
     a_cause = particles * horizon * cell + (n_types * _TYPE_BYTES if draws_by_weight else 0)
     bands = longest * horizon * _PAIR_BYTES
-    model = density.least_bytes(longest, horizon)
-    least = _OVERHEAD_BYTES + a_cause + bands + model
+    least = _OVERHEAD_BYTES + a_cause + bands + least_bytes
     if least > total:
         parts = (
-            f"{format_bytes(_OVERHEAD_BYTES)} overhead + {format_bytes(model)} for the model's smallest batch + "
+            f"{format_bytes(_OVERHEAD_BYTES)} overhead + {format_bytes(least_bytes)} for the model's smallest batch + "
             f"{format_bytes(bands)} for results ({longest:,} events x {horizon:,} lags x {_PAIR_BYTES} B) + "
             f"{format_bytes(a_cause)} for one cause ({particles:,} particles x {horizon:,} lags x {cell:,} B"
             + (f" + {n_types:,} types x {_TYPE_BYTES} B)" if draws_by_weight else ")")
         )
-        shorter = _fitting_horizon(total - _OVERHEAD_BYTES - model, a_cause, bands, horizon)
+        shorter = _fitting_horizon(total - _OVERHEAD_BYTES - least_bytes, a_cause, bands, horizon)
         other = f", or horizon {shorter}" if shorter else ""
         raise OutOfMemoryBudgetError(
             f"discovery needs at least {format_bytes(least)} ({parts}); memory_budget allows {format_bytes(total)}: "
             f"set memory_budget to '{format_bytes(least).replace(' ', '')}'{other}"
         )
-    spare = total - least
-    model += density.reserve(model + spare // 3, longest, horizon) - model
+    model = min(max(least_bytes, most_bytes), least_bytes + (total - least) // 3)
     left = total - _OVERHEAD_BYTES - model
     n_cells = int(min(_GOOD_CELLS, max(0, left - bands - (a_cause - particles * horizon * cell)) // 2 // cell))
     n_cells = max(n_cells, particles * horizon)
@@ -122,7 +132,7 @@ def allot(
         n_cells = min(n_cells, max(n_causes, 1) * particles * horizon)
         type_bytes = n_types * _TYPE_BYTES * (n_cells // (particles * horizon))
     peak = _OVERHEAD_BYTES + model + n_cells * cell + type_bytes + n_band_cells * _PAIR_BYTES
-    return Allotment(total, min(peak, total), n_cells, n_band_cells)
+    return Allotment(total, min(peak, total), model, n_cells, n_band_cells)
 
 
 def _fitting_horizon(left: float, a_cause: float, bands: float, horizon: int) -> int:

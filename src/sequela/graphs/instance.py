@@ -31,12 +31,14 @@ INSTANCE_SCHEMA = pl.Schema(
         "cause": pl.String,
         "effect": pl.String,
         "lag": pl.Int64,
+        "directed": pl.Boolean,
         "cmi_nats": pl.Float64,
         "std_error": pl.Float64,
         "pointwise_nats": pl.Float64,
     }
 )
-"""Columns of an instance edge table; positions are 0-based."""
+"""Columns of an instance edge table; positions are 0-based. ``lag`` counts ticks: 0 is an edge between two events at
+the same time, whose direction is not known (``directed`` is false) unless a population tells it."""
 
 
 class _Graph(Shown):
@@ -134,32 +136,51 @@ class InstanceGraph(_Graph, AnnotatedLog):
         edges: NDArray[np.bool_],
         *,
         confidence: NDArray[np.float64] | None = None,
+        directions: NDArray[np.int64] | None = None,
         n_unknown: int = 0,
         settings: Mapping[str, Any] | None = None,
     ) -> InstanceGraph:
-        """Build from an estimate, the pairs that are edges (bool, ``[L, m]``) and how sure they are (``[L, m]``)."""
-        cause, column = np.nonzero(edges)
-        order = np.lexsort((cause, cause + column + 1))
-        cause, column = cause[order], column[order]
-        effect = cause + column + 1
+        """Build a graph.
+
+        Args:
+            case: The case.
+            vocabulary: Names of its ids.
+            estimate: Its estimate.
+            edges: The pairs that are edges (bool, ``[L, m]``).
+            confidence: Probability of each (float64, ``[L, m]``).
+            directions: 1, or -1 where the later position causes the earlier, 0 where that is not known (int64,
+                ``[L, m]``); by default 1, and 0 within a tick.
+            n_unknown: Events of unknown types.
+            settings: How the graph was found.
+        """
+        row, column = np.nonzero(edges)
+        lag = column + 1 if estimate.lags is None else estimate.lags[row, column]
+        towards = np.sign(lag) if directions is None else directions[row, column]
+        first, second = row, row + column + 1
+        cause, effect = np.where(towards < 0, second, first), np.where(towards < 0, first, second)
+        order = np.lexsort((cause, effect))
+        row, column, lag, towards = row[order], column[order], lag[order], towards[order]
+        cause, effect = cause[order], effect[order]
         names = np.array(vocabulary.names, dtype=object)
         columns: dict[str, Any] = {
             "cause_position": cause,
             "effect_position": effect,
             "cause": pl.Series(names[case.ids[cause]].tolist(), dtype=pl.String),
             "effect": pl.Series(names[case.ids[effect]].tolist(), dtype=pl.String),
-            "lag": column + 1,
-            "cmi_nats": estimate.cmi[cause, column],
-            "std_error": estimate.std_error[cause, column],
-            "pointwise_nats": estimate.pointwise[cause, column],
+            "lag": lag,
+            "directed": towards != 0,
+            "cmi_nats": estimate.cmi[row, column],
+            "std_error": estimate.std_error[row, column],
+            "pointwise_nats": estimate.pointwise[row, column],
         }
         schema = dict(INSTANCE_SCHEMA)
         if estimate.mean_of_kl is not None:
-            columns["mean_of_kl_nats"] = estimate.mean_of_kl[cause, column]
+            columns["mean_of_kl_nats"] = estimate.mean_of_kl[row, column]
             schema["mean_of_kl_nats"] = pl.Float64()
         if confidence is not None:
-            columns["confidence"] = confidence[cause, column]
-            schema["confidence"] = pl.Float64()
+            columns["confidence"] = confidence[row, column]
+            columns["oriented_by"] = ["population" if told else None for told in (lag == 0) & (towards != 0)]
+            schema |= {"confidence": pl.Float64(), "oriented_by": pl.String()}
         return cls(
             case=case.name,
             events=tuple(names[case.ids].tolist()),
@@ -223,7 +244,8 @@ class SummaryGraph(_Graph):
     Attributes:
         edges: One row a pair of types, strongest first: ``cause``, ``effect``, ``n_edges`` (instance edges),
             ``n_cases``, ``mean_lag``, ``cmi_nats`` (mean over the edges), ``cmi_nats_total``, ``pointwise_nats``
-            (mean).
+            (mean), ``n_undirected`` (edges between events at the same time, of unknown direction; they count for the
+            pair in the order of names) and ``directed`` (whether there are others).
         nodes: ``event`` and ``count`` of every type that occurred.
     """
 
@@ -245,7 +267,7 @@ class SummaryGraph(_Graph):
 
         Example:
             >>> pair = {"cause": "engine|P0A", "effect": "door|D1", "n_edges": 2, "n_cases": 1, "mean_lag": 1.5}
-            >>> nats = {"cmi_nats": 0.2, "cmi_nats_total": 0.4, "pointwise_nats": 1.0}
+            >>> nats = {"cmi_nats": 0.2, "cmi_nats_total": 0.4, "pointwise_nats": 1.0, "n_undirected": 0}
             >>> nodes = pl.DataFrame({"event": ["door|D1", "engine|P0A"], "count": [3, 4]})
             >>> merged = SummaryGraph(pl.DataFrame([pair | nats]), nodes).at_level(1)
             >>> merged.edges.select("cause", "effect", "n_edges").rows()
@@ -255,14 +277,15 @@ class SummaryGraph(_Graph):
         sums = self.edges.select(
             "cause", "effect", "n_edges", "n_cases", lag=pl.col("mean_lag") * weight,
             cmi_nats=pl.col("cmi_nats_total"), pointwise_nats=pl.col("pointwise_nats") * weight,
+            n_undirected="n_undirected",
         )  # fmt: skip
         names = names_at_level(self.nodes["event"], hierarchy_level)
         merged = (
             _renamed(sums, names)
             .group_by("cause", "effect")
-            .agg(pl.col("n_edges", "lag", "cmi_nats", "pointwise_nats").sum(), pl.col("n_cases").max())
+            .agg(pl.col("n_edges", "lag", "cmi_nats", "pointwise_nats", "n_undirected").sum(), pl.col("n_cases").max())
         )
-        columns = ["cause", "effect", "n_edges", "n_cases", "lag", "cmi_nats", "pointwise_nats"]
+        columns = ["cause", "effect", "n_edges", "n_cases", "lag", "cmi_nats", "pointwise_nats", "n_undirected"]
         edges = finish_pairs(merged.select(columns), self_loops=self_loops)
         return SummaryGraph(edges, merge_nodes(self.nodes, hierarchy_level))
 
@@ -332,12 +355,22 @@ def summarise(
     return SummaryGraph(finish_pairs(pair_sums(edges), self_loops=self_loops), counts.sort("event"))
 
 
+def with_directed(edges: pl.DataFrame) -> pl.DataFrame:
+    """Return an edge table that has the column ``directed``: true where it was not there, as in a table of truth."""
+    return edges if "directed" in edges.columns else edges.with_columns(directed=pl.lit(True))
+
+
 def pair_sums(edges: pl.DataFrame) -> pl.DataFrame:
     """Return sums per pair of types. Those of disjoint cases can be concatenated and added up."""
-    return edges.group_by("cause", "effect").agg(
-        pl.len().cast(pl.Int64).alias("n_edges"),
-        pl.col("case").n_unique().cast(pl.Int64).alias("n_cases"),
-        pl.col("lag", "cmi_nats", "pointwise_nats").sum(),
+    return (
+        with_directed(edges)
+        .group_by("cause", "effect")
+        .agg(
+            pl.len().cast(pl.Int64).alias("n_edges"),
+            pl.col("case").n_unique().cast(pl.Int64).alias("n_cases"),
+            pl.col("lag", "cmi_nats", "pointwise_nats").sum(),
+            (~pl.col("directed")).sum().cast(pl.Int64).alias("n_undirected"),
+        )
     )
 
 
@@ -358,6 +391,8 @@ def finish_pairs(sums: pl.DataFrame, *, self_loops: bool) -> pl.DataFrame:
             mean["cmi_nats"],
             pl.col("cmi_nats").alias("cmi_nats_total"),
             mean["pointwise_nats"],
+            "n_undirected",
+            directed=pl.col("n_undirected") < pl.col("n_edges"),
         )
         # Rounded for the order only: sums in another order differ in the last bits.
         .sort([pl.col("cmi_nats_total").round(9), "cause", "effect"], descending=[True, False, False])

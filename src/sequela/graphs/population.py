@@ -12,9 +12,9 @@ import polars as pl
 from sequela.display import TOP_ROWS
 from sequela.errors import LogFormatError
 from sequela.evidence.links import LAG_SCHEMA, POPULATION_SCHEMA
-from sequela.files import read_json, whole_folder, write_json
+from sequela.files import whole_folder, write_record
 from sequela.graphs.instance import _Graph, direction_column
-from sequela.graphs.run_record import FORMAT, MARKER
+from sequela.graphs.run_record import MARKER, read_run
 from sequela.graphs.saved import SavedDiscovery, load_discovery
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class PopulationGraph(_Graph):
             self.pairs.write_parquet(folder / "population.parquet")
             self.nodes.write_parquet(folder / "nodes.parquet")
             self.lags.write_parquet(folder / "lags.parquet")
-            write_json(folder / MARKER, dict(self.run))
+            write_record(folder, MARKER, self.run)
 
     def _top_rows(self) -> pl.DataFrame:
         columns = ["cause", "effect", "support_cases", "lag", "cmi_nats", "cmi_low_nats", "cmi_high_nats"]
@@ -80,9 +80,7 @@ def load_population(path: str | Path) -> PopulationGraph:
     """
     folder = Path(path)
     try:
-        run = read_json(folder / MARKER)
-        if run["format"] != FORMAT:
-            raise ValueError(f"format {run['format']}, this version reads {FORMAT}")
+        run = read_run(folder)
         pairs = pl.read_parquet(folder / "population.parquet")
         missing = set(POPULATION_SCHEMA) - set(pairs.columns)
         if missing:

@@ -86,9 +86,9 @@ class Discovery(Shown, AnnotatedLog):
 
 def empty_edges(settings: Settings) -> pl.DataFrame:
     """Return an empty edge table of many cases, with the columns these settings give."""
-    extra = {} if settings.statistic == "kl_of_mean" else {"mean_of_kl_nats": pl.Float64}
+    extra: dict[str, type[pl.DataType]] = {} if settings.statistic == "kl_of_mean" else {"mean_of_kl_nats": pl.Float64}
     if settings.population is not None:
-        extra["confidence"] = pl.Float64
+        extra |= {"confidence": pl.Float64, "oriented_by": pl.String}
     return pl.DataFrame(schema={"case": pl.String, **INSTANCE_SCHEMA, **extra})
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
+import networkx as nx
 import polars as pl
 
 from sequela.errors import check_range
-from sequela.graphs.instance import InstanceGraph
+from sequela.graphs.instance import InstanceGraph, with_directed
 
 ROOT_SCHEMA = pl.Schema({"position": pl.Int64, "event": pl.String, "share": pl.Float64, "n_steps": pl.Int64})
 """Columns of `root_causes`."""
@@ -33,31 +33,44 @@ def root_causes(graph: InstanceGraph, position: int) -> pl.DataFrame:
 
     Example:
         >>> from sequela.graphs.instance import INSTANCE_SCHEMA
-        >>> rows = [(0, 1, "a", "b", 1, 0.4, 0.0, 1.0), (1, 2, "b", "c", 1, 0.6, 0.0, 2.0)]
+        >>> rows = [(0, 1, "a", "b", 1, True, 0.4, 0.0, 1.0), (1, 2, "b", "c", 1, True, 0.6, 0.0, 2.0)]
         >>> edges = pl.DataFrame(rows, schema=INSTANCE_SCHEMA, orient="row")
         >>> root_causes(InstanceGraph("case", ("a", "b", "c"), edges), 2).rows()
         [(0, 'a', 1.0, 2)]
     """
     n_events = len(graph.events)
     check_range("position", position, low=0, high=n_events - 1, whole=True)
-    into: dict[int, list[tuple[int, float]]] = {}
-    rows = graph.edges.filter(pl.col("pointwise_nats") > 0)
-    for cause, effect, nats in rows.select("cause_position", "effect_position", "pointwise_nats").iter_rows():
-        into.setdefault(effect, []).append((cause, nats))
-    share = np.zeros(n_events)
-    steps = np.full(n_events, n_events)
+    causal = _causal_graph(graph)
+    behind = causal.subgraph(nx.ancestors(causal, position) | {position})
+    share, steps = dict.fromkeys(behind, 0.0), dict.fromkeys(behind, n_events)
     share[position], steps[position] = 1.0, 0
     roots = []
-    for effect in range(position, -1, -1):  # causes come before their effects: one sweep sees each event complete
-        if share[effect] == 0:
-            continue
-        causes = into.get(effect)
+    # After everything it causes: one sweep sees what arrives at each event as a whole.
+    for effect in nx.lexicographical_topological_sort(behind.reverse(), key=lambda node: -node):
+        causes = behind.pred[effect]
         if not causes:
-            roots.append((effect, graph.events[effect], float(share[effect]), int(steps[effect])))
+            roots.append((effect, graph.events[effect], share[effect], steps[effect]))
             continue
-        total = sum(nats for _, nats in causes)
-        for cause, nats in causes:
-            share[cause] += share[effect] * nats / total
+        total = sum(edge["nats"] for edge in causes.values())
+        for cause, edge in sorted(causes.items()):
+            share[cause] += share[effect] * edge["nats"] / total
             steps[cause] = min(steps[cause], steps[effect] + 1)
     frame = pl.DataFrame(roots, schema=ROOT_SCHEMA, orient="row")
     return frame.sort([pl.col("share").round(12), "position"], descending=[True, False])
+
+
+def _causal_graph(graph: InstanceGraph) -> nx.DiGraph[int]:
+    """Return the directed edges that make their effect more likely, without cycles.
+
+    A cycle can only arise within one tick, where a population told the directions; its edges there are left out.
+    """
+    causal: nx.DiGraph[int] = nx.DiGraph()
+    causal.add_nodes_from(range(len(graph.events)))
+    rows = with_directed(graph.edges).filter((pl.col("pointwise_nats") > 0) & pl.col("directed"))
+    for cause, effect, nats, lag in rows.select("cause_position", "effect_position", "pointwise_nats", "lag").rows():
+        causal.add_edge(cause, effect, nats=nats, tied=lag == 0)
+    for knot in list(nx.strongly_connected_components(causal)):
+        inside = causal.subgraph(knot)
+        within = [(cause, effect) for cause, effect in inside.edges if inside[cause][effect]["tied"]]
+        causal.remove_edges_from(within)
+    return causal

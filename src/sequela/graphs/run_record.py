@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from sequela.density.base import Density
+from sequela.density.runtime.network_density import runtime_of
 from sequela.effects.settings import Settings
+from sequela.errors import LogFormatError
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
-from sequela.execution.chunks import Counts
+from sequela.files import damaged_files, read_json, read_record
+from sequela.graphs.instance import InstanceGraph
 from sequela.version import __version__
 
 MARKER = "run.json"
 
 FORMAT = 1
+
+
+@dataclass
+class Counts:
+    """What happened on the way.
+
+    Attributes:
+        n_unknown_events: Events of types the density did not know, treated as ``<rare>``.
+        n_cases: Cases seen.
+        n_cases_skipped: Cases with fewer than two events: nothing to test.
+        n_pairs_tested: Pairs of positions tested.
+        n_edges: Edges found.
+        n_clamped: Log-probabilities clamped to stay finite.
+    """
+
+    n_unknown_events: int = 0
+    n_cases: int = 0
+    n_cases_skipped: int = 0
+    n_pairs_tested: int = 0
+    n_edges: int = 0
+    n_clamped: int = 0
+
+    def add(self, graph: InstanceGraph) -> None:
+        """Count one graph."""
+        self.n_cases += 1
+        self.n_cases_skipped += len(graph.events) < 2
+        self.n_pairs_tested += graph.n_tested
+        self.n_edges += len(graph)
+        self.n_clamped += graph.n_clamped
+
+    def include(self, other: Mapping[str, int]) -> None:
+        """Add other counts, by name."""
+        for name, value in other.items():
+            setattr(self, name, getattr(self, name) + value)
 
 
 def run_record(
@@ -27,6 +65,7 @@ def run_record(
     import numpy as np
     import torch
 
+    runtime = runtime_of(density)
     longest = int(sequences.lengths.max()) if sequences.n_cases else 1
     return {
         "format": FORMAT,
@@ -38,10 +77,10 @@ def run_record(
         },
         "counts": asdict(counts) | {"n_rare_events": _n_rare(density, sequences)},
         "density": {
-            "backbone": density.backbone,
-            "device": density.device,
-            "precision": density.precision,
-            "compiled": density.compiled,
+            "backbone": density.backbone or type(density).__name__,
+            "device": runtime.device,
+            "precision": runtime.precision,
+            "compiled": runtime.compiled,
             "memory": density.memory,
             "vocabulary": density.vocabulary.fingerprint,
             "n_types": density.vocabulary.n_types,
@@ -54,6 +93,62 @@ def run_record(
             "numpy": np.__version__,
         },
     }
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return what ``run.json`` says, after checking it and every file beside it against the checksums in it.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is of another format, or a file has changed since it was written; says which.
+        KeyError, TypeError: It is no such record.
+    """
+    run = read_json(folder / MARKER)
+    if run["format"] != FORMAT:
+        raise ValueError(f"format {run['format']}, this version reads {FORMAT}")
+    run = read_record(folder, MARKER)
+    damaged = [f"{name} {what}" for name, what in damaged_files(folder, run).items()]
+    if damaged:
+        raise ValueError("; ".join(damaged))
+    return run
+
+
+def verify_results(path: str | Path) -> pl.DataFrame:
+    """Check a folder of results against the checksums that were written with it.
+
+    Args:
+        path: Folder that `discover_to`, `discover_population` or ``sequela discover`` or ``population`` wrote.
+
+    Returns:
+        One row a file: ``file`` and ``damage``, which is null where the file is as it was written.
+
+    Raises:
+        LogFormatError: The folder has no readable record of its files.
+
+    Example:
+        >>> import tempfile
+        >>> from sequela.discovery.stream import discover_to
+        >>> from sequela import read_log
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
+        >>> log = read_log(world.to_log(world.sample(3, 6, seed=1)))
+        >>> found = discover_to(world, log, Path(tempfile.mkdtemp()) / "out", progress=False)
+        >>> verify_results(found.folder)["damage"].null_count()
+        5
+        >>> with (found.folder / "edges.parquet").open("ab") as file:
+        ...     _ = file.write(b"!")
+        >>> verify_results(found.folder).filter(pl.col("damage").is_not_null())["file"].to_list()
+        ['edges.parquet']
+    """
+    folder = Path(path)
+    try:
+        run = read_record(folder, MARKER)
+    except (OSError, ValueError) as error:
+        raise LogFormatError(f"'{path}' cannot be checked: {error}") from error
+    damaged = damaged_files(folder, run)
+    names = [MARKER, *run["files"]]
+    schema = {"file": pl.String, "damage": pl.String}
+    return pl.DataFrame({"file": names, "damage": [damaged.get(name) for name in names]}, schema=schema)
 
 
 def _n_rare(density: Density, sequences: SequenceSet) -> int:

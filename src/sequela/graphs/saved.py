@@ -10,11 +10,10 @@ import polars as pl
 
 from sequela.display import Shown
 from sequela.errors import LogFormatError
-from sequela.files import read_json
 from sequela.graphs.exports import AnnotatedLog
 from sequela.graphs.instance import InstanceGraph, SummaryGraph, summarise
 from sequela.graphs.results import Discovery, case_graph
-from sequela.graphs.run_record import FORMAT, MARKER
+from sequela.graphs.run_record import read_run
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +52,7 @@ class SavedDiscovery(Shown, AnnotatedLog):
         Raises:
             ConfigError: `hierarchy_level` is below 1, or no type has components.
         """
-        columns = ["case", "cause", "effect", "lag", "cmi_nats", "pointwise_nats"]
+        columns = ["case", "cause", "effect", "lag", "cmi_nats", "pointwise_nats", "directed"]
         return summarise(
             self.edges.select(columns).collect(), self.nodes, self_loops=self_loops, hierarchy_level=hierarchy_level
         )
@@ -91,9 +90,7 @@ def load_discovery(path: str | Path) -> SavedDiscovery:
     """
     folder = Path(path)
     try:
-        run = read_json(folder / MARKER)
-        if run["format"] != FORMAT:
-            raise ValueError(f"format {run['format']}, this version reads {FORMAT}")
+        run = read_run(folder)
         summary = SummaryGraph(pl.read_parquet(folder / "summary.parquet"), pl.read_parquet(folder / "nodes.parquet"))
         pl.read_parquet_schema(folder / "edges.parquet")
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:

@@ -75,7 +75,7 @@ def _model(report: Mapping[str, Any] | None) -> Sentence:
             "The model does not predict new cases better than simple counting, so this graph is not to be trusted: "
             f"more data is needed ({numbers}).",
         )
-    if gain < 2 * report["gain_std_error"]:
+    if report["gain_std_error"] is None or gain < 2 * report["gain_std_error"]:
         return Sentence(
             "warning",
             f"The model predicts new cases only a little better than simple counting, within the noise ({numbers}).",

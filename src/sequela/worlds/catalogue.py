@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from sequela.errors import ConfigError, check_choice, check_range
+from sequela.errors import ConfigError, check_choice, check_range, nearest
 from sequela.worlds.base import World
 from sequela.worlds.confounded import ConfoundedWorld
 from sequela.worlds.diagnostic import DiagnosticWorld
+from sequela.worlds.fault_codes import FaultCodes
 from sequela.worlds.observed import NoisyWorld, SimultaneousWorld
+from sequela.worlds.parentage import CausalLog
 from sequela.worlds.rules import RuleWorld
+from sequela.worlds.services import ServiceWorld
 from sequela.worlds.softmax import SoftmaxWorld
+from sequela.worlds.topology import AlarmTopology
 
 _LONG_LAG = 50
+_Made = TypeVar("_Made")
 
 
 def linear(n_types: int = 100, *, seed: int = 0, **options: Any) -> World:
@@ -115,6 +120,40 @@ _MAKERS: dict[str, Callable[..., World]] = {
 """What takes the options that a constructor passes on."""
 
 
+class LogGenerator(Protocol):
+    """What draws logs of any length with their causes: a number of cases in, a log and its truth out."""
+
+    def simulate(self, n_cases: int = ..., *, seed: int) -> CausalLog:
+        """Draw a log."""
+
+
+def fault_codes(n_types: int = 59, *, seed: int = 0, **options: Any) -> LogGenerator:
+    """A fleet of vehicles: cascades of fault codes, background and rare codes, ties without order, free text."""
+    return FaultCodes.random(n_types, seed=seed, **options)
+
+
+def services(n_types: int = 82, *, seed: int = 0, **options: Any) -> LogGenerator:
+    """Traces of services: calls, retries, outcomes that spread, latent request types; also an exact density."""
+    return ServiceWorld.random(n_types, seed=seed, **options)
+
+
+def topology(n_types: int = 40, *, seed: int = 0, **options: Any) -> LogGenerator:
+    """Entities in a network: alarms travel between joined components, and from an entity to its neighbours."""
+    return AlarmTopology.random(n_types, seed=seed, **options)
+
+
+GENERATORS: dict[str, Callable[..., LogGenerator]] = {
+    maker.__name__: maker for maker in (services, fault_codes, topology)
+}
+"""Simulators whose cases are as long as they happen to be, by name."""
+
+_GENERATOR_MAKERS: dict[str, Callable[..., LogGenerator]] = {
+    "services": ServiceWorld.random,
+    "fault_codes": FaultCodes.random,
+    "topology": AlarmTopology.random,
+}
+
+
 def make_world(name: str, **options: Any) -> World:
     """Return a world of the catalogue.
 
@@ -130,11 +169,35 @@ def make_world(name: str, **options: Any) -> World:
         5
     """
     check_choice("world", name, list(WORLDS))
-    try:
-        return WORLDS[name](**options)
-    except TypeError as error:
-        known: dict[str, None] = {}
-        for maker in (WORLDS[name], _MAKERS[name]):
-            parameters = inspect.signature(maker).parameters.values()
-            known |= dict.fromkeys(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
-        raise ConfigError(f"the world '{name}' takes {', '.join(known)}: {str(error).split('() ')[-1]}") from None
+    return _make(WORLDS[name], _MAKERS[name], options)
+
+
+def make_generator(name: str, **options: Any) -> LogGenerator:
+    """Return a simulator of logs with known parentage.
+
+    Args:
+        name: One of `GENERATORS`.
+        **options: ``n_types``, ``seed`` and what else it takes.
+
+    Raises:
+        ConfigError: There is no such simulator, or it does not take such an option.
+
+    Example:
+        >>> make_generator("fault_codes", seed=1).simulate(2, seed=0).columns["case"]
+        'vehicle'
+    """
+    check_choice("world", name, list(GENERATORS))
+    return _make(GENERATORS[name], _GENERATOR_MAKERS[name], options)
+
+
+def _make(constructor: Callable[..., _Made], takes: Callable[..., object], options: dict[str, Any]) -> _Made:
+    """Call a constructor; an option that neither it nor what it passes options on to takes is named."""
+    known: dict[str, None] = {}
+    for maker in (constructor, takes):
+        parameters = inspect.signature(maker).parameters.values()
+        known |= dict.fromkeys(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        hint = nearest(unknown[0], known)
+        raise ConfigError(f"the world '{constructor.__name__}' takes {', '.join(known)}; got {unknown[0]!r}{hint}")
+    return constructor(**options)

@@ -1,5 +1,6 @@
 """References by hand, and an honest sentence."""
 
+import json
 from fractions import Fraction
 from itertools import pairwise
 
@@ -7,9 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from sequela.density.base import Density
 from sequela.density.quality import report as diagnostics
 from sequela.density.quality.ngrams import NGram
-from sequela.density.quality.report import calibration, diagnose
+from sequela.density.quality.report import DensityReport, calibration, diagnose
+from sequela.errors import DensityError
 from sequela.events.sequences import SequenceSet
 from sequela.worlds.softmax import SoftmaxWorld
 
@@ -83,6 +86,37 @@ def test_a_bad_density_is_called_bad():
     assert not report.beats_references
     assert "does NOT beat" in report.sentence()
     assert np.isfinite(report.std_error)
+
+
+class Sick(Density):
+    """Gives a number that is none for one type."""
+
+    def __init__(self, world, value):
+        self.world, self.value, self.vocabulary = world, value, world.vocabulary
+
+    def conditional(self, ids, positions, times=None):
+        found = self.world.conditional(ids, positions)
+        found[:, 2] = self.value
+        return found
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, np.inf])
+def test_numbers_that_are_not_finite_are_an_error(value):
+    world = SoftmaxWorld.random(5, horizon=2, seed=0)
+    train, held_out = world.sample(20, 9, seed=1), world.sample(5, 9, seed=2)
+    n_bad = int((held_out.ids == 2).sum())
+    with pytest.raises(DensityError, match=f"{n_bad} of 45 held-out events"):
+        diagnose(Sick(world, value), train=train, held_out=held_out)
+
+
+def test_a_report_as_json_and_back():
+    world = SoftmaxWorld.random(5, horizon=2, seed=0)
+    train = world.sample(20, 9, seed=1)
+    for held_out in (world.sample(1, 1, seed=2), world.sample(5, 9, seed=2)):
+        report = diagnose(world, train=train, held_out=held_out)
+        text = json.dumps(report.to_dict(), allow_nan=False)
+        assert DensityReport.from_dict(json.loads(text)) == report
+    assert np.isinf(diagnose(world, train=train, held_out=world.sample(1, 1, seed=2)).std_error)
 
 
 def test_calibration_by_brute_force():

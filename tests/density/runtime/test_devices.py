@@ -7,9 +7,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sequela.density.runtime import devices
+from sequela.density.runtime.precision import with_precision
 from sequela.density.training.fit import fit
 from sequela.density.window.network import WindowConfig, WindowNetwork, _direct, _direct_by_lag
 from sequela.discovery.discover import discover_log
+from sequela.errors import ConfigError
 from sequela.events.log import read_log
 from sequela.worlds.softmax import SoftmaxWorld
 
@@ -51,7 +53,7 @@ def test_training_and_discovery_need_no_float64(backbone, precision):
             log, backbone=backbone, max_steps=3, times=times, precision=precision, device="cpu", progress=False
         )
         n_training = guard.n_operations
-        density.use_precision(precision)
+        density = with_precision(density, precision)
         discover_log(density, log, particles=4, progress=False)
         # The model's proposal asks for whole conditionals, formed in float64 only after they have left the device.
         if backbone == "window":
@@ -74,6 +76,13 @@ def test_the_table_without_embedding_bag_is_the_same():
         found.append([value, *torch.autograd.grad((value * sign).sum(), [network.table.weight, scale])])
     for one, other in zip(*found, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_a_device_that_is_not_here_is_refused():
+    assert devices.choose_device("cpu") == "cpu"
+    for name in ("quantum", "cuda:99", ""):
+        with pytest.raises(ConfigError, match="device must be one that torch finds here"):
+            devices.choose_device(name)
 
 
 def test_which_16_bit_numbers(monkeypatch):

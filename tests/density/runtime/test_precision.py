@@ -1,11 +1,12 @@
-"""16-bit hidden layers: close to float32, chosen only where asked for, never for an exact density."""
+"""16-bit hidden layers: close to float32, chosen only where asked for, in a density of its own."""
 
 import numpy as np
 import pytest
 import torch
 
-from sequela.density import base
 from sequela.density.checkpoint import load_density
+from sequela.density.runtime import precision as precisions
+from sequela.density.runtime.precision import with_precision
 from sequela.density.training.fit import fit
 from sequela.errors import ConfigError
 from sequela.events.log import read_log
@@ -17,27 +18,29 @@ LOG = read_log(WORLD.to_log(WORLD.sample(60, (4, 15), seed=1)))
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
 @pytest.mark.parametrize("backbone", ["window", "llama"])
-def test_16_bits_are_close_and_can_be_undone(backbone, half, tmp_path, monkeypatch):
+def test_16_bits_are_close_and_leave_the_density_as_it_is(backbone, half, tmp_path, monkeypatch):
     density = fit(LOG, backbone=backbone, max_steps=60, device="cpu", progress=False, out=tmp_path / "model")
     ids = np.random.default_rng(0).integers(0, 10, 30).astype(np.int32)
     exact, exact_name = density.score(ids), density.fingerprint
-    assert density.use_precision(half) == half
-    rough = density.score(ids)
-    assert 0 < np.abs(rough - exact).max() < base.PRECISION_TOLERANCE
-    assert density.fingerprint != exact_name
-    branches = density.score_branches(ids, np.arange(20), ids[np.arange(20)[:, None] + np.arange(4)])
+    halved = with_precision(density, half)
+    assert halved.runtime.precision == half
+    rough = halved.score(ids)
+    assert 0 < np.abs(rough - exact).max() < precisions.PRECISION_TOLERANCE
+    assert halved.fingerprint != exact_name
+    branches = halved.score_branches(ids, np.arange(20), ids[np.arange(20)[:, None] + np.arange(4)])
     assert np.allclose(branches, rough[np.arange(20)[:, None] + 1 + np.arange(4)], atol=0.05)
     assert np.array_equal(load_density(tmp_path / "model", device="cpu", precision=half).score(ids), rough)
-    assert density.use_precision("float32") == "float32"
-    assert np.array_equal(density.score(ids), exact)
+    for back in (density, with_precision(halved, "float32")):
+        assert back.runtime.precision == "float32"
+        assert np.array_equal(back.score(ids), exact)
+        assert back.fingerprint == exact_name
     # "auto": only where the hardware has it, and only while it is close.
-    monkeypatch.setattr(base, "fast_half", lambda device: None)
-    assert density.use_precision("auto") == "float32"
-    monkeypatch.setattr(base, "fast_half", lambda device: half)
-    assert density.use_precision("auto") == half
-    monkeypatch.setattr(base, "PRECISION_TOLERANCE", 0.0)
-    assert density.use_precision("auto") == "float32"
-    assert np.array_equal(density.score(ids), exact)
+    monkeypatch.setattr(precisions, "fast_half", lambda device: None)
+    assert with_precision(density, "auto").runtime.precision == "float32"
+    monkeypatch.setattr(precisions, "fast_half", lambda device: half)
+    assert with_precision(density, "auto").runtime.precision == half
+    monkeypatch.setattr(precisions, "PRECISION_TOLERANCE", 0.0)
+    assert with_precision(density, "auto").runtime.precision == "float32"
     assert all(tensor.dtype == torch.float32 for tensor in weights(density))
 
 
@@ -47,11 +50,10 @@ def test_float16_is_refused_where_numbers_outgrow_it(monkeypatch):
     exact = density.score(np.arange(10, dtype=np.int32))
     assert np.isfinite(exact).all()
     with pytest.raises(ConfigError, match="exceed what float16 can hold"):
-        density.use_precision("float16")
-    assert density.precision == "float32"
+        with_precision(density, "float16")
     assert np.array_equal(density.score(np.arange(10, dtype=np.int32)), exact)
-    monkeypatch.setattr(base, "fast_half", lambda device: "float16")
-    assert density.use_precision("auto") == "float32"
+    monkeypatch.setattr(precisions, "fast_half", lambda device: "float16")
+    assert with_precision(density, "auto").runtime.precision == "float32"
 
 
 def weights(density):
@@ -59,7 +61,7 @@ def weights(density):
 
 
 def test_what_is_refused():
-    with pytest.raises(ConfigError, match="exact"):
-        WORLD.use_precision("bfloat16")
+    with pytest.raises(ConfigError, match="SoftmaxWorld: it has no network"):
+        with_precision(WORLD, "bfloat16")
     with pytest.raises(ConfigError, match="did you mean 'bfloat16'"):
-        WORLD.use_precision("bfloat61")
+        with_precision(WORLD, "bfloat61")

@@ -122,14 +122,8 @@ def test_density_scores_with_the_folded_network_and_leaves_no_trace(tmp_path):
         expected = network(windows).log_softmax(1)[0].numpy()
     np.testing.assert_allclose(density.conditional(IDS, np.array([0]))[0], expected, atol=1e-5)
     without = WindowDensity(WindowNetwork(WindowConfig(V, V + 3, MEMORY, 8, 16, wide=True)), VOCABULARY)
-    assert density.step_flops == without.step_flops
-    assert density.least_bytes(20, 3) == without.least_bytes(20, 3)
+    assert density.cost(20, 3) == without.cost(20, 3)
     save_density(density, tmp_path / "m")
-    assert np.array_equal(load_density(tmp_path / "m", device="cpu").score(IDS), density.score(IDS))
-    # As it was saved before there were parts.
-    meta = json.loads((tmp_path / "m" / "density.json").read_text())
-    del meta["settings"]["n_component_values"]
-    (tmp_path / "m" / "density.json").write_text(json.dumps(meta))
     assert np.array_equal(load_density(tmp_path / "m", device="cpu").score(IDS), density.score(IDS))
 
 
@@ -187,7 +181,7 @@ def test_what_fit_refuses():
     single = read_log(LOG.frame.select("case", pl.col("event").str.replace("|", "-", literal=True)), time=False)
     with pytest.raises(ConfigError, match="several columns"):
         fit(single, components=True, progress=False, **QUICK)
-    with pytest.raises(ConfigError, match="window backbone"):
+    with pytest.raises(ConfigError, match=r"a backbone that uses components \('llama' does not\)"):
         fit(LOG, components=True, backbone="llama", progress=False, **QUICK)
     with pytest.raises(ConfigError, match="components"):
         fit(LOG, components="always", progress=False, **QUICK)

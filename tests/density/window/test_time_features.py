@@ -21,7 +21,8 @@ from sequela.events.log import read_log
 from sequela.events.sequences import Case, SequenceSet
 from sequela.events.times import parse_duration
 from sequela.events.vocabulary import Vocabulary
-from sequela.evidence.bets import add_bets, co_occurring
+from sequela.evidence.bets import co_occurring, sum_bets
+from sequela.evidence.fixed_point import from_units
 
 V, LENGTH, MEMORY = 7, 24, 5
 VOCABULARY = Vocabulary(tuple(f"e{i}" for i in range(V)), (1,) * V)
@@ -237,8 +238,7 @@ def test_bets_with_times_equal_their_definition(seconds, cells, monkeypatch):
     monkeypatch.setattr("sequela.evidence.bets._CELLS", cells)
     one = SequenceSet(IDS, np.array([0, LENGTH]), pl.Series(["a"]), TIMES)
     pairs = co_occurring(one, 4, V, seconds)
-    log_e = np.zeros(len(pairs))
-    add_bets(log_e, pairs, DENSITY, one[0], 4, np.zeros(V), seconds)
+    log_e = from_units(sum_bets(pairs, DENSITY, one, 4, np.zeros(V), seconds))
     expected, seen = np.zeros((V, V)), np.zeros((V, V), dtype=bool)
     for q in range(1, LENGTH):
         reach = np.arange(max(0, q - 4), q)

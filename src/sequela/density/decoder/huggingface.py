@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
-from sequela.density.base import Branches, Density, Floats, Ids, Times, check_branches, check_sequence
+from sequela.density.base import Branches, Floats, Ids, Times, check_branches, check_sequence
 from sequela.density.decoder.llama import LlamaTiles
 from sequela.density.decoder.tiles import TILE_TOKENS, Job, Tile, batches_of, blocks, jobs_of, padded, tiles_of
 from sequela.density.output_head import MIN_ROWS, Head
 from sequela.density.runtime.devices import fingerprint_of
+from sequela.density.runtime.network_density import Batches, Cost, NetworkDensity, Runtime
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
 
@@ -62,7 +64,7 @@ class _PrefixCache(DynamicCache):  # type: ignore[misc]
         return int(self._given[0][0].shape[2])
 
 
-class HuggingFaceDensity(Density):
+class HuggingFaceDensity(NetworkDensity):
     """A Hugging Face causal decoder as a density.
 
     Args:
@@ -97,7 +99,7 @@ class HuggingFaceDensity(Density):
         self.hidden_token = hidden_token
         self.knows_hidden = hidden_token is not None
         self.context = context
-        self.device = device
+        self.runtime = Runtime(device=device)
         n_rows = int(model.get_input_embeddings().weight.shape[0])
         used = np.concatenate([tokens, [begin_token] + ([] if hidden_token is None else [hidden_token])])
         if len(tokens) != vocabulary.n_types or len(np.unique(tokens)) != len(tokens):
@@ -109,15 +111,14 @@ class HuggingFaceDensity(Density):
         self.tokens = tokens
         hidden = begin_token if hidden_token is None else hidden_token
         self._token_of_id = np.concatenate([tokens, [begin_token, begin_token, hidden]]).astype(np.int64)
-        self._n_held = _TOKENS_HELD
-        self._n_tokens = _TOKENS.get(torch.device(device).type, _TOKENS_ACCELERATOR)
         with torch.inference_mode():
             self._head = Head.of(self.model, tokens, device)
             self._llama = LlamaTiles(self.model) if LlamaTiles.fits(self.model) else None
+        self._batches = self._fastest_batches()
         self._self_check()
 
     @property
-    def max_tail(self) -> int:
+    def max_tail(self) -> int:  # type: ignore[override]
         """Half a context: a branch then spans at most two blocks."""
         return self.context // 2
 
@@ -127,42 +128,44 @@ class HuggingFaceDensity(Density):
         settings = f"{self.tokens.tolist()} {self.begin_token} {self.hidden_token} {self.context} {self._head.dtype}"
         return fingerprint_of(self.model.state_dict(), self.vocabulary.fingerprint, settings)
 
-    @property
-    def step_bytes(self) -> int:
-        """See `Density.step_bytes`: what says where a branch's results go."""
-        return 24
+    def cost(self, longest: int = 1, horizon: int = 1) -> Cost:
+        """See `NetworkDensity.cost`.
 
-    @property
-    def step_flops(self) -> float:
-        """See `Density.step_flops`: two for each weight that is multiplied with (attention left out)."""
+        A step holds what says where a branch's results go; the smallest batches are one prefix, one tile, and the
+        logits of a few rows. Operations are two for each weight that is multiplied with.
+        """
         body = sum(w.numel() for w in self.model.parameters())
         tables = {id(e.weight): e.weight.numel() for e in self.model.modules() if isinstance(e, torch.nn.Embedding)}
         head = self.model.get_output_embeddings()
         if head is not None and id(head.weight) not in tables:
             body -= head.weight.numel()
         width = int(self.model.config.get_text_config().hidden_size)
-        return 2.0 * float(body - sum(tables.values()) + width * self.vocabulary.n_types)
+        flops = 2.0 * float(body - sum(tables.values()) + width * self.vocabulary.n_types)
+        least = self._held_bytes(longest, horizon, self._least_batches(longest, horizon))
+        most = self._held_bytes(longest, horizon, self._fastest_batches())
+        return Cost(step_bytes=24, least_bytes=least, most_bytes=max(least, most), step_flops=flops)
 
-    def least_bytes(self, longest: int, horizon: int) -> int:
-        """See `Density.least_bytes`: one prefix, one tile, and the logits of a few rows."""
-        return self._held_bytes(longest, horizon, *self._least(longest, horizon))
+    def batches_within(self, limit: int, longest: int, horizon: int) -> Batches:
+        """See `NetworkDensity.batches_within`."""
+        found, least = self._fastest_batches(), self._least_batches(longest, horizon)
+        while found != least and self._held_bytes(longest, horizon, found) > limit:
+            found = Batches(
+                max(found.n_tokens // 2, least.n_tokens),
+                max(found.n_held // 2, least.n_held),
+                max(found.n_rows // 2, least.n_rows),
+            )
+        return found
 
-    def reserve(self, limit: int, longest: int, horizon: int) -> int:
-        """See `Density.reserve`."""
-        kind = torch.device(self.device).type
-        sizes = [_TOKENS.get(kind, _TOKENS_ACCELERATOR), _TOKENS_HELD, self._head.best_rows]
-        least = self._least(longest, horizon)
-        while self._held_bytes(longest, horizon, *sizes) > limit and sizes != list(least):
-            sizes = [max(size // 2, low) for size, low in zip(sizes, least, strict=True)]
-        self._n_tokens, self._n_held, self._head.n_rows = sizes
-        return self._held_bytes(longest, horizon, *sizes)
+    def _fastest_batches(self) -> Batches:
+        kind = torch.device(self.runtime.device).type
+        return Batches(_TOKENS.get(kind, _TOKENS_ACCELERATOR), _TOKENS_HELD, self._head.best_rows)
 
-    def _least(self, longest: int, horizon: int) -> tuple[int, int, int]:
+    def _least_batches(self, longest: int, horizon: int) -> Batches:
         prefix = padded(min(longest, self.context) + 1)
-        return max(TILE_TOKENS, horizon) * 2, prefix, MIN_ROWS
+        return Batches(max(TILE_TOKENS, horizon) * 2, prefix, MIN_ROWS)
 
-    def _held_bytes(self, longest: int, horizon: int, n_tokens: int, n_held: int, n_rows: int) -> int:
-        """Return what batches of ``n_tokens``, prefixes of ``n_held`` and ``n_rows`` of logits hold."""
+    def _held_bytes(self, longest: int, horizon: int, batches: Batches) -> int:
+        """Return the bytes that some batches hold: activations, masks, keys and values, logits."""
         config = self.model.config.get_text_config()
         width, item = int(config.hidden_size), self._head.dtype.itemsize
         inner = int(getattr(config, "intermediate_size", None) or 4 * width)
@@ -171,7 +174,7 @@ class HuggingFaceDensity(Density):
         keys = 2 * head_width * int(getattr(config, "num_key_value_heads", None) or heads)  # and values
         prefix = padded(min(longest, self.context) + 1)
         tile = max(TILE_TOKENS, horizon)
-        n_tokens, n_held = max(n_tokens, tile), max(n_held, prefix)
+        n_tokens, n_held, n_rows = max(batches.n_tokens, tile), max(batches.n_held, prefix), batches.n_rows
         a_token = item * (12 * width + 4 * inner) + 10 * (prefix + tile)  # activations and mask
         copies = n_tokens / tile * 3 * keys * (prefix + tile) * item
         logits = n_rows * (4 if self._head.weight is not None else 8) * self._head.n_logits
@@ -180,10 +183,15 @@ class HuggingFaceDensity(Density):
         return int(n_tokens * a_token + copies + logits + held + whole)
 
     @torch.inference_mode()
-    def _use_dtype(self, name: str) -> None:
-        dtype = None if name == "float32" else getattr(torch, name)
-        self._head = Head.of(self.model, self.tokens, self.device, dtype=dtype)
-        self._llama = LlamaTiles(self.model) if LlamaTiles.fits(self.model) and dtype is None else None
+    def _prepare(self, before: Runtime) -> None:
+        """See `NetworkDensity`."""
+        now = self.runtime
+        if now.precision != before.precision:
+            dtype = None if now.precision == "float32" else getattr(torch, now.precision)
+            self._head = Head.of(self.model, self.tokens, now.device, dtype=dtype)
+            self._llama = LlamaTiles(self.model) if LlamaTiles.fits(self.model) and dtype is None else None
+        self._batches = now.batches or self._fastest_batches()
+        self._head = replace(self._head, n_rows=self._batches.n_rows)
 
     def score_many(self, sequences: Sequence[Ids], times: Times = None) -> list[Floats]:
         """See `Density.score_many`; times play no part."""
@@ -209,7 +217,7 @@ class HuggingFaceDensity(Density):
                 last = int(positions[wanted].max())
                 job = Job(0, block, wanted, wanted, 1 + last - block.begin)
                 hidden, _ = self._run_prefixes([job], [ids])
-                rows = torch.from_numpy(positions[wanted] - block.begin).to(self.device)
+                rows = torch.from_numpy(positions[wanted] - block.begin).to(self.runtime.device)
                 result[wanted] = self._head.log_probs(hidden[0][rows])
         return result
 
@@ -231,7 +239,7 @@ class HuggingFaceDensity(Density):
                 for job, own in zip(batch, hidden, strict=True):
                     where = positions[job.case]
                     wanted = np.flatnonzero((where >= job.block.low) & (where < job.block.high))
-                    rows = torch.from_numpy(where[wanted] - job.block.begin).to(self.device)
+                    rows = torch.from_numpy(where[wanted] - job.block.begin).to(self.runtime.device)
                     results[job.case][wanted] = self._head.log_probs(own[rows])
         return results
 
@@ -250,21 +258,17 @@ class HuggingFaceDensity(Density):
                 layers += found if self._llama is None else map(self._llama.prefix, found)
                 if observed:
                     self._score_observed(batch, hidden, branches, scores)
-            tiles = [
-                tile
-                for number, job in enumerate(jobs)
-                for tile in tiles_of(number, job, branches[job.case])
-            ]
-            for same in batches_of(tiles, self._n_tokens):
+            tiles = [tile for number, job in enumerate(jobs) for tile in tiles_of(number, job, branches[job.case])]
+            for same in batches_of(tiles, self._batches.n_tokens):
                 self._score_tiles(same, jobs, layers, branches, results)
         return scores, results
 
     def _flights(self, jobs: list[Job]) -> Iterator[list[Job]]:
         """Cut jobs into groups whose keys and values may be held at once, of like lengths together."""
-        yield from _groups(sorted(jobs, key=lambda job: padded(job.n_prefix)), self._n_held)
+        yield from _groups(sorted(jobs, key=lambda job: padded(job.n_prefix)), self._batches.n_held)
 
     def _prefix_batches(self, jobs: list[Job]) -> Iterator[list[Job]]:
-        yield from _groups(jobs, self._n_tokens, same=True)
+        yield from _groups(jobs, self._batches.n_tokens, same=True)
 
     def _run_prefixes(self, jobs: list[Job], ids: list[Ids]) -> tuple[list[Tensor], list[Layers]]:
         """Run the prefixes of some jobs of equal padded length.
@@ -279,7 +283,7 @@ class HuggingFaceDensity(Density):
             tokens[row, 1 : job.n_prefix] = self._token_of_id[own[job.block.begin :][: job.n_prefix - 1]]
         cache = DynamicCache()
         parts = []
-        size = max(16, self._n_tokens // len(jobs))
+        size = max(16, self._batches.n_tokens // len(jobs))
         for low in range(0, length, size):
             high = min(length, low + size)
             place = torch.arange(low, high)
@@ -347,7 +351,7 @@ class HuggingFaceDensity(Density):
             hidden = self._forward(tokens, positions, sees, cache).flatten(0, 1)
         if not has_target.any():
             return
-        rows_ = torch.from_numpy(np.flatnonzero(has_target)).to(self.device)
+        rows_ = torch.from_numpy(np.flatnonzero(has_target)).to(self.runtime.device)
         values = self._head.target_log_prob(hidden.index_select(0, rows_), np.concatenate(targets))
         ends = np.cumsum([len(part) for part in targets])
         for (index, row, step), own in zip(places, np.split(values, ends[:-1]), strict=True):
@@ -356,9 +360,9 @@ class HuggingFaceDensity(Density):
     def _forward(self, tokens: NDArray[np.int64], positions: Tensor, sees: Tensor, cache: Any) -> Tensor:
         """Run tokens ``[B, n]`` after cached ones; ``sees`` is bool ``[B, n, cached + n]``; hidden is ``[B, n, d]``."""
         return self._head.body(
-            input_ids=torch.from_numpy(tokens).to(self.device),
-            position_ids=positions.to(self.device),
-            attention_mask=self._mask(sees)[:, None].to(self.device),
+            input_ids=torch.from_numpy(tokens).to(self.runtime.device),
+            position_ids=positions.to(self.runtime.device),
+            attention_mask=self._mask(sees)[:, None].to(self.runtime.device),
             past_key_values=cache,
             use_cache=True,
         )
@@ -382,8 +386,8 @@ class HuggingFaceDensity(Density):
                     if len(whole) > self.context or start + step + 1 >= len(ids):
                         continue
                     tokens = torch.from_numpy(np.concatenate([[self.begin_token], self._token_of_id[whole]]))
-                    logits = self.model(input_ids=tokens[None].to(self.device), use_cache=False).logits[0, -1]
-                    logits = logits[torch.from_numpy(self.tokens).to(self.device)].float()
+                    logits = self.model(input_ids=tokens[None].to(self.runtime.device), use_cache=False).logits[0, -1]
+                    logits = logits[torch.from_numpy(self.tokens).to(self.runtime.device)].float()
                     expected = float(logits.log_softmax(-1)[int(ids[start + step + 1])])
                     if not abs(found[row, step] - expected) < _SELF_CHECK_TOLERANCE * max(1.0, abs(expected)):
                         raise ConfigError(

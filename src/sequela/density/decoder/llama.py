@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from sequela.density.output_head import MIN_ROWS
 
-_MOST_PARAMETERS = 50_000_000
-"""The weights are held a second time here; a larger model spends its time in products anyway."""
+_MOST_WIDTH = 128
+"""Wider models spend their time in products anyway (`benchmarks/fast_layers.py`); the weights are held twice here."""
 
 
 class _Layer(NamedTuple):
@@ -70,7 +70,7 @@ class LlamaTiles:
             and not config.attention_bias
             and not config.mlp_bias
             and rope.get("rope_type", "default") == "default"
-            and sum(p.numel() for p in model.model.layers.parameters()) <= _MOST_PARAMETERS
+            and config.hidden_size <= _MOST_WIDTH
         )
 
     def _layer(self, layer: Any, head: int) -> _Layer:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from sequela.density.base import Density
 from sequela.density.quality.ngrams import NGram
+from sequela.errors import DensityError
 from sequela.events.sequences import SequenceSet
 
 _CASES_A_CALL = 256
@@ -77,8 +80,19 @@ class DensityReport:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self) | {"beats_references": self.beats_references}
+        """Return plain values for JSON; None where there is no error of a mean (of one event)."""
+        values = asdict(self)
+        for name in ("std_error", "gain_std_error"):
+            values[name] = values[name] if isfinite(values[name]) else None
+        return values | {"beats_references": self.beats_references}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DensityReport:
+        """Return the report that `to_dict` gave; an error of the mean that is not known is infinite."""
+        known: dict[str, Any] = {field.name: values[field.name] for field in fields(cls)}
+        for name in ("std_error", "gain_std_error"):
+            known[name] = inf if known[name] is None else known[name]
+        return cls(**known)
 
 
 def diagnose(density: Density, *, train: SequenceSet, held_out: SequenceSet) -> DensityReport:
@@ -88,12 +102,22 @@ def diagnose(density: Density, *, train: SequenceSet, held_out: SequenceSet) -> 
         density: The density.
         train: The cases it was trained on; the n-grams are counted on the same.
         held_out: Cases to score.
+
+    Raises:
+        DensityError: A log-probability is not finite.
     """
     log_probs = []
     for low in range(0, held_out.n_cases, _CASES_A_CALL):
         cases = [held_out[i] for i in range(low, min(low + _CASES_A_CALL, held_out.n_cases))]
         log_probs += density.score_many([case.ids for case in cases], [case.times for case in cases])
     losses = -np.concatenate(log_probs)
+    n_bad = int(np.count_nonzero(~np.isfinite(losses)))
+    if n_bad:
+        raise DensityError(
+            f"the density gives {n_bad:,} of {len(losses):,} held-out events a log-probability that is not a finite "
+            "number: its weights are not finite, or it calls events impossible that occur; train again with a lower "
+            "learning rate, or look at extreme values in the times of the log"
+        )
     n_types = density.vocabulary.n_types
     grams = [-NGram(train, n_types=n_types, order=order).log_prob(held_out) for order in range(3)]
     best = min(grams, key=lambda values: float(values.mean()))

@@ -6,14 +6,33 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from sequela.errors import ConfigError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def choose_device() -> str:
-    """Return ``"cuda"``, ``"mps"`` or ``"cpu"``: the first that is there."""
+def choose_device(wanted: str | None = None) -> str:
+    """Return a device: the one that is wanted, or the first of ``"cuda"``, ``"mps"``, ``"cpu"`` that is there.
+
+    Raises:
+        ConfigError: The one that is wanted is not here.
+
+    Example:
+        >>> choose_device("cpu")
+        'cpu'
+    """
     import torch
 
+    if wanted is not None:
+        try:
+            torch.zeros(1, device=wanted)
+        except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ConfigError(
+                f"device must be one that torch finds here, such as 'cpu' or 'cuda'; got {wanted!r} ({reason[:150]})"
+            ) from error
+        return wanted
     if torch.cuda.is_available():
         return "cuda"
     if torch.backends.mps.is_available():

@@ -13,8 +13,8 @@ import torch
 
 from sequela.density import checkpoint
 from sequela.density.base import Density
-from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.quality.report import diagnose
+from sequela.density.registry import Sizes, TrainedBackbone, trained_backbone
 from sequela.density.runtime.devices import choose_device, has_fast_bfloat16, is_first_process
 from sequela.density.runtime.threads import right_threads
 from sequela.density.training.loop import (
@@ -25,25 +25,19 @@ from sequela.density.training.loop import (
     settings_text,
     train,
 )
-from sequela.density.training.objectives import DecoderTask, Task, WindowTask
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
-from sequela.density.window.time_features import time_gain, time_scale
-from sequela.errors import ConfigError, check_choice, check_range
+from sequela.density.window.time_features import time_gain
+from sequela.errors import ConfigError, DensityError, check_choice, check_range
 from sequela.events.hierarchy import SharedComponents, shared_components
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
+from sequela.events.ties import shuffle_ticks
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import check_writable_folder
 from sequela.progress import Reporter, reporter
 from sequela.version import __version__
 
-BACKBONES = ("window", "llama")
 SHARES = (0.8, 0.1, 0.1)
-_MAX_CONTEXT = 256
-_KNOTS = 12
 _LEAST_TOLD_NATS = 0.02
-_MAX_WIDE_TYPES = 2000
-"""Up to this many types the window network has a table of direct effects: 16 MB."""
 
 
 def fit(
@@ -76,7 +70,8 @@ def fit(
     Args:
         log: Event log.
         backbone: ``"window"`` (looks at the last `memory` events; fast) or ``"llama"`` (a small Hugging Face
-            ``LlamaForCausalLM``; looks at up to 256 events).
+            ``LlamaForCausalLM``; looks at up to 256 events), or another that was registered, see
+            `sequela.density.registry`.
         out: Folder to save to. With it, a run that was interrupted is taken up by the same call.
         overwrite: Replace an earlier density in `out`.
         seed: Same seed, same weights.
@@ -111,7 +106,7 @@ def fit(
         VocabularyError: The log has fewer than two event types.
         ConfigError: An argument is out of range, or `out` may not be written.
     """
-    check_choice("backbone", backbone, BACKBONES)
+    kind = trained_backbone(backbone)
     check_choice("precision", precision, TRAINING_PRECISIONS)
     check_range("hide", hide, low=0, high=0.9)
     check_range("dropout", dropout, low=0, high=0.9)
@@ -120,39 +115,29 @@ def fit(
         if value is not None:
             check_range(name, value, low=2, whole=True)
     tell = reporter(progress)
-    device = device or choose_device()
+    device = choose_device(device)
     if out is not None:
         check_writable_folder(out, marker=checkpoint.MARKER, overwrite=overwrite)
     vocabulary = Vocabulary.build(log, min_count=min_count)
     sequences = SequenceSet.from_log(log, vocabulary)
-    train_set, validation_set, test_set = sequences.split(SHARES, seed=seed)
+    train_set, validation_set, test_set = (shuffle_ticks(part, seed) for part in sequences.split(SHARES, seed=seed))
     longest = int(sequences.lengths.max())
-    memory = memory or (min(8, longest) if backbone == "window" else min(_MAX_CONTEXT, longest))
-    memory = max(memory, 2)
-    width = width or _width(train_set.n_events, vocabulary.n_types, backbone)
+    memory = max(memory or kind.default_memory(longest), 2)
+    width = width or kind.default_width(train_set.n_events, vocabulary.n_types)
     if precision == "auto":
         precision = "bfloat16" if has_fast_bfloat16(device) else "float32"
     config = _training_config(
-        backbone, train_set, memory, max_steps, batch_size, learning_rate, patience, seed, vocabulary.n_types
+        kind, train_set, memory, max_steps, batch_size, learning_rate, patience, seed, vocabulary.n_types
     )
     config = replace(config, precision=precision)
-    use_times = _use_times(times, backbone, log, train_set, vocabulary.n_types, tell)
-    shared = _use_components(components, backbone, vocabulary, tell)
-    _say_choices(tell, log, vocabulary, (train_set, validation_set, test_set), backbone, memory, width, config, device)
+    use_times = _use_times(times, kind, log, train_set, vocabulary.n_types, tell)
+    shared = _use_components(components, kind, vocabulary, tell)
+    _say_choices(tell, log, vocabulary, (train_set, validation_set, test_set), kind, memory, width, config, device)
 
+    sizes = Sizes(vocabulary, memory, width, n_blocks, dropout, hide, use_times, shared, device)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network: torch.nn.Module = (
-            _window(vocabulary, train_set, memory, width, n_blocks, dropout, use_times, shared)
-            if backbone == "window"
-            else _llama(vocabulary, memory, width, n_blocks)
-        )
-    tasks: list[Task] = [
-        WindowTask(part, vocabulary, memory=memory, hide=hide, times=use_times)
-        if backbone == "window"
-        else DecoderTask(part, vocabulary, context=memory, hide=hide)
-        for part in (train_set, validation_set)
-    ]
+        network = kind.network(sizes, train_set)
     arguments = {
         "backbone": backbone, "seed": seed, "min_count": min_count, "memory": memory, "width": width,
         "n_blocks": n_blocks, "dropout": dropout, "hide": hide, "times": use_times,
@@ -161,34 +146,27 @@ def fit(
     state_folder = None if out is None else Path(out).with_name(f".{Path(out).name}.training")
     result = train(
         network,
-        tasks[0],
-        tasks[1],
+        kind.task(train_set, sizes),
+        kind.task(validation_set, sizes),
         config,
         device=device,
         report=tell,
         state_folder=state_folder,
         fingerprint=_fingerprint(sequences, vocabulary, arguments, config),
     )
-    network.load_state_dict(result.weights)
-    density: Density
-    if isinstance(network, WindowNetwork):
-        density = WindowDensity(network, vocabulary, knows_hidden=hide > 0, device=device)
-    else:
-        density = HuggingFaceDensity(
-            network,
-            vocabulary,
-            tokens=np.arange(vocabulary.n_types),
-            begin_token=vocabulary.begin_id,
-            hidden_token=vocabulary.hidden_id if hide > 0 else None,
-            context=memory,
-            device=device,
+    if not np.isfinite(result.best_loss):
+        raise DensityError(
+            "training gave no finite validation loss: set a lower learning_rate, or look for extreme values in the "
+            "times of the log (times=False leaves them out)"
         )
+    network.load_state_dict(result.weights)
+    density = kind.density(network, sizes)
     with right_threads():
         report = diagnose(density, train=train_set, held_out=test_set)
     tell.say(report.sentence())
-    density.info = _info(log, sequences, (train_set, validation_set, test_set), arguments, config, result) | {
-        "report": report.to_dict()
-    }
+    parts = (train_set, validation_set, test_set)
+    info = _info(log, sequences, parts, arguments, config, result) | {"report": report.to_dict()}
+    density = density.with_info(info)
     if out is not None and is_first_process():
         checkpoint.save_density(density, out, overwrite=overwrite)
         forget_state(state_folder)
@@ -196,31 +174,9 @@ def fit(
     return density
 
 
-def _window(
-    vocabulary: Vocabulary,
-    train_set: SequenceSet,
-    memory: int,
-    width: int,
-    n_blocks: int,
-    dropout: float,
-    times: bool,
-    shared: SharedComponents | None,
-) -> WindowNetwork:
-    sizes = WindowConfig(
-        vocabulary.n_types, vocabulary.n_inputs, memory, min(width // 2, 128), width, n_blocks, dropout,
-        wide=vocabulary.n_types <= _MAX_WIDE_TYPES,
-    )  # fmt: skip
-    if times:
-        shortest, longest = time_scale(train_set, memory)
-        sizes = replace(sizes, n_knots=_KNOTS, shortest_seconds=shortest, longest_seconds=longest)
-    if shared is None:
-        return WindowNetwork(sizes)
-    return WindowNetwork(replace(sizes, n_component_values=shared.n_values), torch.from_numpy(shared.of))
-
-
 def _use_times(
     times: bool | str,
-    backbone: str,
+    backbone: TrainedBackbone,
     log: EventLog,
     train_set: SequenceSet,
     n_types: int,
@@ -229,13 +185,13 @@ def _use_times(
     """Decide whether the density gets times."""
     if not isinstance(times, bool):
         check_choice("times", times, ["auto"])
-    if times is True and (backbone != "window" or not log.has_times):
-        lack = "a time column" if backbone == "window" else "the window backbone (llama does not use times)"
+    if times is True and not (backbone.uses_times and log.has_times):
+        lack = "a time column" if backbone.uses_times else f"a backbone that uses times ('{backbone.name}' does not)"
         raise ConfigError(f"times=True needs {lack}: leave times out, or set it to False")
     if not times or not log.has_times:
         return False
-    if backbone != "window":
-        tell.say("times: not used by this backbone (the window backbone uses them)")
+    if not backbone.uses_times:
+        tell.say(f"times: not used by the backbone '{backbone.name}'")
         return False
     if times is True:
         return True
@@ -249,7 +205,7 @@ def _use_times(
 
 
 def _use_components(
-    components: bool | str, backbone: str, vocabulary: Vocabulary, tell: Reporter
+    components: bool | str, backbone: TrainedBackbone, vocabulary: Vocabulary, tell: Reporter
 ) -> SharedComponents | None:
     """Return the components that the density learns from, or None."""
     if not isinstance(components, bool):
@@ -257,15 +213,15 @@ def _use_components(
     if not components:
         return None
     shared = shared_components(vocabulary)
-    if components is True and (shared is None or backbone != "window"):
-        lack = "the window backbone (llama does not use components)"
-        if backbone == "window":
+    if components is True and (shared is None or not backbone.uses_components):
+        lack = f"a backbone that uses components ('{backbone.name}' does not)"
+        if backbone.uses_components:
             lack = "event types of several columns (event=[...], --event repeated) of which some share a component"
         raise ConfigError(f"components=True needs {lack}: leave components out, or set it to False")
     if shared is None:
         return None
-    if backbone != "window":
-        tell.say("components: not used by this backbone (the window backbone uses them)")
+    if not backbone.uses_components:
+        tell.say(f"components: not used by the backbone '{backbone.name}'")
         return None
     tell.say(
         f"components: used; the {vocabulary.n_types - vocabulary.has_rare:,} event types share {shared.n_shared:,} "
@@ -275,15 +231,8 @@ def _use_components(
     return shared
 
 
-def _width(n_events: int, n_types: int, backbone: str) -> int:
-    """More types need a wider window network; a decoder also needs the data for it."""
-    if backbone == "window":
-        return 128 if n_types < 500 else 256
-    return 256 if n_events >= 50_000 else 64
-
-
 def _training_config(
-    backbone: str,
+    backbone: TrainedBackbone,
     train_set: SequenceSet,
     memory: int,
     max_steps: int | None,
@@ -293,44 +242,14 @@ def _training_config(
     seed: int,
     n_types: int,
 ) -> TrainingConfig:
-    if backbone == "window":
-        size = batch_size or int(np.clip(2 ** round(np.log2(max(1, train_set.n_events / 50))), 32, 512))
-        per_epoch = train_set.n_events / size
-        rate = learning_rate or 2e-3
-    else:
-        typical = float(np.minimum(train_set.lengths, memory).mean())
-        # Logits of a step stay below a quarter of a gibibyte.
-        events = min(2048, 2**26 // n_types, max(64, train_set.n_events // 20))
-        size = batch_size or max(1, round(events / max(typical, 1)))
-        per_epoch = train_set.n_events / (typical * size)
-        rate = learning_rate or 1e-3
+    own = backbone.steps(train_set, n_types, memory, batch_size)
     # About 30 passes over a small log, fewer over a large one; early stopping ends it sooner.
-    steps = max_steps or int(np.clip(30 * per_epoch, 300, 20_000 if backbone == "window" else 6000))
-    every = max(10, min(steps // 30, round(per_epoch)) if per_epoch >= 10 else steps // 30)
+    steps = max_steps or int(np.clip(30 * own.per_epoch, 300, own.most))
+    every = max(10, min(steps // 30, round(own.per_epoch)) if own.per_epoch >= 10 else steps // 30)
     return TrainingConfig(
-        max_steps=steps, batch_size=size, learning_rate=rate, check_every=every, patience=patience, seed=seed
-    )
-
-
-def _llama(vocabulary: Vocabulary, context: int, width: int, n_layers: int) -> torch.nn.Module:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    heads = max(1, width // 32)
-    config = LlamaConfig(
-        vocab_size=vocabulary.n_inputs,
-        hidden_size=width,
-        intermediate_size=width * 8 // 3,
-        num_hidden_layers=n_layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads,
-        max_position_embeddings=2 * context + 2,  # a block and the longest tail after it
-        bos_token_id=vocabulary.begin_id,
-        eos_token_id=None,
-        pad_token_id=vocabulary.pad_id,
-        tie_word_embeddings=False,
-    )
-    model: torch.nn.Module = LlamaForCausalLM(config)
-    return model
+        max_steps=steps, batch_size=own.batch_size, learning_rate=learning_rate or own.learning_rate,
+        check_every=every, patience=patience, seed=seed,
+    )  # fmt: skip
 
 
 def _say_choices(
@@ -338,7 +257,7 @@ def _say_choices(
     log: EventLog,
     vocabulary: Vocabulary,
     parts: tuple[SequenceSet, SequenceSet, SequenceSet],
-    backbone: str,
+    backbone: TrainedBackbone,
     memory: int,
     width: int,
     config: TrainingConfig,
@@ -355,8 +274,8 @@ def _say_choices(
         f"{part.n_events:,} events {role}" for part, role in zip(parts, ("train", "choose", "judge"), strict=True)
     ))  # fmt: skip
     tell.say(
-        f"{backbone} backbone, memory {memory} events, width {width}; at most {config.max_steps:,} steps of "
-        f"{config.batch_size:,} {'events' if backbone == 'window' else 'blocks'} at rate {config.learning_rate:g} "
+        f"{backbone.name} backbone, memory {memory} events, width {width}; at most {config.max_steps:,} steps of "
+        f"{config.batch_size:,} {backbone.unit} at rate {config.learning_rate:g} "
         f"on {device}"
     )
 

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from sequela.density.runtime.threads import refresh_threads, right_threads
+from sequela.density.runtime.threads import right_threads
 from sequela.density.training.objectives import Task
 from sequela.errors import check_range
 from sequela.files import read_json, whole_folder, write_json
@@ -152,7 +152,6 @@ def train(
             step += 1
             update(step, f"loss {float(running[0] / running[1]):.3f}, validation {result.best_loss:.3f}")
             if step % config.check_every == 0 or step == config.max_steps:
-                refresh_threads()
                 loss = _validate(mean.module, validation, config.batch_size, accelerator.device)
                 result.history.append((step, float(running[0] / running[1]), loss))
                 running.zero_()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,6 +40,56 @@ def hide_some(inputs: NDArray[np.int32], hidden_id: int, n_types: int, hide: flo
     inputs[gone] = hidden_id
 
 
+@dataclass(frozen=True)
+class Ticks:
+    """Ticks of the flat array of a `WindowTask`, whose events are put in a fresh random order in every batch.
+
+    Attributes:
+        of: Tick of each slot (int64, ``[n_slots]``, sorted); a slot that holds no event has a tick of its own.
+        memory: Events of a window.
+        largest: Events of the largest tick.
+    """
+
+    of: NDArray[np.int64]
+    memory: int
+    largest: int
+
+    @classmethod
+    def of_sequences(cls, sequences: SequenceSet, memory: int) -> Ticks | None:
+        """Return the ticks of the cases, ``memory`` empty slots before each; None where events have an order."""
+        if not sequences.unordered_ties or sequences.times is None or not sequences.n_events:
+            return None
+        new = np.diff(sequences.times, prepend=-np.inf) > 0
+        new[sequences.offsets[:-1][sequences.lengths > 0]] = True
+        largest = int(np.bincount(np.cumsum(new) - 1).max())
+        if largest == 1:
+            return None
+        place = np.arange(sequences.n_events) + np.repeat(
+            np.arange(1, sequences.n_cases + 1) * memory, sequences.lengths
+        )
+        starts = np.ones(sequences.n_events + sequences.n_cases * memory + largest, dtype=bool)
+        starts[place] = new
+        return cls(np.cumsum(starts), memory, largest)
+
+    def shuffled(self, place: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the slots of the window before each place, and of the event there, with every tick in a random order.
+
+        Args:
+            place: Slots (int64, ``[B]``).
+            rng: Source of the orders, one for each place.
+
+        Returns:
+            int64, ``[B, memory + 1]``.
+        """
+        reach = self.memory + self.largest - 1  # so that every tick of the window is there as a whole
+        around = place[:, None] + np.arange(-reach, self.largest)
+        around = np.maximum(around, 0)
+        order = np.lexsort((rng.random(around.shape), self.of[around]), axis=-1)
+        slots = np.take_along_axis(around, order, axis=1)
+        found: NDArray[np.int64] = slots[:, reach - self.memory : reach + 1]
+        return found
+
+
 class WindowTask:
     """Examples are events; the input is the window before each."""
 
@@ -48,9 +99,11 @@ class WindowTask:
         self.vocabulary = vocabulary
         self.memory = memory
         self.hide = hide
+        self._ticks = Ticks.of_sequences(sequences, memory)
         # One begin mark per step of memory before each case: a window is then one slice of a flat array.
         n_cases = sequences.n_cases
-        self._flat = np.full(sequences.n_events + n_cases * memory, vocabulary.begin_id, np.int32)
+        after = 0 if self._ticks is None else self._ticks.largest
+        self._flat = np.full(sequences.n_events + n_cases * memory + after, vocabulary.begin_id, np.int32)
         self._place = np.arange(sequences.n_events) + np.repeat(np.arange(1, n_cases + 1) * memory, sequences.lengths)
         self._flat[self._place] = sequences.ids
         self.n_examples = self.n_targets = sequences.n_events
@@ -63,7 +116,10 @@ class WindowTask:
     def loss(self, model: Any, examples: NDArray[np.int64], rng: np.random.Generator | None, device: Any) -> Tensor:
         """See `Task.loss`."""
         place = self._place[examples]
-        windows = self._flat[place[:, None] + np.arange(-self.memory, 0)]
+        slots = place[:, None] + np.arange(-self.memory, 1)  # the window, and what comes after it
+        if rng is not None and self._ticks is not None:
+            slots = self._ticks.shuffled(place, rng)
+        windows, targets = self._flat[slots[:, :-1]], self._flat[slots[:, -1]]
         if rng is not None and self.hide:
             hide_some(windows, self.vocabulary.hidden_id, self.vocabulary.n_types, self.hide, rng)
         given = [torch.from_numpy(windows).to(device).long()]
@@ -72,8 +128,7 @@ class WindowTask:
             gaps = np.where(windows == self.vocabulary.begin_id, 0.0, gaps).astype(np.float32)
             given.append(torch.from_numpy(gaps).to(device))
         logits = model(*given)
-        targets = torch.from_numpy(self._flat[place]).to(device).long()
-        total = F.cross_entropy(logits.float(), targets, reduction="sum")
+        total = F.cross_entropy(logits.float(), torch.from_numpy(targets).to(device).long(), reduction="sum")
         return torch.stack([total, torch.tensor(float(len(examples)), device=total.device)])
 
 
@@ -84,6 +139,9 @@ class DecoderTask:
         self.vocabulary = vocabulary
         self.hide = hide
         self._ids = sequences.ids
+        self._ticks = None
+        if sequences.unordered_ties and sequences.times is not None:
+            self._ticks = np.cumsum(np.diff(sequences.times, prepend=-np.inf) != 0)  # within a case
         rows = [
             (int(start) + block.begin, int(start) + block.low, int(start) + block.high)
             for start, length in zip(sequences.offsets[:-1], sequences.lengths, strict=True)
@@ -100,7 +158,12 @@ class DecoderTask:
         longest = int((high - begin).max())
         place = begin[:, None] + np.arange(longest)  # [B, T]
         inside = place < high[:, None]
-        events = np.where(inside, self._ids[np.minimum(place, len(self._ids) - 1)], 0).astype(np.int32)
+        place = np.minimum(place, len(self._ids) - 1)
+        if rng is not None and self._ticks is not None:
+            # Events past the end of a block keep their places: they sort last.
+            tick = np.where(inside, self._ticks[place], np.iinfo(np.int64).max)
+            place = np.take_along_axis(place, np.lexsort((rng.random(place.shape), tick), axis=-1), axis=1)
+        events = np.where(inside, self._ids[place], 0).astype(np.int32)
         targets = np.where(inside & (place >= low[:, None]), events, -100)
         inputs = np.where(inside, events, self.vocabulary.pad_id).astype(np.int32)
         inputs = np.concatenate([np.full((len(inputs), 1), self.vocabulary.begin_id, np.int32), inputs[:, :-1]], 1)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from sequela.density.base import Floats, Ids
 from sequela.density.output_head import target_log_prob
 from sequela.density.runtime.compiled import compile_or_warn
 from sequela.density.runtime.devices import fingerprint_of
+from sequela.density.runtime.network_density import Cost, NetworkDensity, Runtime, window_bytes
 from sequela.density.window.finite_memory import FiniteMemoryDensity
 from sequela.density.window.time_features import Gaps
 from sequela.errors import ConfigError
@@ -246,7 +247,7 @@ def _chunk_logits(network: WindowNetwork, body: WindowNetwork, windows: Tensor, 
     return network.logits(body.hidden(windows, knots).float(), windows, knots).float()
 
 
-class WindowDensity(FiniteMemoryDensity):
+class WindowDensity(FiniteMemoryDensity, NetworkDensity):
     """A trained `WindowNetwork` as a density.
 
     Rows run in chunks of one fixed, padded size: the same window then gets the same bits whatever it is batched with.
@@ -270,7 +271,7 @@ class WindowDensity(FiniteMemoryDensity):
         self.memory = network.config.memory
         self.knows_hidden = knows_hidden
         self.uses_times = network.config.n_knots > 0
-        self.device = device
+        self.runtime = Runtime(device=device)
         rows = _ROWS.get(torch.device(device).type, _ROWS_ACCELERATOR)
         # Logits of one chunk stay below a fixed size, which depends on the vocabulary only.
         self._rows = max(16, min(rows, _LOGIT_BYTES // (4 * vocabulary.n_types) // 16 * 16))
@@ -278,34 +279,26 @@ class WindowDensity(FiniteMemoryDensity):
     @property
     def fingerprint(self) -> str:
         """See `Density.fingerprint`."""
-        settings = f"{self.network.config} {self._body.head.weight.dtype}" + " compiled" * self.compiled
-        return fingerprint_of(self.state(), self.vocabulary.fingerprint, settings)
+        settings = f"{self.network.config} {self._body.head.weight.dtype}" + " compiled" * self.runtime.compiled
+        return fingerprint_of(self.network.state_dict(), self.vocabulary.fingerprint, settings)
 
-    @property
-    def step_flops(self) -> float:
-        """See `Density.step_flops`: two for each weight but those of the tables that are looked up."""
-        looked_up = ("embedding.weight", "table.weight", "table_timing.weight")
-        return 2.0 * sum(w.numel() for name, w in self.network.named_parameters() if name not in looked_up)
+    def cost(self, longest: int = 1, horizon: int = 1) -> Cost:
+        """See `NetworkDensity.cost`: one chunk of windows, whose size is fixed, so that results are.
 
-    def least_bytes(self, longest: int, horizon: int) -> int:
-        """See `Density.least_bytes`: one chunk of windows; its size is fixed, so that results are."""
+        Operations are two for each weight but those of the tables that are looked up.
+        """
         config = self.network.config
         a_window = config.memory * (config.embedding + 4)
         if self.uses_times:
             a_window += config.memory * (6 * config.n_knots + 4 * config.embedding)
-        return self._rows * 4 * (4 * config.n_types + a_window + 12 * config.width)
-
-    @property
-    def step_bytes(self) -> int:
-        """See `Density.step_bytes`."""
-        return super().step_bytes + (32 * self.memory if self.uses_times else 0)
-
-    def config_dict(self) -> dict[str, Any]:
-        """Return what `from_config` needs, as plain JSON."""
-        return asdict(self.network.config)
+        chunk = self._rows * 4 * (4 * config.n_types + a_window + 12 * config.width)
+        looked_up = ("embedding.weight", "table.weight", "table_timing.weight")
+        flops = 2.0 * sum(w.numel() for name, w in self.network.named_parameters() if name not in looked_up)
+        step = window_bytes(self) + (32 * self.memory if self.uses_times else 0)
+        return Cost(step_bytes=step, least_bytes=chunk, most_bytes=chunk, step_flops=flops)
 
     def state(self) -> dict[str, Tensor]:
-        """Return the weights."""
+        """Return the weights by name."""
         return self.network.state_dict()
 
     def window_log_prob(self, windows: Ids, targets: Ids) -> Floats:
@@ -322,7 +315,7 @@ class WindowDensity(FiniteMemoryDensity):
         result = np.empty(len(windows))
         for low in range(0, len(windows), self._rows):
             part = slice(low, low + self._rows)
-            chosen = torch.from_numpy(targets[part].astype(np.int64)).to(self.device)
+            chosen = torch.from_numpy(targets[part].astype(np.int64)).to(self.runtime.device)
             result[part] = target_log_prob(self._logits(windows, gaps, part), chosen).cpu().numpy()
         return result
 
@@ -339,33 +332,40 @@ class WindowDensity(FiniteMemoryDensity):
         some = windows[part]
         padded = np.full((self._rows, self.memory), self.vocabulary.begin_id, dtype=np.int64)
         padded[: len(some)] = some
-        given = torch.from_numpy(padded).to(self.device)
+        given = torch.from_numpy(padded).to(self.runtime.device)
         ago = None
         if self.uses_times:
             if gaps is None:
                 raise ConfigError("this density was trained with times: its windows need gaps")
             seconds = np.zeros((self._rows, self.memory), dtype=np.float32)
             seconds[: len(some)] = gaps[part]
-            ago = torch.from_numpy(seconds).to(self.device)
+            ago = torch.from_numpy(seconds).to(self.runtime.device)
         return self._run(self.network, self._body, given, ago)[: len(some)]
 
-    def _use_dtype(self, name: str) -> None:
-        plain = name == "float32"
-        self._body = self.network if plain else copy.deepcopy(self.network).to(getattr(torch, name))
-
     @torch.inference_mode()
-    def use_compilation(self, on: bool = True, *, backend: str = "inductor") -> bool:
-        """See `Density.use_compilation`; its chunks have one shape, so one piece of code does for all."""
-        self._run, self.compiled = _chunk_logits, False
-        if on:
-            rng, config = np.random.default_rng(0), self.network.config
-            size = (self._rows, self.memory)
-            windows = torch.from_numpy(rng.integers(0, config.n_types, size)).to(self.device)
-            gaps = torch.from_numpy(rng.uniform(0, config.longest_seconds, size).astype(np.float32)).to(self.device)
-            arguments = (self.network, self._body, windows, gaps if self.uses_times else None)
+    def _prepare(self, before: Runtime) -> None:
+        """See `NetworkDensity`; chunks have one shape, so one piece of compiled code does for all."""
+        now = self.runtime
+        if now.precision != before.precision:
+            plain = now.precision == "float32"
+            self._body = self.network if plain else copy.deepcopy(self.network).to(getattr(torch, now.precision))
+        if replace(now, batches=None) == replace(before, batches=None):
+            return
+        self._run = _chunk_logits
+        if now.compiled:
             run = compile_or_warn(
-                _chunk_logits, arguments, device=self.device, precision=self.precision, backend=backend
+                _chunk_logits,
+                self._random_chunk(),
+                device=now.device,
+                precision=now.precision,
+                compiler=now.compiler,
             )
-            if run is not None:
-                self._run, self.compiled = run, True
-        return self.compiled
+            self._run, self.runtime = (_chunk_logits, replace(now, compiled=False)) if run is None else (run, now)
+
+    def _random_chunk(self) -> tuple[Any, ...]:
+        """Return arguments of `_chunk_logits` to compare compiled code on."""
+        rng, config = np.random.default_rng(0), self.network.config
+        size = (self._rows, self.memory)
+        windows = torch.from_numpy(rng.integers(0, config.n_types, size)).to(self.runtime.device)
+        gaps = torch.from_numpy(rng.uniform(0, config.longest_seconds, size).astype(np.float32))
+        return self.network, self._body, windows, gaps.to(self.runtime.device) if self.uses_times else None

@@ -18,6 +18,8 @@ from sequela.events.sequences import SequenceSet
 
 Gaps = NDArray[np.float32]
 _BINS = 8
+_LEAST_SHARE = 1e-12
+_LEAST_SECONDS = 1e-30
 _MOST_EVENTS = 200_000
 
 
@@ -61,7 +63,7 @@ def time_scale(sequences: SequenceSet, memory: int) -> tuple[float, float]:
     """Return the shortest and the longest gap, in seconds, that a density need tell apart.
 
     Gaps are read on a log scale from the one (the 5 % quantile of the gaps between neighbours that are not 0) to the
-    other (the 99.5 % quantile of the gaps over a whole window).
+    other (the 99.5 % quantile of the gaps over a whole window), over twelve decades at most.
     """
     assert sequences.times is not None
     case = np.repeat(np.arange(sequences.n_cases), sequences.lengths)
@@ -70,8 +72,10 @@ def time_scale(sequences: SequenceSet, memory: int) -> tuple[float, float]:
     near, far = near[near > 0], far[far > 0]
     if not len(near) or not len(far):
         return 1.0, 2.0
-    unit = float(np.quantile(near, 0.05))
-    return unit, max(float(np.quantile(far, 0.995)), 2 * unit)
+    longest = float(np.quantile(far, 0.995))
+    # Gaps are float32 in the network: their share of the shortest must be finite.
+    unit = max(float(np.quantile(near, 0.05)), _LEAST_SHARE * longest, _LEAST_SECONDS)
+    return unit, max(longest, 2 * unit)
 
 
 def _lagged(times: Floats, case: NDArray[np.int64], lag: int) -> Floats:

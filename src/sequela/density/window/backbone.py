@@ -1,0 +1,92 @@
+"""The backbone ``"window"``: how a `WindowDensity` is sized, trained, saved and loaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from sequela.density.registry import Saved, Sizes, Steps, TrainedBackbone
+from sequela.density.training.objectives import WindowTask
+from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.window.time_features import time_scale
+from sequela.events.sequences import SequenceSet
+
+WEIGHTS = "weights.safetensors"
+_KNOTS = 12
+_MAX_WIDE_TYPES = 2000
+"""Up to this many types the window network has a table of direct effects: 16 MB."""
+
+
+class WindowBackbone(TrainedBackbone):
+    """See `sequela.density.window.network`."""
+
+    name = "window"
+    uses_times = True
+    uses_components = True
+
+    def default_memory(self, longest: int) -> int:
+        """See `TrainedBackbone.default_memory`."""
+        return min(8, longest)
+
+    def default_width(self, n_events: int, n_types: int) -> int:
+        """See `TrainedBackbone.default_width`: more types need a wider network."""
+        return 128 if n_types < 500 else 256
+
+    def steps(self, train_set: SequenceSet, n_types: int, memory: int, batch_size: int | None) -> Steps:
+        """See `TrainedBackbone.steps`."""
+        n_events = train_set.n_events
+        size = batch_size or int(np.clip(2 ** round(np.log2(max(1, n_events / 50))), 32, 512))
+        return Steps(size, n_events / size, learning_rate=2e-3, most=20_000)
+
+    def network(self, sizes: Sizes, train_set: SequenceSet) -> WindowNetwork:
+        """See `TrainedBackbone.network`."""
+        vocabulary, width = sizes.vocabulary, sizes.width
+        config = WindowConfig(
+            vocabulary.n_types, vocabulary.n_inputs, sizes.memory, min(width // 2, 128), width, sizes.n_blocks,
+            sizes.dropout, wide=vocabulary.n_types <= _MAX_WIDE_TYPES,
+        )  # fmt: skip
+        if sizes.times:
+            shortest, longest = time_scale(train_set, sizes.memory)
+            config = replace(config, n_knots=_KNOTS, shortest_seconds=shortest, longest_seconds=longest)
+        if sizes.components is None:
+            return WindowNetwork(config)
+        config = replace(config, n_component_values=sizes.components.n_values)
+        return WindowNetwork(config, torch.from_numpy(sizes.components.of))
+
+    def task(self, cases: SequenceSet, sizes: Sizes) -> WindowTask:
+        """See `TrainedBackbone.task`."""
+        return WindowTask(cases, sizes.vocabulary, memory=sizes.memory, hide=sizes.hide, times=sizes.times)
+
+    def density(self, network: Any, sizes: Sizes) -> WindowDensity:
+        """See `TrainedBackbone.density`."""
+        return WindowDensity(network, sizes.vocabulary, knows_hidden=sizes.hide > 0, device=sizes.device)
+
+    def save(self, density: WindowDensity, folder: Path) -> dict[str, Any]:
+        """See `Backbone.save`."""
+        weights = density.network.state_dict()
+        save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, folder / WEIGHTS)
+        return asdict(density.network.config)
+
+    def load(self, folder: Path, saved: Saved) -> WindowDensity:
+        """See `Backbone.load`."""
+        config = msgspec.convert(dict(saved.settings), WindowConfig)
+        sizes = (config.memory, config.embedding, config.width)
+        if min(sizes) < 1 or config.n_blocks < 0 or config.n_component_values or config.n_knots < 0:
+            raise ValueError("the settings are not those of a trained window network")
+        vocabulary = saved.vocabulary
+        if (config.n_types, config.n_inputs) != (vocabulary.n_types, vocabulary.n_inputs):
+            raise ValueError(f"the model predicts {config.n_types} types, the vocabulary has {vocabulary.n_types}")
+        weights = load_file(folder / WEIGHTS)
+        with torch.device("meta"):  # sizes that do not fit the weights are found before they take memory
+            shapes = {name: tensor.shape for name, tensor in WindowNetwork(config).state_dict().items()}
+        if shapes != {name: tensor.shape for name, tensor in weights.items()}:
+            raise ValueError("the weights are not of the sizes in its settings")
+        network = WindowNetwork(config)
+        network.load_state_dict(weights)
+        return WindowDensity(network, vocabulary, knows_hidden=saved.knows_hidden, device=saved.device)
