@@ -12,6 +12,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -65,6 +66,12 @@ class Disk:
         """Return the content of a file."""
         return path.read_bytes()
 
+    def blocks(self, path: Path) -> Iterator[bytes]:
+        """Yield the content of a file, a few megabytes at a time."""
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                yield block
+
 
 disk = Disk()
 
@@ -83,7 +90,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sweep(final)
         temporary = _beside(final, "partial")
         try:
-            yield temporary
+            with _plain_errors(final):
+                yield temporary
             disk.written(temporary)
             disk.sync(temporary)
             disk.replace(temporary, final)
@@ -112,7 +120,8 @@ def whole_folder(path: str | os.PathLike[str], *, marker: str, overwrite: bool =
         temporary, old = _beside(final, "partial"), _beside(final, "old")
         try:
             disk.make_folder(temporary)
-            yield temporary
+            with _plain_errors(final):
+                yield temporary
             disk.written(temporary)
             for item in [*temporary.rglob("*"), temporary]:
                 disk.sync(item)
@@ -120,6 +129,21 @@ def whole_folder(path: str | os.PathLike[str], *, marker: str, overwrite: bool =
         finally:
             _forget(temporary)
         _forget(old)
+
+
+@contextlib.contextmanager
+def _plain_errors(final: Path) -> Iterator[None]:
+    """Turn what libraries written in Rust raise when the disk refuses into the `OSError` that it is."""
+    try:
+        yield
+    except OSError:
+        raise
+    except BaseException as error:  # a panic is no Exception
+        found = re.search(r"\(os error (\d+)\)|Os \{ code: (\d+)", str(error))
+        if found is None:
+            raise
+        number = int(found[1] or found[2])
+        raise OSError(number, os.strerror(number), str(final)) from error
 
 
 def _exchange(temporary: Path, final: Path, old: Path) -> None:
@@ -197,9 +221,8 @@ def _parsed(path: str | os.PathLike[str], content: bytes) -> Any:
 def checksum(path: str | os.PathLike[str]) -> str:
     """Return a hash of a file's content (BLAKE2b, 128 bits, hexadecimal), read a block at a time."""
     digest = hashlib.blake2b(digest_size=16)
-    with Path(path).open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
+    for block in disk.blocks(Path(path)):
+        digest.update(block)
     return digest.hexdigest()
 
 

@@ -8,18 +8,23 @@ container, decide nothing: they are only shown to the person who is refused.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import gmtime, sleep, strftime
+from typing import Any, ParamSpec, TypeVar
 
 from filelock import FileLock, Timeout
 
 from sequela.errors import ConfigError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass
@@ -86,6 +91,33 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
                 with contextlib.suppress(OSError):  # Windows does not remove an open file; it is reused then
                     file.unlink()
                 mine.lock.release()
+
+
+def locks_out(when: Callable[[], bool] = lambda: True) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator: the function holds the lock of its keyword ``out``, where that is given, while it runs.
+
+    Args:
+        when: Whether this process is the one that writes.
+
+    Example:
+        >>> @locks_out()
+        ... def work(*, out=None):
+        ...     return lock_path(out).exists()
+        >>> import tempfile
+        >>> work(out=f"{tempfile.mkdtemp()}/out")
+        True
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            out: Any = kwargs.get("out")
+            with contextlib.nullcontext() if out is None or not when() else locked(out):
+                return function(*args, **kwargs)
+
+        return run
+
+    return decorate
 
 
 def _acquire(file: Path, path: str | os.PathLike[str]) -> FileLock:

@@ -113,7 +113,7 @@ def test_zoned_datetimes_and_own_formats():
 
 def test_without_times_row_order_is_the_order():
     for log in (read_log(TABLE, case="device", event="code"), read_log(TABLE, **(COLUMNS | {"time": False}))):
-        assert rows(log) == [("a", "007"), ("a", "x,y"), ("a", "ü"), ("b", "007"), ("b", "9")]
+        assert rows(log) == [("a", "x,y"), ("a", "007"), ("a", "ü"), ("b", "007"), ("b", "9")]
         assert not log.has_times
 
 
@@ -205,3 +205,16 @@ def test_truncated_parquet(tmp_path):
 def test_wrong_kinds(source, arguments, kind, says):
     with pytest.raises(kind, match=says):
         read_log(source, **arguments)
+
+
+def test_the_state_is_the_last_component():
+    table = pl.DataFrame({"case": [1, 1], "outcome": ["ok", "error"], "operation": ["read", "write"]})
+    for event in ("operation", ["operation", "outcome"], ["outcome", "operation"]):
+        log = read_log(table, event=event, state="outcome")
+        assert log.events == ["read|ok", "write|error"]
+        assert log.columns["event"] == ["operation", "outcome"]
+        assert log.columns["state"] == "outcome"
+    with pytest.raises(ConfigError, match="only event column"):
+        read_log(table, event="outcome", state="outcome")
+    with pytest.raises(LogFormatError, match=r"no column 'outcom' for the state .*did you mean 'outcome'"):
+        read_log(table, event="operation", state="outcom")

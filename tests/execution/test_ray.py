@@ -74,7 +74,7 @@ def test_two_local_workers_find_the_same_edges(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_RAY, reason="needs the extra 'ray'")
 def test_two_local_workers_weigh_the_same_population(tmp_path):
-    """Several units (2,048 events each) for both of them, and two densities: every bit is that of a local run."""
+    """Several ranges for both of them, and two densities: every bit is that of a local run."""
     path = tmp_path / "log.csv"
     WORLD.to_log(WORLD.sample(600, (1, 40), seed=1)).write_csv(path)
     fit(read_log(path), out=tmp_path / "model", max_steps=60, device="cpu", progress=False)
@@ -89,3 +89,67 @@ def test_two_local_workers_weigh_the_same_population(tmp_path):
         counts = [json.loads((folder / "run.json").read_text())["counts"] for folder in (local, ray)]
         assert counts[0] == counts[1]
         assert sorted(found.name for found in (tmp_path / name).iterdir()) == ["local", "ray"]
+
+
+# Two of the workers are killed in the middle of a range, one before and one after its work was done.
+DYING = """
+import os, signal, sys, tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from sequela import load_density, read_log
+from sequela.discovery.job import DensityHandle
+from sequela.discovery.stream import Discovering
+from sequela.effects.encoding import encode_log, longest_case
+from sequela.effects.settings import Settings
+from sequela.errors import ConfigError
+from sequela.execution.map_cases import map_cases, start_engine
+
+@dataclass(frozen=True)
+class Dying(Discovering):
+    folder: str = ""
+
+    def __call__(self, density, cases):
+        self.die("before")
+        found = super().__call__(density, cases)
+        self.die("after")
+        return found
+
+    def die(self, when):
+        try:
+            (Path(self.folder) / when).touch(exist_ok=False)
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class Refusing(Discovering):
+    def __call__(self, density, cases):
+        raise ConfigError("said by a worker")
+
+density, log = load_density(sys.argv[1]), read_log(sys.argv[2])
+cases = encode_log(density, log)
+given = Settings(delta=0.01), longest_case(cases)
+task, model = Dying(*given, tempfile.mkdtemp()), DensityHandle(density)
+(expected,) = map_cases(Discovering(*given), model, cases)
+with start_engine("ray", 2) as engine:
+    (found,) = map_cases(task, model, cases, engine=engine)
+    assert sorted(os.listdir(task.folder)) == ["after", "before"]
+    assert found.counts == expected.counts and found.counts["n_edges"] > 20
+    assert found.read().equals(expected.read())
+    try:
+        map_cases(Refusing(*given), model, cases, engine=engine)
+    except ConfigError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_RAY, reason="needs the extra 'ray'")
+def test_killed_workers_are_replaced_and_errors_of_workers_keep_their_names(tmp_path):
+    path = tmp_path / "log.csv"
+    WORLD.to_log(WORLD.sample(60, (1, 20), seed=1)).write_csv(path)
+    fit(read_log(path), out=tmp_path / "model", max_steps=100, device="cpu", progress=False)
+    run = subprocess.run(
+        [sys.executable, "-c", DYING, str(tmp_path / "model"), str(path)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "said by a worker\n"

@@ -27,6 +27,7 @@ from sequela.cli.base import (
     app,
     named_errors,
 )
+from sequela.density.registry import backbone_help
 from sequela.errors import ConfigError
 
 
@@ -41,7 +42,7 @@ def fit(
     time_format: TimeFormat = None,
     ties: Ties = "unordered",
     tick: Tick = None,
-    backbone: Annotated[str, typer.Option(help="window (fast, finite memory) or llama.")] = "window",
+    backbone: Annotated[str, typer.Option(help=backbone_help())] = "window",
     memory: Annotated[int | None, typer.Option(help="Past events the model looks at.")] = None,
     width: Annotated[int | None, typer.Option(help="Size of the hidden layers.")] = None,
     min_count: Annotated[int, typer.Option(help="Types seen less often are folded into <rare>.")] = 2,

@@ -1,8 +1,7 @@
 """Saved densities: a folder of safetensors and JSON. Loading runs no code from the folder.
 
 ```
-density.json        format, backbone, its settings, how it was trained, its report; hashes of all other files,
-                    and one of all this ("seal")
+density.json        format, backbone, its settings, how it was trained, its report; checksums of all files and of itself
 vocabulary.json     event types and counts
 weights.safetensors (window)   or   model/ (Hugging Face: config.json, model.safetensors)
 ```
@@ -10,9 +9,7 @@ weights.safetensors (window)   or   model/ (Hugging Face: config.json, model.saf
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,7 @@ from sequela.density.base import Density
 from sequela.density.registry import Saved, backbone_of, load_backbone
 from sequela.errors import CheckpointError, ConfigError, VocabularyError
 from sequela.events.vocabulary import Vocabulary
-from sequela.files import check_writable_folder, whole_folder, write_json
+from sequela.files import check_writable_folder, damaged_files, read_json, read_record, whole_folder, write_record
 from sequela.version import __version__
 
 MARKER = "density.json"
@@ -31,8 +28,15 @@ FORMAT = 2
 _VOCABULARY = "vocabulary.json"
 
 
+class FileSum(msgspec.Struct, forbid_unknown_fields=True):
+    """Size and checksum of a file, see `sequela.files.write_record`."""
+
+    bytes: int
+    blake2b: str
+
+
 class Description(msgspec.Struct, kw_only=True):
-    """What ``density.json`` holds; a file of other keys or kinds is refused.
+    """What ``density.json`` holds; a file that lacks a key, or has a value of another kind, is refused.
 
     Attributes:
         format: `FORMAT`.
@@ -41,9 +45,9 @@ class Description(msgspec.Struct, kw_only=True):
         knows_hidden: See `Density`.
         settings: What the backbone needs to build the density; it checks them itself.
         vocabulary: Fingerprint of the vocabulary.
-        files: Hash of every other file, by its path in the folder.
         info: See `Density`.
-        seal: Hash of all the above.
+        files: Every other file, by its path in the folder.
+        checksum: Of all the above.
     """
 
     format: int
@@ -52,9 +56,9 @@ class Description(msgspec.Struct, kw_only=True):
     knows_hidden: bool
     settings: dict[str, Any]
     vocabulary: str
-    files: dict[str, str]
     info: dict[str, Any]
-    seal: str
+    files: dict[str, FileSum]
+    checksum: str
 
 
 def save_density(density: Density, path: str | Path, *, overwrite: bool = False) -> None:
@@ -82,16 +86,15 @@ def save_density(density: Density, path: str | Path, *, overwrite: bool = False)
             "knows_hidden": density.knows_hidden,
             "settings": settings,
             "vocabulary": density.vocabulary.fingerprint,
-            "files": _hashes(folder),
             "info": dict(density.info),
         }
         try:
-            seal = _seal(meta)
+            json.dumps(meta, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise CheckpointError(
                 f"this density cannot be saved: its settings and info must be plain JSON with finite numbers ({error})"
             ) from error
-        write_json(folder / MARKER, meta | {"seal": seal})
+        write_record(folder, MARKER, meta)
 
 
 def load_density(path: str | Path, *, device: str | None = None, precision: str = "float32") -> Density:
@@ -151,21 +154,19 @@ def _read_description(folder: Path) -> Description:
         what = "there is no folder" if not folder.exists() else "no saved density (no density.json) in"
         raise CheckpointError(f"{what} '{folder}'; make one with  sequela fit LOG --out {folder}")
     try:
-        value = msgspec.json.decode((folder / MARKER).read_bytes())
-    except (OSError, ValueError, RecursionError, msgspec.DecodeError) as error:
-        raise CheckpointError(f"'{folder}' is damaged: {MARKER} is not valid JSON ({_first_line(error)})") from error
+        value = read_json(folder / MARKER)
+    except (OSError, ValueError) as error:
+        reason = _first_line(error.__cause__ or error)
+        raise CheckpointError(f"'{folder}' is damaged: {MARKER} is not valid JSON ({reason})") from error
     if not isinstance(value, dict) or "format" not in value:
         raise CheckpointError(f"'{folder}' is damaged: {MARKER} does not describe a density")
     _check_format(folder, value["format"])
     try:
         described = msgspec.convert(value, Description)
-        sealed = described.seal == _seal({name: entry for name, entry in value.items() if name != "seal"})
-    except (ValueError, RecursionError, msgspec.ValidationError) as error:
-        raise CheckpointError(f"'{folder}' is damaged: {MARKER}: {_first_line(error)}") from error
-    if not sealed:
-        raise CheckpointError(
-            f"'{folder}' is damaged: {MARKER} has changed since it was written; copy the folder again, or fit again"
-        )
+        read_record(folder, MARKER)
+        json.dumps(value, allow_nan=False)
+    except (OSError, ValueError, msgspec.ValidationError) as error:
+        raise CheckpointError(f"'{folder}' is damaged: {MARKER}: {_first_line(error)}; copy it again") from error
     return described
 
 
@@ -188,40 +189,16 @@ def _check_format(folder: Path, found: object) -> None:
 
 
 def _check_files(folder: Path, described: Description) -> None:
-    """Compare every file with its hash, before any is read: a damaged one is refused."""
-    try:
-        found = _hashes(folder)
-    except OSError as error:
-        raise CheckpointError(f"'{folder}' cannot be read: {error}") from error
-    for name, expected in ({_VOCABULARY: ""} | described.files).items():
-        if name not in found:
-            raise CheckpointError(f"'{folder}' is damaged: {_quoted(name)} is missing; copy the whole folder again")
-        if found[name] != expected:
-            raise CheckpointError(
-                f"'{folder}' is damaged: {_quoted(name)} has changed since it was written; copy the folder again, or "
-                "fit again"
-            )
+    """Compare every file with its checksum, before any is read: a damaged one is refused."""
+    known = {_VOCABULARY, *described.files}
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MARKER}
+    wrong = dict.fromkeys(sorted(known - there), "is missing")
     # Libraries read folders by name, so a file that was added to one may be read too.
-    added = sorted(name for name in found.keys() - described.files.keys() if "/" in name)
-    if added:
-        raise CheckpointError(f"'{folder}' is damaged: {_quoted(added[0])} was added since it was written; remove it")
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    """Return a hash of every file in a folder but `MARKER`, by its path."""
-    found = {}
-    for file in sorted(folder.rglob("*")):
-        name = file.relative_to(folder).as_posix()
-        if file.is_file() and name != MARKER:
-            with file.open("rb") as opened:
-                found[name] = hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    return found
-
-
-def _seal(meta: Mapping[str, Any]) -> str:
-    """Return a hash of JSON values; raise `ValueError` for numbers that are not finite."""
-    text = json.dumps(meta, sort_keys=True, allow_nan=False)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    wrong |= dict.fromkeys(sorted(name for name in there - known if "/" in name), "was added since it was written")
+    wrong = wrong or damaged_files(folder, {"files": msgspec.to_builtins(described.files)})
+    if wrong:
+        name, how = next(iter(wrong.items()))
+        raise CheckpointError(f"'{folder}' is damaged: {_quoted(name)} {_escaped(how)}; copy the whole folder again")
 
 
 def _check_weights(folder: Path, what: str) -> None:

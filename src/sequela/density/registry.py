@@ -2,7 +2,7 @@
 
 A new backbone is one file with a subclass of `Backbone` (or `TrainedBackbone`, if `fit` shall train it) and one line in
 `_BUILT_IN`; one that lives outside this package is added by `register`. `fit`, the checkpoints and the command line ask
-here and hold no list of their own. Importing this module loads no network library.
+here and hold no list of their own. Importing this module loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from sequela.density.base import Density
 from sequela.errors import ConfigError, check_choice
-from sequela.events.hierarchy import SharedComponents
-from sequela.events.sequences import SequenceSet
-from sequela.events.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import torch
 
+    from sequela.density.base import Density
     from sequela.density.training.objectives import Task
+    from sequela.events.hierarchy import SharedComponents
+    from sequela.events.sequences import SequenceSet
+    from sequela.events.vocabulary import Vocabulary
 
 
 class _Entry(NamedTuple):
@@ -201,6 +201,16 @@ def backbone_names(*, trained: bool = False) -> dict[str, str]:
     """
     entries = _BUILT_IN | {name: entry for name, (entry, _) in _registered.items()}
     return {name: entry.summary for name, entry in entries.items() if entry.trained or not trained}
+
+
+def backbone_help() -> str:
+    """Return the backbones that `fit` trains, as one line of help.
+
+    Example:
+        >>> backbone_help()
+        'window (fast, a fixed memory of a few events), llama (a small decoder, up to 256 events).'
+    """
+    return ", ".join(f"{name} ({summary})" for name, summary in backbone_names(trained=True).items()) + "."
 
 
 def load_backbone(name: str) -> Backbone:

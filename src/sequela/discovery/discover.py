@@ -176,9 +176,7 @@ def _graphs(
     allotment = settings.allotment(density, horizon, longest)
     beliefs = None if settings.beliefs is None else settings.beliefs.for_types(density.vocabulary)
     for batch in grouped(iter(cases), settings, horizon, allotment):
-        estimates = score_cases(
-            density, [case for case, _ in batch], settings, horizon, allotment, deciding=True
-        )
+        estimates = score_cases(density, [case for case, _ in batch], settings, horizon, allotment, deciding=True)
         graphs = []
         for (case, n_unknown), found in zip(batch, estimates, strict=True):
             confidence = None if beliefs is None else beliefs.confidence(case, found, settings.delta)

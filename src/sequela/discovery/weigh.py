@@ -190,7 +190,7 @@ def weigh_all(
     ]
     n_cases = sum(sequences.n_cases for _, sequences in cases)
     n_before = sum(chunk.high - chunk.low for _, chunks in folders if chunks for chunk in chunks.done())
-    if n_before:
+    if any(chunks.done() for passes in folders for chunks in passes if chunks):
         tell.say(f"taking up the interrupted weighing: {n_before:,} of {n_cases:,} cases are done")
     found = []
     n_earlier = 0

@@ -37,10 +37,10 @@ class CMIEstimate:
         mean_of_kl: The other statistic, when asked for.
         n_particles: Particles each sampled mean rests on, or their number for each pair (int64, ``[L, m]``).
         n_clamped: Log-probabilities that had to be clamped.
-        columns: Further estimates of the same pairs by name (float64, ``[L, m]`` each), as of other contrasts.
-        counts: What was counted on the way, by name.
         lags: Ticks between the two events (int64, ``[L, m]``) of a case with ties, 0 within one tick: such a pair has
             no direction. None where every event has a tick of its own, and the lag of column ``k`` is ``k + 1``.
+        columns: Further estimates of the same pairs by name (float64, ``[L, m]`` each), as of other contrasts.
+        counts: What was counted on the way, by name.
     """
 
     cmi: Floats
@@ -52,9 +52,9 @@ class CMIEstimate:
     mean_of_kl: Floats | None = None
     n_particles: int | NDArray[np.int64] = 2
     n_clamped: int = 0
+    lags: NDArray[np.int64] | None = None
     columns: Mapping[str, Floats] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
-    lags: NDArray[np.int64] | None = None
 
     @property
     def horizon(self) -> int:

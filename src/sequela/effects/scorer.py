@@ -7,7 +7,6 @@ are scored together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,25 +80,28 @@ def score_cases(
 
 
 def _score_tied(
-    density: Density, cases: Sequence[Case], settings: Settings, horizon: int, allotment: Allotment
+    density: Density,
+    cases: Sequence[Case],
+    settings: Settings,
+    horizon: int,
+    allotment: Allotment,
+    *,
+    deciding: bool,
 ) -> list[CMIEstimate]:
-    """Score cases with ties: all orders of all of them, as many at a time as may be held."""
+    """Estimate cases with ties: all orders of all of them, as many at a time as may be held."""
     limits = [limit for limit in (density.memory, density.max_tail) if limit is not None]
     tied = [
-        TiedCase(
-            case, horizon=horizon, context=settings.context, seed=settings.seed, limit=min(limits) if limits else None
-        )
+        TiedCase(case, horizon=horizon, context=settings.context, seed=settings.seed, limit=min(limits, default=None))
         for case in cases
     ]
     reach = max((one.reach for one in tied), default=1)
     waiting: list[tuple[TiedCase, Order]] = []
-    # The pairs are found by order; which of them lie too far apart in time, or are causes at all, is settled per order.
-    inner, design = replace(settings, context=0), DESIGNS[settings.design]
+    design = DESIGNS[settings.design]
 
     def flush() -> None:
         orders = [order for _, order in waiting]
         causes = [order.causes for order in orders]
-        found = _score_ordered(density, [order.case for order in orders], design, inner, reach, allotment, causes)
+        found = _score_ordered(density, [order.case for order in orders], design, settings, reach, allotment, causes)
         for (one, order), estimate in zip(waiting, found, strict=True):
             one.add(order, estimate)
         waiting.clear()

@@ -115,6 +115,10 @@ class TiedCase:
             return values
 
         std_error = np.where(within, np.hypot(forward.std_error, backward.std_error) / 2, lagged.std_error)
+        columns = {
+            name: np.where(within, (forward.columns[name] + backward.columns[name]) / 2, values)
+            for name, values in lagged.columns.items()
+        }
         length = len(self.case.ids)
         effect = np.minimum(np.arange(length)[:, None] + 1 + np.arange(self.width), length - 1)
         own_kl = None if lagged.mean_of_kl is None else joined("mean_of_kl")
@@ -130,6 +134,8 @@ class TiedCase:
             mean_of_kl=own_kl,
             n_particles=n_particles,
             n_clamped=lagged.n_clamped,
+            columns=columns,
+            counts=lagged.counts,
             lags=self.ticks[effect] - self.ticks[:, None],
         )
 
@@ -144,6 +150,8 @@ class _Sums:
             np.zeros(self.shape) for _ in range(6)
         )
         self.n_particles = np.full(self.shape, np.iinfo(np.int64).max)
+        self.columns: dict[str, Floats] = {}
+        self.counts: dict[str, int] = {}
         self.n_clamped = 0
         self.has_q_error = self.has_mean_of_kl = True
 
@@ -160,6 +168,10 @@ class _Sums:
             np.add.at(self.q_std_error, to, found.q_std_error[at])
         if found.mean_of_kl is not None:
             np.add.at(self.mean_of_kl, to, found.mean_of_kl[at])
+        for name, values in found.columns.items():
+            np.add.at(self.columns.setdefault(name, np.zeros(self.shape)), to, values[at])
+        for name, count in found.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
         particles = np.broadcast_to(found.n_particles, found.cmi.shape)[at]
         np.minimum.at(self.n_particles, to, particles)
         self.n_clamped += found.n_clamped
@@ -184,4 +196,6 @@ class _Sums:
             mean_of_kl=self.mean_of_kl / n if self.has_mean_of_kl else None,
             n_particles=np.where(self.count > 0, self.n_particles, 2),
             n_clamped=self.n_clamped,
+            columns={name: values / n for name, values in self.columns.items()},
+            counts=self.counts,
         )

@@ -40,8 +40,8 @@ class EventLog(Shown):
             order of the file (``ties="order"``).
         source: Where it came from, for messages.
         n_ties: Number of events that share their time with the event before them in the same case.
-        columns: How it was read (``case``, ``event`` as a list, ``time``, ``time_format``, ``ties``, ``tick``), so that
-            another log can be read the same way.
+        columns: How it was read (``case``, ``event`` as a list, ``time``, ``state``, ``time_format``, ``ties``,
+            ``tick``), so that another log can be read the same way.
     """
 
     frame: pl.DataFrame
@@ -132,6 +132,7 @@ def read_log(
     case: str | None = None,
     event: str | Sequence[str] | None = None,
     time: str | bool | None = None,
+    state: str | None = None,
     time_format: str | None = None,
     ties: str = "unordered",
     tick: str | float | None = None,
@@ -147,6 +148,9 @@ def read_log(
         event: Column of the event type; several columns are combined into one type (``"ecu|code"``).
         time: Column of the time: ISO text, dates, or numbers since 1970 (seconds, milli-, micro- or nanoseconds,
             told apart by their size). ``False`` keeps the row order even if a time column is there.
+        state: Column that says how an event went (an outcome), while the other event columns say what acted. It
+            becomes the last component of the event type, and discovery can ask of each event whether it mattered how
+            it went.
         time_format: How to read a time that is not ISO, in `strptime` codes, for instance ``"%d/%m/%Y %H:%M"``.
         ties: What events of one case at the same time are: ``"unordered"`` (a tick: nothing depends on the order of
             their rows, and an effect within it has no direction) or ``"order"`` (the order of the rows is the order
@@ -175,12 +179,7 @@ def read_log(
     name = table.name
     columns = table.frame.collect_schema().names()
     case_column = _pick_column("case", case, columns, name)
-    event_columns = tuple(
-        _pick_column("event", column, columns, name)
-        for column in ([event] if event is None or isinstance(event, str) else event)
-    )
-    if not event_columns:
-        raise ConfigError("event must name at least one column; got an empty list")
+    event_columns = _event_columns(event, state, columns, name)
     time_column = None if time is False else _pick_column("time", _no_bool(time), columns, name, optional=True)
 
     components = [pl.col(column).alias(f"event_{i}") for i, column in enumerate(event_columns)]
@@ -219,11 +218,28 @@ def read_log(
         "case": case_column,
         "event": list(event_columns),
         "time": time_column,
+        "state": state,
         "time_format": time_format,
         "ties": ties,
         "tick": tick,
     }
     return EventLog(frame, name, _count_ties(frame), read_as)
+
+
+def _event_columns(
+    event: str | Sequence[str] | None, state: str | None, columns: list[str], source: str
+) -> tuple[str, ...]:
+    """Return the columns of the event type, that of the state last."""
+    given = [event] if event is None or isinstance(event, str) else list(event)
+    if not given:
+        raise ConfigError("event must name at least one column; got an empty list")
+    found = [_pick_column("event", column, columns, source) for column in given]
+    if state is not None:
+        last = _pick_column("state", state, columns, source)
+        found = [column for column in found if column != last] + [last]
+        if len(found) == 1:
+            raise ConfigError(f"state '{quoted(state)}' is the only event column: name another that says what acted")
+    return tuple(found)
 
 
 def _no_bool(time: str | bool | None) -> str | None:

@@ -25,7 +25,9 @@ Model = TypeVar("Model")
 Model_co = TypeVar("Model_co", covariant=True)
 Model_contra = TypeVar("Model_contra", contravariant=True)
 _FIRST_EVENTS = 1024
-"""Events of the first range; the next are larger while they take less than a second."""
+"""Events of the first range; the next are larger while they take less than `_SHORT_SECONDS`."""
+_SHORT_SECONDS = 1.0
+_LONG_SECONDS = 4.0
 _MOST_WAITING = 2
 """Chunks that wait to be written."""
 _MOST_ROWS = 500_000
@@ -239,7 +241,13 @@ def run_here(
             table, counts = task(model.here, cases if end - at == cases.n_cases else cases.take(range(at, end)))
             seconds = time.monotonic() - since
             yield Piece(at, end, table, counts)
-            n_events = n_events * 2 if seconds < 1 else max(1, n_events // 2) if seconds > 4 else n_events
+            n_events = (
+                n_events * 2
+                if seconds < _SHORT_SECONDS
+                else max(1, n_events // 2)
+                if seconds > _LONG_SECONDS
+                else n_events
+            )
             at = end
 
 

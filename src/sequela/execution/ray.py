@@ -86,7 +86,7 @@ def _run(
     task: Task[Any], model: ModelHandle[Any], cases: Cases, gaps: Sequence[tuple[int, int]], n_actors: int
 ) -> Iterator[Piece]:
     import ray
-    from ray.exceptions import RayTaskError
+    from ray.exceptions import RayActorError, RayTaskError
 
     with tempfile.TemporaryDirectory(prefix="sequela-") as folder:
         load = model.ship(Path(folder))
@@ -113,6 +113,11 @@ def _run(
         if isinstance(error.cause, SequelaError):
             raise error.cause from None
         raise
+    except RayActorError as error:
+        *_, reason = str(error).strip().splitlines()
+        raise SequelaError(
+            f"a worker of the Ray cluster could not start, or was lost more than {_RESTARTS} times: {reason.strip()}"
+        ) from error
     finally:
         for actor in actors:
             ray.kill(actor)

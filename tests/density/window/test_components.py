@@ -1,7 +1,5 @@
 """Event types that share parts: the network written out, what is folded after training, fitting, what is borrowed."""
 
-import json
-
 import numpy as np
 import polars as pl
 import pytest

@@ -33,6 +33,7 @@ from sequela.events.sequences import SequenceSet
 from sequela.events.ties import shuffle_ticks
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import check_writable_folder
+from sequela.locks import locks_out
 from sequela.progress import Reporter, reporter
 from sequela.version import __version__
 
@@ -40,6 +41,7 @@ SHARES = (0.8, 0.1, 0.1)
 _LEAST_TOLD_NATS = 0.02
 
 
+@locks_out(is_first_process)
 def fit(
     log: EventLog,
     *,

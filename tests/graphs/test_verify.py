@@ -1,0 +1,104 @@
+"""Results carry checksums: what a bad disk changes is refused, and named."""
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from sequela.cli.app import app
+from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.discovery.population import discover_population
+from sequela.discovery.stream import discover_to
+from sequela.errors import LogFormatError
+from sequela.events.log import read_log
+from sequela.graphs.population import load_results
+from sequela.graphs.run_record import verify_results
+from sequela.worlds.softmax import SoftmaxWorld
+
+WORLD = SoftmaxWorld.random(4, horizon=2, decay=0.2, seed=0)
+LOG = read_log(WORLD.to_log(WORLD.sample(6, (2, 6), seed=1)))
+
+
+@pytest.fixture(params=["discovery", "population"])
+def folder(request, tmp_path):
+    out = tmp_path / "out"
+    if request.param == "discovery":
+        discover_to(WORLD, LOG, out, particles=2, progress=False)
+    else:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = WindowNetwork(WindowConfig(4, 7, 2, 8, 8))
+        density = WindowDensity(network, WORLD.vocabulary, knows_hidden=True)
+        discover_population(density, LOG, cases="all", particles=2, out=out, progress=False)
+    return out
+
+
+def check_flips(folder, every):
+    n_flips = 0
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        for bit in range(0, 8 * len(content), every):
+            flipped = bytearray(content)
+            flipped[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(flipped)
+            with pytest.raises(LogFormatError, match="not a folder of"):
+                load_results(folder)
+            n_flips += 1
+        path.write_bytes(content)
+    load_results(folder)
+    return n_flips
+
+
+def test_flipped_bits_are_refused(folder):
+    assert check_flips(folder, every=99) > 300
+
+
+@pytest.mark.slow
+def test_every_flipped_bit_is_refused(folder):
+    assert check_flips(folder, every=1) > 30_000
+
+
+def test_what_is_damaged_is_named(folder):
+    assert verify_results(folder)["damage"].null_count() == len(list(folder.iterdir()))
+    (folder / "nodes.parquet").unlink()
+    table = next(path for path in folder.glob("*.parquet"))
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2] ^= 1
+    table.write_bytes(content)
+    found = dict(verify_results(folder).drop_nulls().iter_rows())
+    assert found == {"nodes.parquet": "is missing", table.name: "has changed since it was written"}
+    with pytest.raises(LogFormatError, match=r"nodes.parquet is missing"):
+        load_results(folder)
+    run = CliRunner().invoke(app, ["verify", str(folder)])
+    assert run.exit_code == 1
+    assert sorted(run.output.splitlines()) == sorted(f"{name} {what}" for name, what in found.items())
+    run = CliRunner().invoke(app, ["verify", str(folder), "--json"])
+    assert json.loads(run.output)["damaged"] == found
+
+
+def test_a_whole_result_is_said_to_be_whole(folder):
+    run = CliRunner().invoke(app, ["verify", str(folder)])
+    assert run.exit_code == 0
+    assert "are as they were written" in run.output
+
+
+def test_a_changed_record_is_refused(folder):
+    record = json.loads((folder / "run.json").read_text())
+    record["counts"]["n_cases"] += 1
+    (folder / "run.json").write_text(json.dumps(record, indent=2))
+    with pytest.raises(LogFormatError, match=r"run.json has changed"):
+        load_results(folder)
+    run = CliRunner().invoke(app, ["verify", str(folder)])
+    assert run.exit_code == 1
+    assert "run.json has changed" in run.output
+
+
+def test_results_without_checksums_are_refused(folder):
+    record = json.loads((folder / "run.json").read_text())
+    del record["files"]
+    (folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(LogFormatError, match="no checksums"):
+        load_results(folder)
+    with pytest.raises(LogFormatError, match="no checksums"):
+        verify_results(folder)
