@@ -7,6 +7,7 @@ are scored together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from sequela.density.base import Branches, Density, Floats
 from sequela.density.runtime.network_density import within_memory
 from sequela.density.runtime.threads import right_threads
 from sequela.effects.cmi import CMIEstimate
+from sequela.effects.contrasts import contrasts
 from sequela.effects.designs import DESIGNS, Cells, Design, DesignSettings, Inquiry, Problem, Scores, default_proposal
 from sequela.effects.screening import screened
 from sequela.effects.settings import Settings
@@ -80,13 +82,7 @@ def score_cases(
 
 
 def _score_tied(
-    density: Density,
-    cases: Sequence[Case],
-    settings: Settings,
-    horizon: int,
-    allotment: Allotment,
-    *,
-    deciding: bool,
+    density: Density, cases: Sequence[Case], settings: Settings, horizon: int, allotment: Allotment
 ) -> list[CMIEstimate]:
     """Estimate cases with ties: all orders of all of them, as many at a time as may be held."""
     limits = [limit for limit in (density.memory, density.max_tail) if limit is not None]
@@ -96,7 +92,7 @@ def _score_tied(
     ]
     reach = max((one.reach for one in tied), default=1)
     waiting: list[tuple[TiedCase, Order]] = []
-    design = DESIGNS[settings.design]
+    design = design_of(density, replace(settings, screening=0.0))
 
     def flush() -> None:
         orders = [order for _, order in waiting]
@@ -162,10 +158,17 @@ def design_settings(settings: Settings) -> DesignSettings:
 
 
 def design_of(density: Density, settings: Settings, *, deciding: bool = False) -> Design:
-    """Return the design that the settings name, in stages where they ask for screening; see `score_cases`."""
-    design = DESIGNS[settings.design]
+    """Return the design that the settings name: of both contrasts, or in stages, where they ask for that.
+
+    Args:
+        density: What is asked.
+        settings: How.
+        deciding: See `score_cases`.
+    """
+    if settings.contrast is not None:
+        return contrasts(settings.contrast, state_weights=settings.state_weights)
     share = settings.screening_error(density, deciding=deciding)
-    return screened(settings.rule(density), share) if share else design
+    return screened(settings.rule(density), share) if share else DESIGNS[settings.design]
 
 
 def _fill(waiting: Sequence[tuple[Band, Problem]], design: Design) -> None:

@@ -35,8 +35,9 @@ FEWEST_OF_ALL = 16
 """With fewer replacements than this in all, stages save nothing."""
 DEFAULT_ERROR = 0.005
 """Share of pairs that may be decided otherwise, when nothing is said."""
-_NO_LEVEL, _YES_LEVEL = 20.0, 0.1
-"""Error levels of one "no" and of one "yes", as multiples of the share of pairs."""
+_LEVELS: dict[type, tuple[float, float]] = {EffectSize: (20.0, 0.1), Fixed: (10.0, 10.0)}
+"""Error levels of one "no" and of one "yes", as multiples of the share of pairs. The effect-size rule wants the lower
+bound of all replacements above its cut: a pair near the cut is no edge by that rule, and must not become one early."""
 _LOOSEST = 0.25
 """Most of either."""
 _AUDITED = 128
@@ -89,14 +90,13 @@ class Rule:
 
     def decided(self, estimate: CMIEstimate) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which pairs are certainly no edges, and which certainly are."""
-        sure = 1 - min(_LOOSEST, _YES_LEVEL * self.error)
+        no, yes = (1 - min(_LOOSEST, factor * self.error) for factor in _LEVELS[type(self.threshold)])
         if isinstance(self.threshold, EffectSize):
-            cut, sure = self.threshold.delta, max(sure, self.threshold.confidence_level)
-            _, high = estimate.interval(_two_sided(1 - min(_LOOSEST, _NO_LEVEL * self.error)))
+            cut, yes = self.threshold.delta, max(yes, self.threshold.confidence_level)
         else:
             cut = self.threshold.tau
-            _, high = estimate.interval(_two_sided(sure))
-        low, _ = estimate.interval(_two_sided(sure))
+        _, high = estimate.interval(_two_sided(no))
+        low, _ = estimate.interval(_two_sided(yes))
         n = np.asarray(estimate.n_particles)
         impossible = bernoulli_kl(estimate.log_p, clamp(estimate.log_q + np.log(n / (n + 1)))[0])
         with np.errstate(invalid="ignore"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sequela.density.base import Density
 from sequela.density.runtime.network_density import density_cost
+from sequela.effects.contrasts import CONTRASTS, STATE_WEIGHTS
 from sequela.effects.designs import (
     DESIGNS,
     PROPOSALS,
@@ -52,6 +53,8 @@ class Settings:
     population: PopulationGraph | None = None
     fdr: float | None = None
     kept_components: int = 1
+    contrast: str | None = None
+    state_weights: str = "even"
 
     def __post_init__(self) -> None:
         check_choice("design", self.design, DESIGNS)
@@ -85,12 +88,27 @@ class Settings:
                 )
         if self.population is not None and not isinstance(rule, EffectSize):
             raise ConfigError("a population goes with the threshold 'effect-size' (delta and fdr) only")
+        self._check_contrast()
+        self._check_screening(rule)
+
+    def _check_contrast(self) -> None:
+        check_choice("state_weights", self.state_weights, STATE_WEIGHTS)
+        if self.contrast is None:
+            return
+        check_choice("contrast", self.contrast, CONTRASTS)
+        if self.design != "atomic" or self.proposal == "siblings" or self.screening not in ("auto", 0):
+            raise ConfigError(
+                f"contrast='{self.contrast}' needs the design 'atomic', another proposal than 'siblings', and no "
+                "screening: leave these out"
+            )
+
+    def _check_screening(self, rule: Threshold) -> None:
         if isinstance(self.screening, str):
             check_choice("screening", self.screening, ["auto"])
-        else:
-            check_range("screening", self.screening, low=0, high=0.5)
-            if self.screening:
-                check_screening(self.design, default_proposal(self.design, self.proposal), self.statistic, rule)
+            return
+        check_range("screening", self.screening, low=0, high=0.5)
+        if self.screening:
+            check_screening(self.design, default_proposal(self.design, self.proposal), self.statistic, rule)
 
     @property
     def excludes_effect_type(self) -> bool:
@@ -149,7 +167,7 @@ class Settings:
         applies = screening_applies(
             self.design, default_proposal(self.design, self.proposal), self.statistic, self.rule(density)
         )
-        saves = FEWEST_OF_ALL <= self.particles < n_others and self.population is None
+        saves = FEWEST_OF_ALL <= self.particles < n_others and self.population is None and self.contrast is None
         return DEFAULT_ERROR if deciding and applies and saves else 0.0
 
     def particles_for(self, density: Density) -> int:
@@ -185,6 +203,8 @@ class Settings:
             del values["population"], values["fdr"]
         else:
             values |= {"population": self.beliefs.fingerprint, "fdr": self.error_rate}
+        if self.contrast is None:
+            del values["contrast"], values["state_weights"]
         if values["proposal"] != "siblings":
             del values["kept_components"]
         for decided in ("delta", "confidence_level", "tau", "batch_size", "memory_budget", "horizon_time"):

@@ -107,7 +107,8 @@ def mean_effect(
     total = own + mass.sum(axis=1)
     f, p = np.exp(log_f), np.exp(log_p)
     if statistic == "kl_of_median":
-        return _median_effect(log_p, np.concatenate([f, p[:, None]], 1), np.concatenate([mass, own[:, None]], 1), variance)
+        each, masses = np.concatenate([f, p[:, None]], axis=1), np.concatenate([mass, own[:, None]], axis=1)
+        return _median_effect(log_p, each, masses, variance)
     q = (own * p + (mass * f).sum(axis=1)) / total
     log_q, n_clamped_q = clamp(np.log(q))
     n_clamped = n_clamped_p + n_clamped_f + n_clamped_q
@@ -134,6 +135,7 @@ def _median_effect(log_p: Floats, f: Floats, mass: Floats, variance: Floats) -> 
     Standard error: that of a sample median of a normal law, 1.2533 standard deviations (from the quartiles) over the
     root of the draws, times the factor for draws without replacement.
     """
+    f = np.where(mass > 0, f, np.inf)  # what pads comes last
     order = np.argsort(f, axis=1)
     values, share = np.take_along_axis(f, order, 1), np.take_along_axis(mass, order, 1)
     cumulative = np.cumsum(share, axis=1) / share.sum(axis=1, keepdims=True)
@@ -149,7 +151,7 @@ def _median_effect(log_p: Floats, f: Floats, mass: Floats, variance: Floats) -> 
 
 
 def _quantile(values: Floats, cumulative: Floats, level: float) -> Floats:
-    """Return the lowest sorted value with ``cumulative`` share above a level, halfway to it where one is met exactly."""
+    """Return the lowest sorted value whose cumulative share exceeds a level; where one meets it, halfway on."""
     met = np.abs(cumulative - level) < 1e-9
     first = np.argmax(cumulative > level + 1e-9, axis=1)[:, None]
     upper = np.take_along_axis(values, first, 1)[:, 0]
