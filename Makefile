@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint format docs bench screenshots vendor clean
+.PHONY: demo test test-slow lint format docs bench screenshots vendor axe clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Sequela needs Python 3.11 or newer; set PYTHON=… (this is " + sys.version.split()[0] + ")" if sys.version_info < (3, 11) else 0)'
@@ -44,6 +44,10 @@ screenshots: $(READY)
 # JavaScript libraries of the page, from their npm packages; needs npm.
 vendor:
 	$(PYTHON) tools/vendor.py
+
+# The checker of accessibility that the page's tests use when it is there; not shipped (MPL-2.0); needs npm.
+axe:
+	$(PYTHON) tools/axe.py
 
 clean:
 	rm -rf $(VENV) demo site .cache docs/reference/commands.md docs/reference/python.md .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,9 +18,6 @@ OUT = Path(__file__).parents[1] / "src/sequela/reports/assets/vendor"
 LIBRARIES: list[tuple[str, str, str | None]] = [
     # package, version, file; in the order in which the page loads them
     ("cytoscape", "3.34.4", "dist/cytoscape.min.js"),
-    ("layout-base", "2.0.1", "layout-base.js"),
-    ("cose-base", "2.2.0", "cose-base.js"),
-    ("cytoscape-fcose", "2.2.0", "cytoscape-fcose.js"),
     ("cytoscape-dagre", "4.0.1", "dist/cytoscape-dagre.min.js"),
     # inside the file of cytoscape-dagre: only their licences are needed
     ("@dagrejs/dagre", "3.1.3", None),

@@ -18,8 +18,8 @@ from sequela.errors import ConfigError, LogFormatError
 from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph, SummaryGraph
 from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
 from sequela.reports.page import render, report
-from sequela.reports.payload import DEFAULT_CASES, MAX_CANDIDATES, page_data
-from sequela.reports.words import made_by, trust
+from sequela.reports.payload import MAX_CANDIDATES, page_data
+from sequela.reports.words import badge, made_by, trust
 from sequela.worlds.softmax import SoftmaxWorld
 
 NASTY = [
@@ -91,15 +91,98 @@ def test_page_holds_what_was_found(folder, tmp_path):
     )
     assert links["values"]["cmi_nats"] == pytest.approx(saved.summary.edges["cmi_nats"].to_list(), rel=1e-3)
     assert links["n_links"] == len(saved.summary)
-    assert len(data["cases"]) == DEFAULT_CASES
-    first = data["cases"][0]
-    graph = saved.case(first["name"])
-    assert [names[i] for i in first["events"]] == list(graph.events)
-    assert first["times"] == pytest.approx(graph.times, abs=1e-3)
-    assert first["cause"] == graph.edges["cause_position"].to_list()
-    assert first["std_error"] == pytest.approx(graph.edges["std_error"].to_list(), rel=1e-3)
-    counts = saved.edges.collect().group_by("case").len()
-    assert first["n_edges"] == counts["len"].max()
+    assert {case["name"] for case in data["cases"]} == set(saved.events.collect()["case"])
+    assert data["counts"] == {
+        "n_cases": 15, "n_events": int(saved.nodes["count"].sum()), "n_types": len(names),
+        "n_links": len(saved.summary), "n_edges": saved.edges.collect().height, "has_evidence": False,
+        "is_one_case": False,
+    }  # fmt: skip
+    for shown in data["cases"][:4]:
+        graph = saved.case(shown["name"])
+        assert [names[i] for i in shown["events"]] == list(graph.events)
+        assert [shown["start"] + time for time in shown["times"]] == pytest.approx(graph.times, abs=2e-3)
+        assert shown["cause"] == graph.edges["cause_position"].to_list()
+        assert shown["std_error"] == pytest.approx(graph.edges["std_error"].to_list(), rel=1e-3)
+        assert shown["n_edges"] == len(graph)
+        likelier = graph.edges.filter(pl.col("pointwise_nats") > 0)
+        assert shown["n_caused"] == likelier["effect_position"].n_unique()
+        assert sum(shown["counted"]) == likelier.height
+
+
+def test_examples_of_the_findings_are_in_the_page(folder):
+    data = page_data(sq.load_discovery(folder))
+    assert data["findings"]["roots"]
+    for root in data["findings"]["roots"]:
+        case, position = root["examples"][0]
+        assert data["cases"][case]["events"][position] == root["chain"][-1]
+
+
+def test_as_many_cases_as_fit_and_the_page_says_how_many(folder, tmp_path):
+    data = page_data(sq.load_discovery(folder), max_megabytes=0.004)
+    assert 1 <= len(data["cases"]) < 15
+    assert data["counts"]["n_cases"] == 15
+    with pytest.raises(ConfigError, match="max_megabytes"):
+        report(folder, tmp_path / "page.html", max_megabytes=-1)
+
+
+def test_anonymous(folder, tmp_path):
+    text = report(folder, tmp_path / "page.html", anonymise=True).read_text(encoding="utf-8")
+    data = data_of(text)
+    saved = sq.load_discovery(folder)
+    assert "case-000" not in text
+    assert {case["name"] for case in data["cases"]} == {f"case {i}" for i in range(1, 16)}
+    assert min(case["start"] for case in data["cases"]) == 0
+    assert data["title"] == "Event log"
+    first = next(case for case in data["cases"] if case["name"] == "case 1")
+    events = saved.case("case-00000")
+    assert [data["types"]["names"][i] for i in first["events"]] == list(events.events)
+    assert [first["start"] + time for time in first["times"]] == pytest.approx(
+        [time - saved.events.collect()["time"].min() for time in events.times], abs=2e-3
+    )
+    asked = page_data(saved, cases=["case-00003"], anonymise=True)
+    assert [case["name"] for case in asked["cases"]] == ["case 4"]
+
+
+def test_an_earlier_page_is_kept_on_request(folder, tmp_path):
+    path = report(folder, tmp_path / "page.html", overwrite=False)
+    with pytest.raises(ConfigError, match="exists already"):
+        report(folder, path, overwrite=False)
+    assert report(folder, path) == path
+
+
+def test_evidence_decides_what_counts():
+    """a -> b has evidence, b -> a has none: it is a candidate, and explains nothing."""
+    events = pl.DataFrame(
+        {"case": ["1"] * 4 + ["2"] * 2, "position": [0, 1, 2, 3, 0, 1], "event": ["a", "b", "a", "c", "a", "b"]}
+    )
+    rows = [
+        ("1", 0, 1, "a", "b", 1, 0.5, 0.01, 1.0), ("1", 1, 2, "b", "a", 1, 0.4, 0.01, 1.0),
+        ("1", 2, 3, "a", "c", 1, 0.3, 0.01, -1.0), ("2", 0, 1, "a", "b", 1, 0.5, 0.01, 1.0),
+    ]  # fmt: skip
+    edges = pl.DataFrame(rows, schema={"case": pl.String, **INSTANCE_SCHEMA}, orient="row")
+    nodes = pl.DataFrame({"event": ["a", "b", "c"], "count": [3, 2, 1]})
+    run = {"arguments": {"context": 0, "horizon": 3}, "counts": {"n_cases": 2}}
+    found = sq.Discovery(edges, nodes, run, events)
+    evidence = population([{"cause": "a", "effect": "b", "cmi_nats": 0.2, "is_edge": True}])
+    data = page_data(found, population=evidence)
+    names, links = data["types"]["names"], data["links"]
+    pairs = [(names[c], names[e]) for c, e in zip(links["cause"], links["effect"], strict=True)]
+    assert pairs[0] == ("a", "b")
+    assert set(pairs[1:]) == {("b", "a"), ("a", "c")}
+    assert links["values"]["is_edge"] == [True, False, False]
+    assert links["values"]["cmi_nats"][0] == 0.2
+    assert links["values"]["n_edges"] == [2, 1, 1]
+    (root,) = data["findings"]["roots"]
+    assert (names[root["type"]], root["n_explained"], root["q_value"]) == ("a", 2, 0.01)
+    assert data["cases"][0]["counted"] == [1, 0, 0]
+    assert page_data(found)["findings"]["n_caused"] == 3
+    assert data["badge"]["grade"] == "fair"
+    other = population([{"cause": "a", "effect": "b", "cmi_nats": 0.2, "is_edge": True}])
+    strange = type(other)(other.pairs, pl.DataFrame({"event": ["x"], "count": [1]}), other.run)
+    with pytest.raises(ConfigError, match="no event type in common"):
+        page_data(found, population=strange)
+    with pytest.raises(ConfigError, match="a population graph already"):
+        page_data(evidence, population=evidence)
 
 
 def test_names_cannot_leave_the_data(folder, tmp_path):
@@ -143,7 +226,7 @@ def test_size_of_2000_links_is_under_3_mb(tmp_path):
     path = report(graph, tmp_path / "page.html")
     assert path.stat().st_size < 3e6
     data = data_of(path.read_text(encoding="utf-8"))
-    assert data["types"]["parts"] == 3
+    assert data["types"]["n_components"] == 3
     assert data["trust"][0]["text"] == "How this graph was made is not recorded in it."
 
 
@@ -196,6 +279,26 @@ def test_case_without_edges():
     data = data_of(render(page_data(graph)))
     assert data["links"]["cause"] == []
     assert data["cases"][0]["cause"] == []
+
+
+def test_badge():
+    keys = ("cross_entropy", "unigram", "bigram", "trigram", "gain_std_error")
+    good = dict(zip(keys, (2.0, 2.5, 2.3, 2.2, 0.05), strict=True))
+    weak, bad = good | {"cross_entropy": 2.15}, good | {"cross_entropy": 2.3}
+    run = {"density": {"report": good}}
+    assert badge(run, {"arguments": {"fdr": 0.05}}, True).reason.endswith("at most 5 % false links expected")
+    assert badge(run, None, True).grade == "good"
+    assert badge({"density": {"report": bad}}, None, True).grade == "poor"
+    for record, has_evidence, words in (
+        ({"density": {"report": weak}}, True, "only a little better"),
+        (run, False, "no evidence over cases"),
+        (run | {"log": {"n_ties": 30, "n_events": 100}}, True, "30 % of the events share"),
+        (run | {"counts": {"n_unknown_events": 2}}, True, "2 events of types the model has never seen"),
+        ({"arguments": {}}, True, "not compared"),
+        ({}, True, "not recorded"),
+    ):
+        assert badge(record, None, has_evidence).grade == "fair"
+        assert words in badge(record, None, has_evidence).reason
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patches import ArrowStyle, FancyArrowPatch, Rectangle
 from matplotlib.text import Text
 
 import sequela as sq
@@ -18,6 +18,7 @@ from sequela.effects.cmi import CMIEstimate
 from sequela.effects.thresholds import sweep
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
+from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph
 from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
 from sequela.graphs.results import Discovery
 from sequela.reports.plots import (
@@ -197,6 +198,28 @@ def test_lags_count_by_sign_and_have_the_median():
     ]  # fmt: skip
     (right,) = [other for other in axes.figure.axes if other is not axes]
     assert right.lines[0].get_xydata().tolist() == [[1, 0.2], [3, 0.7]]
+
+
+def test_axes_of_positions_lags_and_counts_have_whole_ticks():
+    for n_events in (2, 3, 4, 6, 11):
+        axes = plot_cmi(sq.estimate(WORLD, [WORLD.vocabulary.names[0]] * n_events))
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert ticks
+        assert all(tick == round(tick) for tick in ticks)
+    rows = [("1", 0, lag, "a", "b", lag, 0.1, 0.01, 1.0) for lag in (1, 1, 2)]
+    for n_rows in (1, 2, 3):
+        edges = pl.DataFrame(rows[:n_rows], schema={"case": pl.String, **INSTANCE_SCHEMA}, orient="row")
+        axes = plot_lags(Discovery(edges, POPULATION.nodes, {}))
+        for ticks, (low, high) in ((axes.get_xticks(), axes.get_xlim()), (axes.get_yticks(), axes.get_ylim())):
+            assert all(tick == round(tick) for tick in ticks if low <= tick <= high)
+
+
+def test_an_undirected_edge_has_no_arrow_head():
+    table = GRAPH.edges.with_columns(pl.Series("directed", [False] + [True] * (len(GRAPH) - 1)))
+    axes = plot_instance(InstanceGraph(GRAPH.case, GRAPH.events, table))
+    heads = [not isinstance(patch.get_arrowstyle(), ArrowStyle.Curve) for patch in axes.patches]
+    assert heads == [False] + [True] * (len(GRAPH) - 1)
 
 
 def test_thresholds_draw_the_sweep():

@@ -18,13 +18,21 @@ def report(
         Path, typer.Argument(help="Folder that `sequela discover` or `population` wrote.", show_default=False)
     ],
     out: Annotated[Path, typer.Option(help="HTML file to write.")],
+    population: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `sequela population` wrote: only links with evidence then count as causes."),
+    ] = None,
     case: Annotated[
         list[str] | None,
-        typer.Option(help="Show this case as a timeline; repeat it. By default those with the most edges."),
+        typer.Option(help="Embed this case; repeat it. By default as many as fit, those with the most effects first."),
     ] = None,
+    anonymise: Annotated[
+        bool, typer.Option("--anonymise", help="Replace case names, let times begin at 0, leave out the log's name.")
+    ] = False,
     hierarchy_level: HierarchyLevel = None,
     title: Annotated[str | None, typer.Option(help="Heading; by default the name of the log.")] = None,
     max_links: Annotated[int, typer.Option(help="The strongest so many links go into the page.")] = 20_000,
+    max_megabytes: Annotated[float, typer.Option(help="Size of the data of the embedded cases.")] = 10.0,
     as_json: AsJson = False,
 ) -> None:
     """Write an interactive page of a result: one file to open, explore and send.
@@ -33,7 +41,10 @@ def report(
     """
     from sequela.reports.page import report as write
 
-    write(results, out, cases=case, title=title, max_links=max_links, hierarchy_level=hierarchy_level)
+    write(
+        results, out, population=population, cases=case, title=title, max_links=max_links, max_megabytes=max_megabytes,
+        hierarchy_level=hierarchy_level, anonymise=anonymise,
+    )  # fmt: skip
     size = out.stat().st_size
     text = json.dumps({"out": str(out), "bytes": size}) if as_json else f"wrote '{out}' ({size / 1e6:.1f} MB): open it"
     typer.echo(text)

@@ -17,11 +17,14 @@ from typing import Any
 
 from sequela.errors import ConfigError, check_range
 from sequela.files import whole_file
-from sequela.graphs.population import load_results
+from sequela.graphs.population import PopulationGraph, load_population, load_results
 from sequela.reports.payload import Result, page_data
 
 _ASSETS = files("sequela.reports") / "assets"
-_SCRIPTS = ("base", "links", "layouts", "picture", "details", "table", "exports", "timeline", "main")
+_SCRIPTS = (
+    "base", "links", "layouts", "picture", "details", "table", "exports", "story", "timeline", "cases", "findings",
+    "main",
+)  # fmt: skip
 """Our scripts, in the order in which they are joined into one."""
 
 
@@ -29,10 +32,14 @@ def report(
     result: Result | str | Path,
     path: str | Path,
     *,
+    population: PopulationGraph | str | Path | None = None,
     cases: Sequence[str] | None = None,
     title: str | None = None,
     max_links: int = 20_000,
+    max_megabytes: float = 10.0,
     hierarchy_level: int | None = None,
+    anonymise: bool = False,
+    overwrite: bool = True,
 ) -> Path:
     """Write an interactive page: one HTML file that opens from disk, to explore and to send to a colleague.
 
@@ -40,17 +47,25 @@ def report(
         result: A graph, what `discover_log` returned, or a folder that ``sequela discover`` or ``sequela population``
             wrote.
         path: The file to write.
-        cases: Names of cases to show as timelines; by default those with the most edges.
+        population: Evidence over cases, to show with a discovery: a population graph or its folder. Root causes and the
+            default graph then rest on links that have evidence.
+        cases: Names of cases to embed; by default as many as fit ``max_megabytes``, first the examples of the root
+            causes, then those with the most events that have a cause.
         title: Heading; by default the name of the log.
-        max_links: The strongest so many links go into the page (2,000 take about 1 MB with the program itself).
-        hierarchy_level: Event types by their first 1, 2, … parts, for types of several columns. Without it the page
-            shows whole types and can take those with equal parts together.
+        max_links: The strongest so many links go into the page.
+        max_megabytes: Size of the data of the embedded cases; the page says how many of how many it holds.
+        hierarchy_level: Event types by their first 1, 2, … components, for types of several columns. Without it the
+            page shows whole types and can group those with equal components.
+        anonymise: For a page that leaves the house: case names become "case 1", "case 2", …, the first event of the
+            log is at time 0, and the name of the log is left out. Names of event types stay as they are.
+        overwrite: Replace an earlier file.
 
     Returns:
         ``path``.
 
     Raises:
-        ConfigError: A setting is not allowed, cases are asked of a graph that has none, or there is no such level.
+        ConfigError: A setting is not allowed, cases are asked of a graph that has none, there is no such level, the
+            population graph is of another log, or the file exists and may not be replaced.
         LogFormatError: The folder is not one of results, or there is no such case.
 
     Example:
@@ -64,11 +79,19 @@ def report(
         'report.html'
     """
     check_range("max_links", max_links, low=1, whole=True)
+    check_range("max_megabytes", max_megabytes, low=0)
+    if not overwrite and Path(path).exists():
+        raise ConfigError(f"'{path}' exists already: give another path, or overwrite=True")
     if isinstance(cases, str):
         raise ConfigError(f"cases must be a list of names; got the text {cases!r}: write [{cases!r}]")
     if isinstance(result, str | Path):
         result = load_results(result)
-    data = page_data(result, cases=cases, title=title, max_links=max_links, hierarchy_level=hierarchy_level)
+    if isinstance(population, str | Path):
+        population = load_population(population)
+    data = page_data(
+        result, population=population, cases=cases, title=title, max_links=max_links, max_megabytes=max_megabytes,
+        hierarchy_level=hierarchy_level, anonymise=anonymise,
+    )  # fmt: skip
     text = render(data)
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -86,7 +109,9 @@ def render(data: dict[str, Any]) -> str:
     values = {
         "POLICY": _policy(scripts),
         "TITLE": html.escape(data["title"]),
-        "LEAD": html.escape(data["lead"]),
+        "LEAD": html.escape(_lead(data["counts"], data["anonymised"])),
+        "GRADE": data["badge"]["grade"],
+        "REASON": html.escape(data["badge"]["reason"]),
         "TRUST": trust,
         "ASSUMPTIONS": "".join(f"<li>{html.escape(text)}</li>" for text in data["assumptions"]),
         "MADE_BY": html.escape(data["made_by"]),
@@ -97,6 +122,16 @@ def render(data: dict[str, Any]) -> str:
     }
     pieces = _read("page.html").split("%%")
     return "".join(values[piece] if i % 2 else piece for i, piece in enumerate(pieces))
+
+
+def _lead(counts: dict[str, Any], anonymised: bool) -> str:
+    """Say in one line what the page is about."""
+    words = []
+    for key, noun in (("n_cases", "case"), ("n_events", "event"), ("n_types", "event type"), ("n_links", "link")):
+        if counts[key] is not None and not (key == "n_cases" and counts["is_one_case"]):
+            words.append(f"{counts[key]:,} {noun}{'' if counts[key] == 1 else 's'}")
+    words[-1] += " with evidence" if counts["has_evidence"] else ""
+    return " · ".join(words) + (" · anonymised: no case names, times from 0" if anonymised else "")
 
 
 def _licence(package: str, version: str) -> str:

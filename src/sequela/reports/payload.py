@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
 
-from sequela.errors import ConfigError
-from sequela.events.log import COMPONENT_SEPARATOR
+from sequela.errors import ConfigError, LogFormatError, nearest
+from sequela.events.log import COMPONENT_SEPARATOR, event_at_level
 from sequela.graphs.exports import at_level
-from sequela.graphs.instance import InstanceGraph, SummaryGraph, names_at_level
+from sequela.graphs.instance import InstanceGraph, SummaryGraph
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.results import Discovery
 from sequela.graphs.saved import SavedDiscovery
-from sequela.reports.words import ASSUMPTIONS, made_by, trust
+from sequela.reports.casedata import embedded, plain
+from sequela.reports.traces import Traces, findings
+from sequela.reports.words import ASSUMPTIONS, badge, made_by, trust
 
 Result = InstanceGraph | SummaryGraph | PopulationGraph | Discovery | SavedDiscovery
 
 MAX_CANDIDATES = 1_000
-"""Most pairs of a population that are not links and are in the page all the same."""
-MAX_CASE_EVENTS = 1_500
-MAX_CASE_EDGES = 4_000
-DEFAULT_CASES = 12
-_DIGITS = 4
+"""Most pairs without evidence that are in the page all the same."""
+MAX_FINDINGS = 100
 
 
 class Column(NamedTuple):
@@ -43,20 +41,24 @@ class Column(NamedTuple):
 
 
 COLUMNS = (
-    Column("cmi_nats", "strength", "How much the cause changes the probability of the effect, in the mean (nats)."),
-    Column("cmi_nats_total", "total strength", "Strength summed over all places (nats)."),
-    Column("pointwise_nats", "gain", "Change of the effect's log-probability (nats): +0.69 is twice as likely."),
-    Column("lag", "lag", "Events from cause to effect where the link is strongest."),
-    Column("mean_lag", "lag", "Events from cause to effect, in the mean."),
-    Column("n_cases", "cases", "Cases with such an edge."),
-    Column("support_cases", "cases", "Cases that hold the pair."),
+    Column("cmi_nats", "strength (nats)", "How much the cause changes the probability of the effect, on average."),
+    Column("cmi_nats_total", "total strength (nats)", "Strength summed over all edges."),
+    Column("presence_cmi_nats", "presence (nats)", "How much of it comes from whether the cause is there."),
+    Column("state_cmi_nats", "state (nats)", "How much of it comes from the state of the cause."),
+    Column("pointwise_nats", "gain (nats)", "Change of the effect's log-probability: +0.69 is twice as likely."),
+    Column("lag", "lag (events)", "Events from cause to effect where the link is strongest."),
+    Column("mean_lag", "lag (events)", "Events from cause to effect, on average."),
+    Column("n_cases", "cases with an edge", "Cases in which an event of one type caused one of the other."),
+    Column("support_cases", "cases with both", "Cases that hold the pair within the horizon."),
     Column("n_edges", "edges", "Edges between events of these types."),
     Column("support", "places", "Pairs of events of these types within the horizon."),
-    Column("cmi_low_nats", "low", "Lower end of the strength's 95 % interval (nats)."),
-    Column("cmi_high_nats", "high", "Upper end of the strength's 95 % interval (nats)."),
-    Column("log10_e", "log10 e", "Evidence: 10 to this power to 1 against there being nothing."),
+    Column("cmi_low_nats", "low (nats)", "Lower end of the strength's 95 % interval."),
+    Column("cmi_high_nats", "high (nats)", "Upper end of the strength's 95 % interval."),
+    Column("log10_e", "log10 e", "Evidence: 10 to this power to 1 against there being no link."),
     Column("q_value", "q", "Share of false links expected among all that have at most this q."),
-    Column("is_edge", "link", "Whether it is strong and certain enough."),
+    Column("confidence", "confidence", "Probability that the link is true, as far as the model is right."),
+    Column("directed", "directed", "Whether the direction is known; it is not where the two events share their time."),
+    Column("is_edge", "evidence", "Whether the link is strong enough and has evidence over cases."),
     Column("mark", "remark", "Why it is uncertain."),
 )
 
@@ -64,74 +66,200 @@ COLUMNS = (
 def page_data(
     result: Result,
     *,
+    population: PopulationGraph | None = None,
     cases: Sequence[str] | None = None,
     title: str | None = None,
     max_links: int = 20_000,
+    max_megabytes: float = 10.0,
     hierarchy_level: int | None = None,
+    anonymise: bool = False,
 ) -> dict[str, Any]:
     """Return everything the page shows, as plain values.
 
     Args:
         result: What to show.
-        cases: Names of cases to show as timelines; by default the `DEFAULT_CASES` with the most edges.
+        population: Evidence over cases for the links between types, for a result that has none itself.
+        cases: Names of the cases to embed; by default as many as fit.
         title: Heading; by default the name of the log.
         max_links: The strongest so many links are in the page.
-        hierarchy_level: Event types by their first 1, 2, … parts; None for whole types.
+        max_megabytes: Size of the embedded cases.
+        hierarchy_level: Event types by their first 1, 2, … components; None for whole types.
+        anonymise: Replace case names by numbers, let the log begin at time 0, leave its name out.
 
     Raises:
-        ConfigError: Cases are asked of a graph that has none, or there is no such level.
+        ConfigError: Cases are asked of a graph that has none, there is no such level, or the population graph
+            is not one of this log.
         LogFormatError: There is no such case, or its events are not known.
     """
-    graphs = _cases(result, cases)
-    run = dict(getattr(result, "run", {}) or {})
-    if isinstance(result, InstanceGraph):
-        links, nodes = result.summary(self_loops=True).edges, result.summary().nodes
-        run = {
-            "arguments": dict(result.settings),
-            "counts": {"n_cases": 1, "n_unknown_events": result.n_unknown, "n_clamped": result.n_clamped},
-        }
-    elif isinstance(result, PopulationGraph):
-        links, nodes = result.pairs, result.nodes
-    elif isinstance(result, SummaryGraph):
-        links, nodes = result.edges, result.nodes
-    else:
-        summary = result.summary if isinstance(result, SavedDiscovery) else result.summary()
-        links, nodes = summary.edges, summary.nodes
-    if hierarchy_level is None:
-        index = {name: i for i, name in enumerate(nodes["event"])}
-    else:
-        names = names_at_level(nodes["event"], hierarchy_level)
-        merged = at_level(result, hierarchy_level)
-        links, nodes = merged.edges, merged.nodes
-        place = {name: i for i, name in enumerate(nodes["event"])}
-        index = {name: place[own] for name, own in names.items()} | place
-    found, n_links = _cut(links, max_links)
-    return {
-        "title": title or _title(result, run),
-        "lead": _lead(result, run, nodes, n_links),
-        "trust": [asdict(sentence) for sentence in trust(run)],
+    if isinstance(result, PopulationGraph):
+        if population is not None:
+            raise ConfigError("result is a population graph already: leave population out")
+        population = result
+    summary = _summary(result, hierarchy_level)
+    evidence = None if population is None else _population_at(population, hierarchy_level)
+    nodes = _nodes(summary, evidence)
+    index = _index(result, population, nodes, hierarchy_level)
+    links, n_links = _cut(_join(summary, evidence), max_links)
+    run = _run(result)
+    traces, case_names = _traces(result, index, evidence, anonymise=anonymise)
+    data = {
+        "title": title or ("Event log" if anonymise else _title(result, run)),
+        "anonymised": anonymise,
+        "counts": _counts(result, traces, nodes, n_links, run, evidence),
+        "trust": [asdict(sentence) for sentence in trust(run, None if population is result else _run(population))],
         "assumptions": list(ASSUMPTIONS),
         "made_by": made_by(run),
-        "types": {"names": nodes["event"].to_list(), "counts": nodes["count"].to_list(), "parts": _parts(nodes)},
-        "links": _links(found, index, n_links),
-        "cases": [_case(graph, index) for graph in graphs],
+        "types": {
+            "names": nodes["event"].to_list(),
+            "counts": nodes["count"].to_list(),
+            "n_components": _n_components(nodes),
+        },
+        "links": _links(links, index, n_links),
+        "findings": None,
+        "cases": [],
     }
-
-
-def _cases(result: Result, names: Sequence[str] | None) -> list[InstanceGraph]:
-    """Return the graphs of the cases to show."""
-    if isinstance(result, InstanceGraph):
-        return [result]
-    if isinstance(result, SummaryGraph | PopulationGraph):
-        if names:
+    data["badge"] = asdict(badge(run, None if population is result else _run(population), evidence is not None))
+    if traces is None:
+        if cases:
             raise ConfigError("cases can be shown only of what `discover` found, not of a summary or population graph")
-        return []
-    if names is None:
-        if result.events is None:
-            return []
-        counts = result.edges.lazy().group_by("case").len().sort(["len", "case"], descending=[True, False])
-        names = counts.head(DEFAULT_CASES).collect()["case"].to_list()
-    return [result.case(name) for name in names]
+        return data
+    wanted = None if cases is None or isinstance(result, InstanceGraph) else _numbers(cases, case_names)
+    return data | _stories(traces, evidence, index, wanted, max_megabytes * 1e6)
+
+
+def _stories(
+    traces: Traces,
+    evidence: PopulationGraph | None,
+    index: Mapping[str, int],
+    wanted: Sequence[int] | None,
+    max_bytes: float,
+) -> dict[str, Any]:
+    """Return the findings and the embedded cases."""
+    known = None if evidence is None else {
+        (index[row["cause"]], index[row["effect"]]): row for row in evidence.edges.iter_rows(named=True)
+    }  # fmt: skip
+    found = findings(traces, known, MAX_FINDINGS)
+    examples = [int(traces.case_of[row]) for root in found["roots"][:20] for row in root["examples"]]
+    shown, place = embedded(traces, wanted=wanted, first=examples, max_bytes=max_bytes)
+    for root in found["roots"]:  # examples as [case in the page, position]
+        numbers = [(row, int(traces.case_of[row])) for row in root["examples"]]
+        root["examples"] = [
+            [place[number], int(row - traces.offsets[number])] for row, number in numbers if number in place
+        ]
+    return {"findings": found, "cases": shown}
+
+
+def _summary(result: Result, hierarchy_level: int | None) -> SummaryGraph | None:
+    """Return the graph over event types of a result; None for a population graph."""
+    if isinstance(result, PopulationGraph):
+        return None
+    if hierarchy_level is not None:
+        merged = at_level(result, hierarchy_level)
+        return SummaryGraph(merged.edges, merged.nodes)
+    if isinstance(result, SummaryGraph):
+        return result
+    if isinstance(result, SavedDiscovery):
+        return result.summary
+    return result.summary(self_loops=isinstance(result, InstanceGraph))
+
+
+def _population_at(population: PopulationGraph, hierarchy_level: int | None) -> PopulationGraph:
+    """Return the population graph if it is of this level."""
+    names = population.nodes["event"]
+    if hierarchy_level is not None and any(event_at_level(name, hierarchy_level) != name for name in names):
+        at_level(population, hierarchy_level)  # says why that cannot be
+    return population
+
+
+def _nodes(summary: SummaryGraph | None, evidence: PopulationGraph | None) -> pl.DataFrame:
+    """Return ``event`` and ``count`` of all types; those of the population only count 0 in this log."""
+    if summary is None:
+        assert evidence is not None
+        return evidence.nodes.select("event", "count")
+    nodes = summary.nodes.select("event", "count")
+    if evidence is None:
+        return nodes
+    extra = evidence.nodes.join(nodes, on="event", how="anti")
+    if nodes.height and extra.height == evidence.nodes.height and evidence.nodes.height:
+        raise ConfigError(
+            "the population graph and the result have no event type in common "
+            f"('{evidence.nodes['event'][0]}' and '{nodes['event'][0]}' …): they must be of one log, at one level"
+        )
+    return pl.concat([nodes, extra.select("event", pl.lit(0, dtype=nodes.schema["count"]).alias("count"))])
+
+
+def _index(
+    result: Result, population: PopulationGraph | None, nodes: pl.DataFrame, hierarchy_level: int | None
+) -> dict[str, int]:
+    """Return the number of each event type, under its own name and under that of every type merged into it."""
+    index = {name: i for i, name in enumerate(nodes["event"])}
+    if hierarchy_level is None:
+        return index
+    whole = [each.nodes["event"] for each in (result, population) if each is not None and hasattr(each, "nodes")]
+    if isinstance(result, InstanceGraph):
+        whole.append(pl.Series(result.events, dtype=pl.String).unique())
+    merged = {own: event_at_level(own, hierarchy_level) for names in whole for own in names}
+    return {own: index[name] for own, name in merged.items()} | index
+
+
+def _join(summary: SummaryGraph | None, evidence: PopulationGraph | None) -> pl.DataFrame:
+    """Return one table of links: those with evidence, and what was found in single cases."""
+    if evidence is None:
+        assert summary is not None
+        return summary.edges
+    if summary is None:
+        return evidence.pairs
+    single = summary.edges.select(
+        "cause", "effect", "n_cases", "n_edges", pl.col("cmi_nats", "pointwise_nats").name.prefix("single_")
+    )
+    both = evidence.pairs.join(single, on=["cause", "effect"], how="full", coalesce=True)
+    return (
+        both.with_columns(
+            pl.coalesce(pl.col(name).fill_nan(None), f"single_{name}").alias(name)
+            for name in ("cmi_nats", "pointwise_nats")
+        )
+        .with_columns(pl.col("is_edge").fill_null(False))
+        .drop("single_cmi_nats", "single_pointwise_nats")
+    )
+
+
+def _run(result: Any) -> dict[str, Any]:
+    if isinstance(result, InstanceGraph):
+        counts = {"n_cases": 1, "n_unknown_events": result.n_unknown, "n_clamped": result.n_clamped}
+        return {"arguments": dict(result.settings), "counts": counts}
+    return dict(getattr(result, "run", {}) or {})
+
+
+def _traces(
+    result: Result, index: Mapping[str, int], evidence: PopulationGraph | None, *, anonymise: bool
+) -> tuple[Traces | None, list[str]]:
+    """Return the cases of a result, None where it has none, and their names in the log."""
+    if isinstance(result, SummaryGraph | PopulationGraph):
+        return None, []
+    if not isinstance(result, InstanceGraph) and result.events is None:
+        return None, []
+    events, edges = result._log()
+    names = events["case"].unique(maintain_order=True).to_list()
+    if anonymise:
+        new = {name: f"case {number}" for number, name in enumerate(names, 1)}
+        events, edges = (
+            table.with_columns(pl.col("case").replace_strict(new, return_dtype=pl.String)) for table in (events, edges)
+        )
+        if "time" in events.columns:
+            events = events.with_columns(pl.col("time") - pl.col("time").min())
+    links = None
+    if evidence is not None:
+        pairs = evidence.edges.select("cause", "effect")
+        links = {(index[cause], index[effect]) for cause, effect in pairs.iter_rows()}
+    return Traces.build(events, edges, index, links), names
+
+
+def _numbers(cases: Sequence[str], names: list[str]) -> list[int]:
+    place = {name: number for number, name in enumerate(names)}
+    for case in cases:
+        if str(case) not in place:
+            raise LogFormatError(f"the result has no case '{case}'{nearest(str(case), names[:10_000])}")
+    return [place[str(case)] for case in cases]
 
 
 def _title(result: Result, run: dict[str, Any]) -> str:
@@ -140,17 +268,24 @@ def _title(result: Result, run: dict[str, Any]) -> str:
     return str(run.get("log", {}).get("source") or "What causes what")
 
 
-def _lead(result: Result, run: dict[str, Any], nodes: pl.DataFrame, n_links: int) -> str:
-    """Say in one sentence what was found."""
-    if isinstance(result, InstanceGraph):
-        return (
-            f"{len(result.events):,} events of one case; {len(result):,} of {result.n_tested:,} pairs of events are "
-            "cause and effect."
-        )
-    n_events, counts = int(nodes["count"].sum()), run.get("counts", {})
-    cases = f" of {counts['n_cases']:,} cases" if "n_cases" in counts else ""
-    edges = f" from {counts['n_edges']:,} edges between single events" if counts.get("n_edges") else ""
-    return f"{n_events:,} events{cases}, {nodes.height:,} event types: {n_links:,} links between types{edges}."
+def _counts(
+    result: Result,
+    traces: Traces | None,
+    nodes: pl.DataFrame,
+    n_links: int,
+    run: Mapping[str, Any],
+    evidence: PopulationGraph | None,
+) -> dict[str, Any]:
+    """Count what the heading names."""
+    return {
+        "n_cases": len(traces.names) if traces is not None else run.get("counts", {}).get("n_cases"),
+        "n_events": int(nodes["count"].sum()),
+        "n_types": nodes.height,
+        "n_links": n_links,
+        "n_edges": None if traces is None else len(traces.cause),
+        "has_evidence": evidence is not None,
+        "is_one_case": isinstance(result, InstanceGraph),
+    }
 
 
 def _cut(links: pl.DataFrame, max_links: int) -> tuple[pl.DataFrame, int]:
@@ -158,24 +293,27 @@ def _cut(links: pl.DataFrame, max_links: int) -> tuple[pl.DataFrame, int]:
     if "is_edge" not in links.columns:
         return links.head(max_links), links.height
     edges = links.filter("is_edge")
-    others = links.filter(~pl.col("is_edge") & pl.col("cmi_nats").is_not_nan()).head(MAX_CANDIDATES)
-    return pl.concat([edges.head(max_links), others]), edges.height
+    others = links.filter(~pl.col("is_edge") & pl.col("cmi_nats").is_not_null() & pl.col("cmi_nats").is_not_nan())
+    if "n_edges" in links.columns:
+        order = [pl.col("n_edges").fill_null(0), pl.col("cmi_nats").round(9), pl.col("cause"), pl.col("effect")]
+        others = others.sort(order, descending=[True, True, False, False])
+    return pl.concat([edges.head(max_links), others.head(MAX_CANDIDATES)]), edges.height
 
 
-def _parts(nodes: pl.DataFrame) -> int:
-    """Return how many parts every event type has (``component|code`` has 2)."""
+def _n_components(nodes: pl.DataFrame) -> int:
+    """Return how many components every event type has (``ecu|code`` has 2)."""
     counts = {name.count(COMPONENT_SEPARATOR) + 1 for name in nodes["event"] if not name.startswith("<")}
     return counts.pop() if len(counts) == 1 else 1
 
 
-def _links(links: pl.DataFrame, index: dict[str, int], n_links: int) -> dict[str, Any]:
+def _links(links: pl.DataFrame, index: Mapping[str, int], n_links: int) -> dict[str, Any]:
     columns = [column for column in COLUMNS if column.key in links.columns]
     has_total = "cmi_nats_total" in links.columns
     return {
         "columns": [{**column._asdict(), "numeric": links.schema[column.key].is_numeric()} for column in columns],
         "cause": [index[name] for name in links["cause"]],
         "effect": [index[name] for name in links["effect"]],
-        "values": {column.key: _plain(links[column.key]) for column in columns},
+        "values": {column.key: plain(links[column.key]) for column in columns},
         "measures": ["cmi_nats_total", "cmi_nats"] if has_total else ["cmi_nats"],
         "weight": "n_edges" if has_total else "support",
         "support": "n_cases" if has_total else "support_cases",
@@ -183,38 +321,3 @@ def _links(links: pl.DataFrame, index: dict[str, int], n_links: int) -> dict[str
         "q": "q_value" if "q_value" in links.columns else None,
         "n_links": n_links,
     }
-
-
-def _case(graph: InstanceGraph, index: dict[str, int]) -> dict[str, Any]:
-    """Return one case; of a very long one the first events, of very many edges the strongest."""
-    n_shown = min(len(graph.events), MAX_CASE_EVENTS)
-    edges = graph.edges.filter(pl.col("effect_position") < n_shown)
-    n_here = edges.height
-    strongest = edges.with_row_index("row").sort(["cmi_nats", "row"], descending=[True, False]).head(MAX_CASE_EDGES)
-    edges = strongest.sort("row")
-    return {
-        "name": graph.case,
-        "events": [index[name] for name in graph.events[:n_shown]],
-        "times": None if graph.times is None else [round(time, 3) for time in graph.times[:n_shown]],
-        "n_events": len(graph.events),
-        "n_edges": len(graph),
-        "n_edges_here": n_here,
-        "cause": edges["cause_position"].to_list(),
-        "effect": edges["effect_position"].to_list(),
-        "cmi_nats": _plain(edges["cmi_nats"]),
-        "std_error": _plain(edges["std_error"]),
-        "pointwise_nats": _plain(edges["pointwise_nats"]),
-    }
-
-
-def _plain(values: pl.Series) -> list[Any]:
-    """Return a column for JSON: four significant digits, nothing that is not a number."""
-    if not values.dtype.is_float():
-        return values.to_list()
-    numbers = values.to_numpy()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        size = np.where((numbers == 0) | ~np.isfinite(numbers), 0, np.floor(np.log10(np.abs(numbers))))
-    return [
-        None if value is None or not np.isfinite(value) else round(float(value), int(_DIGITS - 1 - digits))
-        for value, digits in zip(numbers.tolist(), size.tolist(), strict=True)
-    ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Level = Literal["good", "note", "warning"]
+Grade = Literal["good", "fair", "poor"]
+_MANY_TIES = 0.1
 
 ASSUMPTIONS = (
     "Nothing outside the log drives two of its events: a cause that nobody recorded makes the events it drives look "
@@ -25,11 +27,71 @@ class Sentence:
     text: str
 
 
-def trust(run: Mapping[str, Any]) -> list[Sentence]:
+@dataclass(frozen=True)
+class Badge:
+    """How far to trust a result, in one word, and the reason in a few more."""
+
+    grade: Grade
+    reason: str
+
+
+def badge(run: Mapping[str, Any], population: Mapping[str, Any] | None, has_evidence: bool) -> Badge:
+    """Grade a result: poor where the model predicts no better than counting, good where nothing speaks against it.
+
+    Args:
+        run: The record of the result; may be empty.
+        population: The record of the population graph beside it, if there is one.
+        has_evidence: Whether links between types have evidence over cases.
+
+    Example:
+        >>> badge({}, None, False)
+        Badge(grade='fair', reason='how it was made is not recorded')
+    """
+    report = _report(run, population)
+    if report is not None and _gain(report) <= 0:
+        return Badge("poor", "the model predicts new cases no better than simple counting")
+    fdr = (run if population is None else population).get("arguments", {}).get("fdr")
+    controlled = "" if fdr is None else f"; at most {_percent(fdr)} false links expected"
+    for doubt in _doubts(run, report, has_evidence=has_evidence):
+        return Badge("fair", doubt)
+    return Badge("good", f"the model predicts new cases better than simple counting{controlled}")
+
+
+def _doubts(run: Mapping[str, Any], report: Mapping[str, Any] | None, *, has_evidence: bool) -> Iterator[str]:
+    """Yield what speaks against trusting a result, the most important first."""
+    if not run:
+        yield "how it was made is not recorded"
+    if report is not None and _gain(report) < 2 * report["gain_std_error"]:
+        yield "the model predicts new cases only a little better than simple counting"
+    counts, log = run.get("counts", {}), run.get("log", {})
+    share = log.get("n_ties", 0) / max(1, log.get("n_events", 1))
+    if share > _MANY_TIES:
+        yield f"{_percent(share)} of the events share their time with the event before"
+    if counts.get("n_unknown_events"):
+        yield f"{_n(counts['n_unknown_events'], 'event')} of types the model has never seen"
+    if not has_evidence:
+        yield "the links have no evidence over cases"
+    if report is None:
+        yield "the model's predictions were not compared with simple counting"
+
+
+def _report(run: Mapping[str, Any], population: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return how well the model predicts, from whichever record says it."""
+    reports = [each["density"].get("report") for each in (run, population or {}) if each.get("density")]
+    return next((report for report in reports if report is not None), None)
+
+
+def _gain(report: Mapping[str, Any]) -> float:
+    """Return how much better than simple counting the model predicts, in nats an event."""
+    return float(min(report["unigram"], report["bigram"], report["trigram"]) - report["cross_entropy"])
+
+
+def trust(run: Mapping[str, Any], population: Mapping[str, Any] | None = None) -> list[Sentence]:
     """Say what was done and how far to trust it, the most important first.
 
     Args:
         run: The record that `discover_to`, `discover_log` or `discover_population` keeps; may be empty.
+        population: The record of the population graph that is shown with it, if there is one.
 
     Example:
         >>> trust({"counts": {"n_cases_skipped": 2}})[0].text
@@ -39,8 +101,9 @@ def trust(run: Mapping[str, Any]) -> list[Sentence]:
         return [Sentence("note", "How this graph was made is not recorded in it.")]
     arguments: Mapping[str, Any] = run.get("arguments", {})
     counts: Mapping[str, Any] = run.get("counts", {})
-    found = [_model(run["density"].get("report"))] if "density" in run else []
-    found += _rule(arguments)
+    found = [_model(_report(run, population))] if "density" in run else []
+    found += [] if population is None else _rule(population.get("arguments", {}))
+    found += _rule(arguments, has_evidence=population is not None)
     if arguments.get("horizon"):
         found.append(
             Sentence("note", f"Effects later than {arguments['horizon']} events after a cause were not tested.")
@@ -53,7 +116,7 @@ def trust(run: Mapping[str, Any]) -> list[Sentence]:
         share = n_ties / max(1, run["log"]["n_events"])
         found.append(
             Sentence(
-                "warning" if share > 0.1 else "note",
+                "warning" if share > _MANY_TIES else "note",
                 f"{_n(n_ties, 'event')} ({_percent(share)}) {'shares its' if n_ties == 1 else 'share their'} time with "
                 "the event before: the order of the file was taken as the order.",
             )
@@ -64,7 +127,7 @@ def trust(run: Mapping[str, Any]) -> list[Sentence]:
 def _model(report: Mapping[str, Any] | None) -> Sentence:
     if report is None:
         return Sentence("note", "The model's predictions were not compared with simple references.")
-    gain = min(report["unigram"], report["bigram"], report["trigram"]) - report["cross_entropy"]
+    gain = _gain(report)
     numbers = (
         f"{report['cross_entropy']:.2f} nats an event; the best of frequencies and n-grams "
         f"{report['cross_entropy'] + gain:.2f}; {_n(report['n_events'], 'event')} of {_n(report['n_cases'], 'case')}"
@@ -83,7 +146,7 @@ def _model(report: Mapping[str, Any] | None) -> Sentence:
     return Sentence("good", f"The model predicts new cases better than simple counting ({numbers}).")
 
 
-def _rule(arguments: Mapping[str, Any]) -> list[Sentence]:
+def _rule(arguments: Mapping[str, Any], *, has_evidence: bool = False) -> list[Sentence]:
     doing = {
         "atomic": "replacing an event by others",
         "leave-one-out": "leaving an event out",
@@ -107,14 +170,13 @@ def _rule(arguments: Mapping[str, Any]) -> list[Sentence]:
     if not isinstance(rule, Mapping):
         return []
     if rule.get("rule") == "EffectSize":
-        return [
-            Sentence(
-                "note",
-                f"An edge says: {doing} changes how likely a later event is, by more than {rule['delta']:g} nats, with "
-                f"{_percent(rule['confidence_level'])} confidence as far as sampling goes.",
-            ),
-            Sentence("note", "No false discovery rate was controlled: the command 'sequela population' does that."),
-        ]
+        edge = Sentence(
+            "note",
+            f"An edge says: {doing} changes how likely a later event is, by more than {rule['delta']:g} nats, with "
+            f"{_percent(rule['confidence_level'])} confidence as far as sampling goes.",
+        )
+        uncontrolled = "No false discovery rate was controlled: the command 'sequela population' does that."
+        return [edge] if has_evidence else [edge, Sentence("note", uncontrolled)]
     settings = ", ".join(f"{name} {value:g}" for name, value in rule.items() if isinstance(value, int | float))
     return [Sentence("note", f"An edge says: {doing} passed the rule {rule.get('rule')} ({settings}).")]
 

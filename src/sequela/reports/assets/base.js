@@ -1,7 +1,13 @@
-// What all parts share: the data, the choices made so far, small helpers. Event names are only ever set as text.
+// What all files share: the data, the choices made so far, small helpers. Event names are only ever set as text.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const names = data.types.names;
+
+const rawComponents = names.map((name) => name.split(/(?<!\\)\|/));
+const componentsOf = rawComponents.map((own) => own.map((one) => one.replaceAll("\\|", "|")));
+
+/** Event types as people read them: components side by side. */
+const shownName = componentsOf.map((own) => own.join(" "));
 
 const $ = (id) => document.getElementById(id);
 
@@ -69,6 +75,37 @@ class Quantiles {
   }
 }
 
+/** A share as a percentage: 31 %, 4.2 %. */
+function percent(share) {
+  const value = 100 * share;
+  return `${value >= 9.95 || value === 0 ? Math.round(value) : Number(value.toPrecision(2))} %`;
+}
+
+const PALETTE = ["#2f7fc1", "#d9822b", "#3a9d5d", "#b5459b", "#c0392b", "#7a6ae0", "#8a6d3b", "#1c9aa0", "#d1568a", "#7f8f1f"];
+const OTHER = "#8a929c";
+
+/** Components by how often they occur, each with a colour of its own for as long as there are any. */
+const components = (() => {
+  const count = new Map();
+  componentsOf.forEach((own, i) => count.set(own[0], (count.get(own[0]) ?? 0) + data.types.counts[i]));
+  const ranked = [...count.keys()].sort((a, b) => count.get(b) - count.get(a) || (a < b ? -1 : 1));
+  const own = ranked.length <= PALETTE.length ? ranked : ranked.slice(0, PALETTE.length - 1);
+  return data.types.n_components > 1 ? new Map(own.map((name, i) => [name, PALETTE[i]])) : new Map();
+})();
+const hasComponents = components.size > 0;
+const componentColour = (component) => (hasComponents ? (components.get(component) ?? OTHER) : colour("node"));
+
+/** The name of an event type, with the colour of its component in front. */
+function chip(type, attributes = {}) {
+  const dot = hasComponents ? make("span", { class: "dot", style: `background:${componentColour(componentsOf[type][0])}`, "aria-hidden": "true" }) : null;
+  return make("span", { class: "chip", ...attributes }, dot, shownName[type]);
+}
+
+/** Types as a chain: A → B – C, where the direction of the second link is not known. */
+function chainWords(types, directed = []) {
+  return types.flatMap((type, i) => (i ? [make("span", { class: "arrow" }, directed[i - 1] === false ? " – " : " → "), chip(type)] : [chip(type)]));
+}
+
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
@@ -87,12 +124,7 @@ function fileName(ending) {
   return `${data.title.replace(/[^\p{L}\p{N}._-]+/gu, "-").replace(/^[-.]+|[-.]+$/g, "") || "report"}${ending}`;
 }
 
-/** Show a line of text beside the pointer. */
-function tip(text, event) {
-  const box = $("tip");
-  box.hidden = text === null;
-  if (text === null) return;
-  box.textContent = text;
-  box.style.left = `${Math.min(event.clientX + 14, window.innerWidth - box.offsetWidth - 8)}px`;
-  box.style.top = `${Math.min(event.clientY + 14, window.innerHeight - box.offsetHeight - 8)}px`;
+/** Say what is under the pointer, in a line of its own that covers nothing. */
+function readout(id, text) {
+  $(id).textContent = text ?? "";
 }

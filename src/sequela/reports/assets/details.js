@@ -7,7 +7,7 @@ function linkButton(edge, other) {
     "li", {},
     make(
       "button", { type: "button", onclick: () => pick({ node: other }) },
-      sign(edge.gain >= 0), make("span", { class: "what" }, nameOf(other)), make("span", { class: "number" }, show(edge.strength)),
+      sign(edge.gain >= 0), make("span", { class: "what" }, nameOf(other)), make("span", { class: "number" }, `${show(edge.strength)} nats`),
     ),
   );
 }
@@ -29,21 +29,22 @@ function showDetails(all) {
 
 function hints() {
   return [
-    make("p", { class: "name" }, "Pick an event or a link"),
-    make("p", {}, "A line with an arrow goes from a cause to its effect: the thicker, the stronger. The larger an event, the more often it occurs."),
+    make("p", { class: "name" }, "Select an event or a link"),
+    make("p", {}, "Causes are left, effects right. The thicker a line, the stronger the link."),
     make("p", {}, make("span", { class: "key more" }), " solid: the cause makes the effect more likely"),
     make("p", {}, make("span", { class: "key less" }), " dashed: it makes it less likely"),
-    ...(value.mark ? [make("p", {}, "Hollow arrow, dotted: uncertain; pick it to see why.")] : []),
-    make("p", { class: "quiet" }, "Double-click an event to see its causes to the left and its effects to the right."),
+    ...(rows.some(isUndirected) ? [make("p", {}, "No arrow head: the direction is not known.")] : []),
+    ...(value.mark ? [make("p", {}, "Hollow arrow, dotted: uncertain; select it to see why.")] : []),
   ];
 }
 
 function nodeDetails(node, edges) {
   const members = membersOf(node);
   const buttons = make("div", { class: "buttons" }, make("button", { type: "button", id: "focus", onclick: () => focusOn(node) }, "Focus"));
+  if (typeOf(node) !== null && data.cases.length) buttons.append(make("button", { type: "button", id: "cases-of", onclick: () => casesWith(typeOf(node)) }, "Cases"));
   if (typeOf(node) === null) buttons.append(make("button", { type: "button", id: "expand", onclick: () => expand(node) }, "Expand"));
   for (const group of openGroups(node)) {
-    buttons.append(make("button", { type: "button", class: "collapse", onclick: () => collapse(group) }, `Collapse ${group.slice(2)}`));
+    buttons.append(make("button", { type: "button", class: "collapse", onclick: () => collapse(group) }, `Collapse ${nameOf(group)}`));
   }
   return [
     make("p", { class: "name" }, nameOf(node)),
@@ -56,18 +57,18 @@ function nodeDetails(node, edges) {
 
 /** Groups that were opened to show this node. */
 function openGroups(node) {
-  return [...state.expanded].filter((group) => nameOf(node).startsWith(`${group.slice(2)}|`));
+  return [...state.expanded].filter((group) => rawName(node).startsWith(`${group.slice(2)}|`));
 }
 
 function linkDetails(row) {
   const gain = value.pointwise_nats[row];
   const times = gain === null ? null : Math.exp(Math.abs(gain));
-  const words = gain === null ? null : `${names[links.cause[row]]} makes ${names[links.effect[row]]} ${gain >= 0 ? "more" : "less"} likely, about ${show(times)} times in the (geometric) mean.`;
-  const end = (type) => make("button", { type: "button", onclick: () => pick({ node: nodeOf(type) }) }, names[type]);
+  const words = gain === null ? null : `${shownName[links.cause[row]]} makes ${shownName[links.effect[row]]} ${gain >= 0 ? "more" : "less"} likely, about ${show(times)} times in the (geometric) mean.`;
+  const end = (type) => make("button", { type: "button", onclick: () => pick({ node: nodeOf(type) }) }, shownName[type]);
   return [
-    make("p", { class: "name" }, names[links.cause[row]], " → ", names[links.effect[row]]),
+    make("p", { class: "name" }, shownName[links.cause[row]], isUndirected(row) ? " – " : " → ", shownName[links.effect[row]]),
     ...(words ? [make("p", {}, words)] : []),
-    ...(value.is_edge && !isLink(row) ? [make("p", { class: "warning" }, "Not a link: too weak or not certain enough.")] : []),
+    ...(value.is_edge && !isLink(row) ? [make("p", { class: "warning" }, "No evidence over cases for this link: too weak, too rare or not certain enough.")] : []),
     ...(isDoubtful(row) ? [make("p", { class: "warning" }, value.mark[row])] : []),
     make("dl", {}, ...links.columns.filter((column) => column.key !== "mark").flatMap((column) => [make("dt", { title: column.help }, column.label), make("dd", {}, show(value[column.key][row]))])),
     make("div", { class: "buttons" }, end(links.cause[row]), end(links.effect[row])),

@@ -52,13 +52,11 @@ function pictureSvg() {
   cy.edges().forEach((edge) => svg.append(...edgeSvg(edge)));
   cy.nodes().forEach((node) => {
     const { x, y } = node.position();
-    const radius = node.data("size") / 2;
-    const fillColour = data.types.parts > 1 ? node.data("tint") : colour("node");
+    const { w, h, lines, kind } = node.data();
+    const top = y - (15 * (lines.length - 1)) / 2 + 4;
     svg.append(
-      node.data("kind") === "group"
-        ? makeSvg("rect", { x: x - radius, y: y - radius, width: 2 * radius, height: 2 * radius, rx: 4, fill: fillColour, stroke: colour("ink") })
-        : makeSvg("circle", { cx: x, cy: y, r: radius, fill: fillColour }),
-      makeSvg("text", { x, y: y + radius + node.data("font"), "text-anchor": "middle", "font-size": node.data("font"), fill: colour("ink"), stroke: colour("halo"), "stroke-width": 2.5, "paint-order": "stroke" }, node.data("label")),
+      makeSvg("rect", { class: "node", x: x - w / 2, y: y - h / 2, width: w, height: h, rx: 5, fill: colour("box"), stroke: hasComponents ? node.data("tint") : colour("node"), "stroke-width": kind === "group" ? 4 : 2 }),
+      makeSvg("text", { "text-anchor": "middle", "font-size": 12, fill: colour("ink") }, ...lines.map((line, i) => makeSvg("tspan", { x, y: top + 15 * i }, line))),
     );
   });
   return svg;
@@ -78,7 +76,7 @@ function edgeSvg(edge) {
   const corner = (turn) => `${end.x - size * Math.cos(angle + turn)},${end.y - size * Math.sin(angle + turn)}`;
   return [
     makeSvg("path", { d: `M ${start.x} ${start.y} ${path}`, fill: "none", stroke: line, "stroke-width": edge.data("width"), "stroke-dasharray": edge.data("sign") === "more" ? null : "6 4", opacity: 0.65 }),
-    makeSvg("polygon", { points: `${end.x},${end.y} ${corner(0.4)} ${corner(-0.4)}`, fill: edge.data("doubtful") ? "none" : line, stroke: line }),
+    ...(edge.data("undirected") ? [] : [makeSvg("polygon", { points: `${end.x},${end.y} ${corner(0.4)} ${corner(-0.4)}`, fill: edge.data("doubtful") ? "none" : line, stroke: line })]),
   ];
 }
 

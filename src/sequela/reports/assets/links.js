@@ -4,7 +4,6 @@ const links = data.links;
 const value = links.values;
 const nLinks = links.cause.length;
 const rows = Array.from({ length: nLinks }, (_, i) => i);
-const partsOf = names.map((name) => name.split("|"));
 
 const state = {
   measure: links.measures[0],
@@ -13,10 +12,11 @@ const state = {
   lag: Infinity,
   q: Infinity,
   more: true,
-  less: true,
+  less: false,
+  single: false,
   candidates: false,
-  limit: 300,
-  level: 0, // 0: whole types; k: the first k parts
+  limit: 40,
+  level: 0, // 0: whole types; k: the first k components
   expanded: new Set(), // collapsed groups that were opened
   picked: null, // {node: id} or {link: row}
   focus: null, // id of the node in the middle, or null
@@ -26,11 +26,15 @@ const state = {
 const isMore = (row) => value.pointwise_nats[row] === null || value.pointwise_nats[row] >= 0;
 const isLink = (row) => !value.is_edge || value.is_edge[row];
 const strengthOf = (row) => value[state.measure][row] ?? 0;
+const isSingle = (row) => !value.is_edge && value.n_cases !== undefined && value.n_cases[row] < 2;
+const hasSingles = rows.some(isSingle) && !rows.every(isSingle);
+const isUndirected = (row) => value.directed?.[row] === false;
 const isDoubtful = (row) => Boolean(value.mark && value.mark[row]);
 
 function passes(row) {
   if (!state.candidates && !isLink(row)) return false;
   if (!(isMore(row) ? state.more : state.less)) return false;
+  if (hasSingles && !state.single && isSingle(row)) return false;
   if (strengthOf(row) < state.strength) return false;
   if ((value[links.support][row] ?? 0) < state.support) return false;
   if ((value[links.lag][row] ?? 0) > state.lag) return false;
@@ -44,16 +48,17 @@ function passing() {
 
 /** The node that stands for an event type: itself, or the group it is collapsed into. */
 function nodeOf(type) {
-  const parts = partsOf[type];
-  for (let level = state.level; level > 0 && level < parts.length; level += 1) {
-    const group = `g:${parts.slice(0, level).join("|")}`;
+  const own = rawComponents[type];
+  for (let level = state.level; level > 0 && level < own.length; level += 1) {
+    const group = `g:${own.slice(0, level).join("|")}`;
     if (!state.expanded.has(group)) return group;
   }
   return `t:${type}`;
 }
 
 const typeOf = (node) => (node.startsWith("t:") ? Number(node.slice(2)) : null);
-const nameOf = (node) => (node.startsWith("t:") ? names[typeOf(node)] : node.slice(2));
+const rawName = (node) => (node.startsWith("t:") ? names[typeOf(node)] : node.slice(2));
+const nameOf = (node) => (node.startsWith("t:") ? shownName[typeOf(node)] : node.slice(2).replaceAll("|", " "));
 
 /** Event types that a node stands for. */
 function membersOf(node) {
@@ -74,13 +79,14 @@ function merged(chosen) {
     if (cause === effect && state.level > 0 && typeOf(cause) === null) continue; // inside a collapsed group
     const key = `${cause}>${effect}`;
     const weight = value[links.weight][row] ?? 1;
-    const link = found.get(key) ?? { id: key, cause, effect, rows: [], weight: 0, sum: 0, mean: 0, gain: 0, doubtful: true };
+    const link = found.get(key) ?? { id: key, cause, effect, rows: [], weight: 0, sum: 0, mean: 0, gain: 0, doubtful: true, undirected: true };
     link.rows.push(row);
     link.weight += weight;
     link.sum += strengthOf(row);
     link.mean += weight * strengthOf(row);
     link.gain += weight * (value.pointwise_nats[row] ?? 0);
     link.doubtful &&= isDoubtful(row);
+    link.undirected &&= isUndirected(row);
     found.set(key, link);
   }
   const isTotal = state.measure.endsWith("_total");

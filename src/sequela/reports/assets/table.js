@@ -4,6 +4,7 @@ const PAGE = 50;
 const table = { rows: [], page: 0, sort: null, down: true };
 
 const textOf = { cause: (row) => names[links.cause[row]], effect: (row) => names[links.effect[row]] };
+const readOf = { cause: (row) => shownName[links.cause[row]], effect: (row) => shownName[links.effect[row]] };
 
 function cellOf(row, key) {
   return textOf[key] ? textOf[key](row) : value[key][row];
@@ -44,13 +45,18 @@ function turn(step) {
   drawTable();
 }
 
+/** Whether the name of an event type, as written or as shown, contains some text (lower case). */
+function named(type, words) {
+  return names[type].toLowerCase().includes(words) || shownName[type].toLowerCase().includes(words);
+}
+
 /** Choose and order the rows. */
 function fillTable(all, { first = false } = {}) {
   const words = $("words").value.trim().toLowerCase();
   const members = $("only").checked && state.picked?.node ? new Set(membersOf(state.picked.node)) : null;
   table.rows = all.filter(
     (row) =>
-      (!words || textOf.cause(row).toLowerCase().includes(words) || textOf.effect(row).toLowerCase().includes(words)) &&
+      (!words || named(links.cause[row], words) || named(links.effect[row], words)) &&
       (!members || members.has(links.cause[row]) || members.has(links.effect[row])),
   );
   if (table.sort !== null) {
@@ -86,7 +92,7 @@ function drawTable() {
 function tableRow(row) {
   const line = make("tr", { "data-row": row, class: state.picked?.link === row ? "picked" : null });
   for (const column of shownColumns) {
-    const content = show(cellOf(row, column.key));
+    const content = readOf[column.key] ? readOf[column.key](row) : show(cellOf(row, column.key));
     const cell = make("td", { class: column.numeric ? "numeric" : null });
     if (column.key === "cause") cell.append(make("button", { type: "button", onclick: () => pick({ link: row }, { from: "table" }) }, content));
     else cell.append(content);
@@ -101,5 +107,6 @@ function turnTo(row) {
   const at = table.rows.indexOf(row);
   if (at >= 0) table.page = Math.floor(at / PAGE);
   drawTable();
-  document.querySelector("#links tr.picked")?.scrollIntoView({ block: "nearest" });
+  const [line, box] = [document.querySelector("#links tr.picked"), document.querySelector("#table .scroll")];
+  if (line && (line.offsetTop < box.scrollTop || line.offsetTop > box.scrollTop + box.clientHeight - 40)) box.scrollTop = line.offsetTop - 60;
 }

@@ -1,270 +1,291 @@
-// One case: its events in time, arcs from cause to effect, and for a picked event the chain of causes to the roots.
-
-const STEP = 30; // pixels from event to event
-const LINE = 400; // height of the line of events
-const timeline = { index: 0, picked: null, axis: null, strength: 0, slider: null };
-const theCase = () => data.cases[timeline.index];
+// One case: its events from top to bottom, arcs from cause to effect beside them, the chain of a selected event lit.
 
 function startTimeline() {
-  data.cases.forEach((one, i) => $("case").append(make("option", { value: i }, `${one.name || "the case"} (${plural(one.n_events, "event")}, ${plural(one.n_edges, "edge")})`)));
-  $("case").addEventListener("change", () => openCase(Number($("case").value)));
-  $("axis").addEventListener("change", () => drawTimeline());
-  $("case-strength").addEventListener("input", () => drawTimeline());
+  for (const id of ["case-less", "case-weak", "only-story"]) $(id).addEventListener("input", () => drawTimeline());
   $("case-search").addEventListener("change", findInCase);
-  $("case-svg").addEventListener("click", () => saveSvg(standaloneTimeline(), `-${theCase().name}.svg`));
-  $("case-bar").addEventListener("submit", (event) => event.preventDefault());
-  openCase(0);
+  $("case-svg").addEventListener("click", () => saveSvg(timelineSvg(), `-${theCase().name}.svg`));
+  new ResizeObserver(() => $("cases").hidden || drawArcs()).observe($("events"));
 }
 
-function openCase(index) {
-  timeline.index = index;
-  timeline.picked = null;
-  $("case").value = index;
+/** Open a case with a story selected: that of an event, or of the last one that has a cause. */
+function showCase(index, position = null) {
+  openCase.index = index;
   const one = theCase();
-  timeline.slider = new Quantiles($("case-strength"), $("case-strength-out"), one.cmi_nats);
-  $("case-strength").value = 0;
-  for (const option of $("axis").options) option.disabled = option.value !== "order" && one.times === null;
-  if (one.times === null) $("axis").value = "order";
+  for (const id of ["case-less", "case-weak"]) $(id).checked = false;
+  $("only-story").checked = window.innerWidth <= 600; // little room: the story first
+  const count = (test) => one.cause.filter((_, i) => test(i)).length;
+  const nLess = count((i) => (one.pointwise_nats[i] ?? 0) < 0);
+  const nWeak = count((i) => (one.pointwise_nats[i] ?? 0) >= 0 && !one.counted[i]);
+  $("case-less-name").textContent = `less likely (${nLess})`;
+  $("case-less-box").hidden = nLess === 0;
+  $("case-weak-name").textContent = `${data.counts.has_evidence ? "without evidence" : "no gain"} (${nWeak})`;
+  $("case-weak-box").hidden = nWeak === 0;
+  $("case-name").textContent = one.name || "The case";
+  const kept = one.cause.map((_, i) => i).filter((i) => isKept(one, i));
+  openCase.picked = position ?? lastCaused(one, kept);
   drawTimeline();
+  reachPicked();
 }
 
-/** Rows of edges that are strong enough. */
+/** Rows of edges that pass the filters. */
 function caseEdges() {
   const one = theCase();
-  return one.cause.map((_, i) => i).filter((i) => (one.cmi_nats[i] ?? 0) >= timeline.strength);
-}
-
-/** Where each event stands, left to right. */
-function eventPlaces(one) {
-  const n = one.events.length;
-  if ($("axis").value === "order") return Array.from({ length: n }, (_, i) => 24 + STEP * i);
-  const width = STEP * Math.max(1, n - 1);
-  if ($("axis").value === "time") {
-    const span = one.times[n - 1] - one.times[0] || 1;
-    return one.times.map((time) => 24 + (width * (time - one.times[0])) / span);
-  }
-  const gaps = one.times.map((time, i) => (i === 0 ? 0 : Math.log1p(Math.max(0, time - one.times[i - 1]))));
-  const total = gaps.reduce((sum, gap) => sum + gap, 0) || 1;
-  let x = 24;
-  return gaps.map((gap, i) => (x += i === 0 ? 0 : 5 + ((width - 5 * n) * gap) / total));
+  const [less, weak] = [$("case-less").checked, $("case-weak").checked];
+  return one.cause.map((_, i) => i).filter((i) => {
+    const isLess = (one.pointwise_nats[i] ?? 0) < 0;
+    return isLess ? less : weak || one.counted[i] === 1;
+  });
 }
 
 function drawTimeline() {
   const one = theCase();
-  timeline.strength = timeline.slider.value;
-  const x = eventPlaces(one);
-  const kept = caseEdges();
-  const strongest = Math.max(1e-12, ...kept.map((i) => one.cmi_nats[i] ?? 0));
-  const widest = Math.max(1, ...kept.map((i) => x[one.effect[i]] - x[one.cause[i]]));
-  const arcs = makeSvg("g");
-  const hits = makeSvg("g");
-  for (const i of kept) {
-    const [from, to] = [x[one.cause[i]], x[one.effect[i]]];
-    const height = 34 + (LINE - 70) * Math.sqrt((to - from) / widest);
-    const d = `M ${from} ${LINE - 7} C ${from} ${LINE - height} ${to} ${LINE - height} ${to} ${LINE - 7}`;
-    const more = (one.pointwise_nats[i] ?? 0) >= 0;
-    arcs.append(makeSvg("path", { d, class: `arc ${more ? "more" : "less"}`, "data-edge": i, "stroke-width": 0.8 + 4 * Math.sqrt((one.cmi_nats[i] ?? 0) / strongest), "marker-end": `url(#arrow-${more ? "more" : "less"})` }));
-    hits.append(makeSvg("path", { d, class: "arc hit", onpointermove: (event) => tip(edgeWords(i), event), onpointerleave: () => tip(null), onclick: () => pickEvent(one.effect[i]) }));
-  }
-  const events = makeSvg("g");
-  one.events.forEach((type, i) => {
-    const label = names[type].length > 22 ? `${names[type].slice(0, 21)}…` : names[type];
-    events.append(
-      makeSvg(
-        "g", {
-          class: "event", "data-position": i, tabindex: i === 0 ? 0 : -1, role: "button", "aria-label": `${i}: ${names[type]}`,
-          onclick: () => pickEvent(i), onkeydown: (event) => walkTimeline(event, i),
-          onpointermove: (event) => tip(eventWords(i), event), onpointerleave: () => tip(null),
-        },
-        makeSvg("circle", { cx: x[i], cy: LINE, r: 7 }),
-        makeSvg("text", { x: x[i], y: LINE + 18, transform: `rotate(60 ${x[i]} ${LINE + 18})` }, label),
-      ),
-    );
-  });
-  const width = Math.max(...x) + 140;
-  const longest = Math.min(22, Math.max(...one.events.map((type) => names[type].length)));
-  const height = LINE + 36 + 6.5 * longest;
-  const svg = makeSvg("svg", { width, height, viewBox: `0 0 ${width} ${height}` }, arrowHeads(), axisTicks(one, x), arcs, hits, events);
-  $("timeline").replaceChildren(svg);
-  const cuts = [];
-  if (one.events.length < one.n_events) cuts.push(`the first ${whole.format(one.events.length)} events are shown`);
-  if (one.cause.length < one.n_edges_here) cuts.push(`the ${whole.format(one.cause.length)} strongest edges of these are in this page`);
-  $("case-counts").textContent = `${whole.format(kept.length)} of ${plural(one.n_edges, "edge")} between ${plural(one.n_events, "event")}${cuts.length ? ` (${cuts.join("; ")})` : ""}.`;
+  openCase.kept = caseEdges();
+  const list = $("events");
+  list.replaceChildren(...moments(one).flatMap((moment) => momentItems(one, moment)));
   markCase();
+  const cuts = [];
+  if (one.events.length < one.n_events) cuts.push(`the first ${whole.format(one.events.length)} events are in this page`);
+  if (one.cause.length < one.n_edges_here) cuts.push(`the ${whole.format(one.cause.length)} strongest edges of these are in this page`);
+  $("case-counts").textContent = `${plural(one.n_events, "event")}, ${whole.format(openCase.kept.length)} of ${plural(one.n_edges, "edge")} shown${cuts.length ? ` (${cuts.join("; ")})` : ""}.`;
+}
+
+/** Positions of events that happened at one time, together. */
+function moments(one) {
+  const found = [];
+  one.events.forEach((_, i) => {
+    if (i > 0 && one.times && one.times[i] === one.times[i - 1]) found.at(-1).push(i);
+    else found.push([i]);
+  });
+  return found;
+}
+
+/** A moment, and before it the date where a day begins. */
+function momentItems(one, positions) {
+  const first = positions[0];
+  const isDated = one.times && one.start > 1e8;
+  const day = isDated ? clock(timeAt(one, first)).slice(0, 10) : null;
+  const isNew = isDated && (first === 0 || clock(timeAt(one, first - 1)).slice(0, 10) !== day);
+  const gap = one.times && first > 0 ? one.times[first] - one.times[first - 1] : 0;
+  const now = one.times ? clock(timeAt(one, first)) : "";
+  const when = one.times ? [make("span", { class: "when" }, isDated ? now.slice(11) : now), gap > 0 ? make("span", { class: "gap" }, ` + ${duration(gap)}`) : ""] : [];
+  const moment = make(
+    "li", { class: `moment${positions.length > 1 ? " together" : ""}` },
+    make("div", { class: "time" }, ...when, positions.length > 1 ? make("span", { class: "hidden" }, `${positions.length} events at one time`) : ""),
+    make("ul", {}, ...positions.map((i) => make("li", {}, eventButton(one, i)))),
+  );
+  return isNew ? [make("li", { class: "day" }, day), moment] : [moment];
+}
+
+function eventButton(one, i) {
+  const type = one.events[i];
+  return make(
+    "button", {
+      type: "button", class: "event", "data-position": i, tabindex: i === 0 ? 0 : -1, "aria-pressed": false,
+      onclick: () => pickEvent(i), onkeydown: (event) => walkTimeline(event, i),
+      onpointerenter: () => readout("case-readout", eventWords(i)), onpointerleave: () => readout("case-readout", null),
+    },
+    make("span", { class: "knot", style: hasComponents ? `background:${componentColour(componentsOf[type][0])}` : null, "aria-hidden": "true" }),
+    make("span", { class: "label" }, shownName[type]),
+  );
+}
+
+const knotOf = (position) => document.querySelector(`.event[data-position="${position}"]`);
+
+/** Arcs beside the events, from what is laid out. */
+function drawArcs() {
+  const [box, svg] = [$("timeline"), $("arcs")];
+  if (!data.cases.length || $("cases").hidden) return;
+  const one = theCase();
+  const frame = $("events").getBoundingClientRect(); // moves with the scrolling
+  svg.replaceChildren();
+  svg.setAttribute("width", frame.width);
+  svg.setAttribute("height", $("events").offsetHeight);
+  const at = new Map();
+  for (const node of box.querySelectorAll(".event")) {
+    if (node.closest("[hidden]")) continue;
+    const knot = node.firstChild.getBoundingClientRect();
+    at.set(Number(node.dataset.position), [knot.left - frame.left, knot.top - frame.top + knot.height / 2]);
+  }
+  const shown = openCase.kept.filter((i) => at.has(one.cause[i]) && at.has(one.effect[i]));
+  const strongest = Math.max(1e-12, ...shown.map((i) => one.cmi_nats[i] ?? 0));
+  const apart = (i) => at.get(one.effect[i])[1] - at.get(one.cause[i])[1];
+  const widest = Math.max(1, ...shown.map(apart));
+  const room = Math.min(...[...at.values()].map(([x]) => x)) - Math.max(0, ...[...box.querySelectorAll(".time")].map((node) => node.offsetWidth)) - 12;
+  const [arcs, hits] = [makeSvg("g"), makeSvg("g")];
+  for (const i of shown) {
+    const [[x1, y1], [x2, y2]] = [at.get(one.cause[i]), at.get(one.effect[i])];
+    const bulge = (4 / 3) * (12 + (room - 16) * Math.sqrt(apart(i) / widest));
+    const d = `M ${x1} ${y1} C ${x1 - bulge} ${y1} ${x2 - bulge} ${y2} ${x2 - 1} ${y2}`;
+    const kind = (one.pointwise_nats[i] ?? 0) >= 0 ? "more" : "less";
+    const width = 1 + 3.5 * Math.sqrt((one.cmi_nats[i] ?? 0) / strongest);
+    arcs.append(makeSvg("path", { d, class: `arc ${kind}`, "data-edge": i, "stroke-width": width, "marker-end": isUndirectedEdge(one, i) ? null : `url(#arrow-${kind})` }));
+    hits.append(makeSvg("path", { d, class: "hit", onpointerenter: () => readout("case-readout", edgeWords(i)), onpointerleave: () => readout("case-readout", null), onclick: () => pickEvent(one.effect[i]) }));
+  }
+  svg.append(arrowHeads(), arcs, hits);
+  lightArcs();
 }
 
 function arrowHeads() {
   const head = (kind) =>
-    makeSvg("marker", { id: `arrow-${kind}`, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, markerUnits: "userSpaceOnUse", orient: "auto" }, makeSvg("path", { d: "M 0 0 L 8 4 L 0 8 z", fill: colour(kind) }));
+    makeSvg("marker", { id: `arrow-${kind}`, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse", orient: "auto" }, makeSvg("path", { d: "M 0 0 L 8 4 L 0 8 z", fill: colour(kind) }));
   return makeSvg("defs", {}, head("more"), head("less"));
-}
-
-function axisTicks(one, x) {
-  const ticks = makeSvg("g", { class: "tick" });
-  if (one.times === null) return ticks;
-  let last = -Infinity;
-  one.times.forEach((time, i) => {
-    if (x[i] - last < 150) return;
-    last = x[i];
-    ticks.append(makeSvg("line", { x1: x[i], x2: x[i], y1: 14, y2: LINE }), makeSvg("text", { x: x[i] + 3, y: 12 }, clock(time)));
-  });
-  return ticks;
-}
-
-/** A time as people read it: a date where it can be one. */
-function clock(seconds) {
-  return seconds > 1e8 ? new Date(seconds * 1000).toISOString().slice(0, 19).replace("T", " ") : duration(seconds);
-}
-
-function duration(seconds) {
-  for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60]]) {
-    if (Math.abs(seconds) >= 2 * size) return `${show(Number((seconds / size).toPrecision(3)))} ${unit}`;
-  }
-  return `${show(Number(seconds.toPrecision(3)))} s`;
 }
 
 function eventWords(i) {
   const one = theCase();
-  return `${i}: ${names[one.events[i]]}${one.times ? `\n${clock(one.times[i])}` : ""}`;
+  return `event ${i + 1}: ${shownName[one.events[i]]}${one.times ? `, ${clock(timeAt(one, i))}` : ""}`;
 }
 
 function edgeWords(i) {
   const one = theCase();
   const [from, to] = [one.cause[i], one.effect[i]];
-  const apart = one.times ? `, ${duration(one.times[to] - one.times[from])}` : "";
-  const gain = one.pointwise_nats[i];
-  return `${from}: ${names[one.events[from]]} → ${to}: ${names[one.events[to]]}\nstrength ${show(one.cmi_nats[i])} ± ${show(one.std_error[i])} nats (standard error)\nmakes it ${show(Math.exp(Math.abs(gain ?? 0)))} times ${(gain ?? 0) >= 0 ? "more" : "less"} likely\nlag ${plural(to - from, "event")}${apart}`;
+  const later = one.times ? `, ${duration(one.times[to] - one.times[from])}` : "";
+  const gain = one.pointwise_nats[i] ?? 0;
+  const sure = one.confidence?.[i] ?? null;
+  return `${shownName[one.events[from]]} ${isUndirectedEdge(one, i) ? "–" : "→"} ${shownName[one.events[to]]}: ${show(Math.exp(Math.abs(gain)))} times ${gain >= 0 ? "more" : "less"} likely; strength ${show(one.cmi_nats[i])} ± ${show(one.std_error[i])} nats; lag ${plural(to - from, "event")}${later}${sure === null ? "" : `; confidence ${show(sure)}`}`;
 }
 
 function findInCase() {
-  const words = $("case-search").value.toLowerCase();
-  const at = theCase().events.findIndex((type, i) => i > (timeline.picked ?? -1) && names[type].toLowerCase().includes(words));
-  if (words && at < 0) say("no later event of that name");
-  if (words && at >= 0) pickEvent(at);
+  const words = $("case-search").value.trim().toLowerCase();
+  const at = theCase().events.findIndex((type, i) => i > (openCase.picked ?? -1) && named(type, words));
+  const again = at < 0 ? theCase().events.findIndex((type) => named(type, words)) : at;
+  if (words && again < 0) say("no event of that name in this case");
+  if (words && again >= 0) pickEvent(again);
 }
 
 function walkTimeline(event, i) {
-  const next = { ArrowLeft: i - 1, ArrowRight: i + 1, Home: 0, End: theCase().events.length - 1 }[event.key];
-  if (event.key === "Enter" || event.key === " ") pickEvent(i);
-  else if (event.key === "Escape") pickEvent(null);
-  else if (next !== undefined && next >= 0 && next < theCase().events.length) document.querySelector(`.event[data-position="${next}"]`).focus();
+  const visible = [...document.querySelectorAll("#events .event")].filter((node) => !node.closest("[hidden]")).map((node) => Number(node.dataset.position));
+  const here = visible.indexOf(i);
+  const next = { ArrowUp: visible[here - 1], ArrowLeft: visible[here - 1], ArrowDown: visible[here + 1], ArrowRight: visible[here + 1], Home: visible[0], End: visible.at(-1) }[event.key];
+  if (event.key === "Escape") pickEvent(null);
+  else if (next !== undefined) knotOf(next).focus();
   else return;
   event.preventDefault();
 }
 
-/**
- * Where the chain of causes of an event begins: each event passes its share on to the causes that made it more likely,
- * in proportion to their gains. The same as `sequela.graphs.root_causes.root_causes`.
- */
-function rootsOf(position, kept) {
-  const one = theCase();
-  const into = new Map();
-  for (const i of kept) {
-    if ((one.pointwise_nats[i] ?? 0) > 0) into.set(one.effect[i], [...(into.get(one.effect[i]) ?? []), i]);
-  }
-  const share = new Map([[position, 1]]);
-  const steps = new Map([[position, 0]]);
-  const roots = [];
-  const edges = [];
-  for (let at = position; at >= 0; at -= 1) {
-    if (!share.has(at)) continue;
-    const causes = into.get(at) ?? [];
-    if (!causes.length) roots.push({ position: at, share: share.get(at), steps: steps.get(at) });
-    const total = causes.reduce((sum, i) => sum + one.pointwise_nats[i], 0);
-    for (const i of causes) {
-      edges.push(i);
-      share.set(one.cause[i], (share.get(one.cause[i]) ?? 0) + (share.get(at) * one.pointwise_nats[i]) / total);
-      steps.set(one.cause[i], Math.min(steps.get(one.cause[i]) ?? Infinity, steps.get(at) + 1));
-    }
-  }
-  roots.sort((a, b) => b.share - a.share || a.position - b.position);
-  return { roots, edges, positions: new Set(share.keys()) };
+function pickEvent(position) {
+  const had = openCase.picked;
+  openCase.picked = position;
+  markCase();
+  if (position === null) knotOf(had ?? 0)?.focus({ preventScroll: true });
+  else knotOf(position).focus({ preventScroll: true });
+  reachPicked();
 }
 
-function pickEvent(position) {
-  timeline.picked = position;
-  markCase();
-  if (position === null) return;
-  const node = document.querySelector(`.event[data-position="${position}"]`);
-  node.focus({ preventScroll: true });
-  const box = $("timeline");
-  const at = Number(node.querySelector("circle").getAttribute("cx"));
-  if (at < box.scrollLeft + 60 || at > box.scrollLeft + box.clientWidth - 60) box.scrollLeft = at - box.clientWidth * 0.7;
+/** Scroll the list of events, not the page, to the selected event. */
+function reachPicked() {
+  const [box, node] = [$("timeline"), openCase.picked === null ? null : knotOf(openCase.picked)];
+  if (!node) {
+    box.scrollTop = 0;
+    return;
+  }
+  const at = node.getBoundingClientRect().top - box.getBoundingClientRect().top;
+  if (at < 20 || at > box.clientHeight - 60) box.scrollTop += at - box.clientHeight * 0.7;
 }
 
 function markCase() {
-  const box = $("timeline");
-  const panel = $("case-details");
-  const picked = timeline.picked;
-  box.classList.toggle("picking", picked !== null);
-  for (const node of box.querySelectorAll(".on, .root, .picked")) node.classList.remove("on", "root", "picked");
-  if (picked === null) {
-    panel.replaceChildren(
-      make("p", { class: "name" }, "Why did it happen?"),
-      make("p", {}, "Click an event to see the chain of its causes back to the roots."),
-      make("p", {}, make("span", { class: "key more" }), " solid: the cause made the event more likely"),
-      make("p", {}, make("span", { class: "key less" }), " dashed: it made it less likely"),
-      make("p", { class: "quiet" }, "Thicker: stronger. Point at an arc for its numbers."),
-    );
-    return;
-  }
   const one = theCase();
-  const kept = caseEdges();
-  const chain = rootsOf(picked, kept);
-  const roots = new Set(chain.roots.map((root) => root.position));
-  const out = kept.filter((i) => one.cause[i] === picked);
-  const edges = new Set([...chain.edges, ...out]);
-  const lit = new Set([...chain.positions, ...out.map((i) => one.effect[i])]);
-  for (const arc of box.querySelectorAll(".arc[data-edge]")) arc.classList.toggle("on", edges.has(Number(arc.dataset.edge)));
-  for (const node of box.querySelectorAll(".event")) {
+  const picked = openCase.picked;
+  $("timeline").classList.toggle("picking", picked !== null);
+  const found = picked === null ? null : rootsOf(picked, openCase.kept);
+  const chain = found === null ? [] : mainChain(picked, found);
+  const out = picked === null ? [] : openCase.kept.filter((i) => one.cause[i] === picked);
+  const roots = new Set(found === null ? [] : found.roots.map((root) => root.position));
+  const lit = new Set(found === null ? [] : [...found.positions, ...out.map((i) => one.effect[i])]);
+  openCase.lit = new Set([...(found?.edges ?? []), ...out]);
+  openCase.chain = new Set(chain);
+  for (const node of document.querySelectorAll("#events .event")) {
     const i = Number(node.dataset.position);
     node.classList.toggle("on", lit.has(i));
     node.classList.toggle("root", roots.has(i) && i !== picked);
     node.classList.toggle("picked", i === picked);
-    node.setAttribute("tabindex", i === picked ? 0 : -1);
+    node.setAttribute("aria-pressed", i === picked);
+    node.setAttribute("tabindex", i === (picked ?? 0) ? 0 : -1);
+    node.parentNode.hidden = $("only-story").checked && picked !== null && !lit.has(i);
   }
-  panel.replaceChildren(...caseDetails(picked, kept, chain));
-  say(`${names[one.events[picked]]}: ${plural(chain.roots.length, "root")}`);
+  for (const moment of document.querySelectorAll("#events .moment")) moment.hidden = [...moment.querySelectorAll("li")].every((item) => item.hidden);
+  for (const day of document.querySelectorAll("#events .day")) {
+    let next = day.nextElementSibling;
+    while (next?.classList.contains("moment") && next.hidden) next = next.nextElementSibling;
+    day.hidden = !next?.classList.contains("moment");
+  }
+  $("only-story").disabled = picked === null;
+  $("story").replaceChildren(...(picked === null ? ["No event of this case has a cause in this log. Select an event to see what it led to."] : storyWords(picked, found, chain)));
+  $("case-details").replaceChildren(...(picked === null ? caseHints() : caseDetails(picked, found)));
+  drawArcs();
 }
 
-function caseDetails(picked, kept, chain) {
-  const one = theCase();
-  const button = (i, ...rest) => make("button", { type: "button", onclick: () => pickEvent(i) }, ...rest);
-  const what = (i) => make("span", { class: "what" }, `${i}: ${names[one.events[i]]}`);
-  const rootItem = (root) =>
-    make("li", {}, button(root.position, what(root.position), make("span", { class: "number" }, `${show(Number((100 * root.share).toPrecision(3)))} %`)), make("span", { class: "meter", style: `width:${100 * root.share}%` }));
-  const edgeItem = (end) => (i) =>
-    make("li", {}, button(one[end][i], sign((one.pointwise_nats[i] ?? 0) >= 0), what(one[end][i]), make("span", { class: "number", title: `± ${show(one.std_error[i])} (standard error)` }, show(one.cmi_nats[i]))));
-  const strongest = (list) => list.sort((a, b) => one.cmi_nats[b] - one.cmi_nats[a] || a - b);
-  const causes = strongest(kept.filter((i) => one.effect[i] === picked));
-  const effects = strongest(kept.filter((i) => one.cause[i] === picked));
-  const isOwnRoot = chain.roots.length === 1 && chain.roots[0].position === picked;
+function lightArcs() {
+  for (const arc of document.querySelectorAll("#arcs .arc")) {
+    arc.classList.toggle("on", openCase.lit.has(Number(arc.dataset.edge)));
+    arc.classList.toggle("main", openCase.chain.has(Number(arc.dataset.edge)));
+  }
+}
+
+function caseHints() {
   return [
-    make("p", { class: "name" }, `${picked}: ${names[one.events[picked]]}`),
-    ...(one.times ? [make("p", { class: "quiet" }, clock(one.times[picked]))] : []),
-    make("h3", {}, "Where it began"),
-    isOwnRoot
-      ? make("p", { class: "quiet" }, "No earlier event in this graph made it more likely.")
-      : make("ol", { class: "list", id: "roots" }, ...chain.roots.slice(0, 12).map(rootItem)),
-    ...(chain.roots.length > 12 ? [make("p", { class: "quiet" }, `and ${chain.roots.length - 12} smaller ones`)] : []),
-    make("h3", {}, `Direct causes (${causes.length})`),
-    make("ul", { class: "list" }, ...causes.slice(0, 20).map(edgeItem("cause"))),
-    make("h3", {}, `Direct effects (${effects.length})`),
-    make("ul", { class: "list" }, ...effects.slice(0, 20).map(edgeItem("effect"))),
+    make("p", { class: "name" }, "Why did it happen?"),
+    make("p", {}, "Select an event to see the chain of its causes back to the root causes."),
+    make("p", {}, make("span", { class: "key more" }), " solid: the cause made the event more likely"),
+    make("p", {}, make("span", { class: "key less" }), " dashed: it made it less likely"),
+    make("p", { class: "quiet" }, "Thicker: stronger. Without arrow head: the direction is not known."),
   ];
 }
 
-/** The timeline as a file of its own: colours written out. */
-function standaloneTimeline() {
-  const svg = $("timeline").querySelector("svg").cloneNode(true);
-  svg.setAttribute("font-family", "system-ui, sans-serif");
-  svg.setAttribute("font-size", "12");
-  for (const hit of svg.querySelectorAll(".hit")) hit.remove();
-  for (const arc of svg.querySelectorAll(".arc")) {
-    fill(arc, { fill: "none", stroke: colour(arc.classList.contains("less") ? "less" : "more"), opacity: 0.65, "stroke-dasharray": arc.classList.contains("less") ? "5 3" : null }, []);
+function caseDetails(picked, found) {
+  const one = theCase();
+  const button = (i, ...rest) => make("button", { type: "button", onclick: () => pickEvent(i) }, ...rest);
+  const what = (i) => make("span", { class: "what" }, chip(one.events[i]), one.times ? make("span", { class: "quiet" }, ` ${timeBeside(one, i, picked)}`) : null);
+  const rootItem = (root) =>
+    make("li", {}, button(root.position, what(root.position), make("span", { class: "number" }, `${show(Number((100 * root.share).toPrecision(3)))} %`)), make("span", { class: "meter", style: `width:${100 * root.share}%` }));
+  const edgeItem = (end) => (i) =>
+    make("li", {}, button(one[end][i], sign((one.pointwise_nats[i] ?? 0) >= 0), what(one[end][i]), make("span", { class: "number", title: `± ${show(one.std_error[i])} (standard error)` }, `${show(one.cmi_nats[i])} nats`)));
+  const strongest = (list) => list.sort((a, b) => one.cmi_nats[b] - one.cmi_nats[a] || a - b);
+  const causes = strongest(openCase.kept.filter((i) => one.effect[i] === picked));
+  const effects = strongest(openCase.kept.filter((i) => one.cause[i] === picked));
+  const isOwnRoot = found.roots.length === 1 && found.roots[0].position === picked;
+  const list = (title, edges, end) => [
+    make("h4", {}, `${title} (${edges.length})`),
+    make("ul", { class: "list" }, ...edges.slice(0, 20).map(edgeItem(end))),
+    ...(edges.length > 20 ? [make("p", { class: "quiet" }, `and ${edges.length - 20} weaker ones`)] : []),
+  ];
+  return [
+    make("p", { class: "name" }, chip(one.events[picked])),
+    make("p", { class: "quiet" }, `event ${picked + 1} of ${one.n_events}${one.times ? `, ${clock(timeAt(one, picked))}` : ""}`),
+    make("h4", {}, "Where it began"),
+    isOwnRoot
+      ? make("p", { class: "quiet" }, "No earlier event in this graph made it more likely.")
+      : make("ol", { class: "list", id: "roots" }, ...found.roots.slice(0, 12).map(rootItem)),
+    ...(found.roots.length > 12 ? [make("p", { class: "quiet" }, `and ${found.roots.length - 12} smaller ones`)] : []),
+    ...list("Direct causes", causes, "cause"),
+    ...list("Direct effects", effects, "effect"),
+  ];
+}
+
+/** The case as a file of its own: whole names, colours written out. */
+function timelineSvg() {
+  const frame = $("events").getBoundingClientRect();
+  const copy = $("arcs").cloneNode(true);
+  for (const hit of copy.querySelectorAll(".hit")) hit.remove();
+  for (const arc of copy.querySelectorAll(".arc")) {
+    const less = arc.classList.contains("less");
+    fill(arc, { fill: "none", stroke: colour(less ? "less" : "more"), opacity: openCase.picked === null || arc.classList.contains("on") ? 0.8 : 0.15, "stroke-dasharray": less ? "5 3" : null }, []);
   }
-  for (const circle of svg.querySelectorAll("circle")) circle.setAttribute("fill", colour("node"));
-  for (const text of svg.querySelectorAll("text")) text.setAttribute("fill", colour("ink"));
-  for (const line of svg.querySelectorAll(".tick line")) line.setAttribute("stroke", colour("line"));
-  return svg;
+  const words = makeSvg("g");
+  let widest = frame.width;
+  const write = (node, text, tint, bold) => {
+    const box = node.getBoundingClientRect();
+    const x = box.left - frame.left;
+    widest = Math.max(widest, x + 8 * text.length + 20);
+    words.append(makeSvg("text", { x, y: box.top - frame.top + Math.min(box.height, 20) / 2 + 5, fill: tint, "font-size": 13, "font-weight": bold ? 700 : null }, text));
+  };
+  for (const node of document.querySelectorAll("#events .event")) {
+    if (node.closest("[hidden]")) continue;
+    const knot = node.firstChild.getBoundingClientRect();
+    words.append(makeSvg("circle", { cx: knot.left - frame.left + knot.width / 2, cy: knot.top - frame.top + knot.height / 2, r: 6, fill: getComputedStyle(node.firstChild).backgroundColor }));
+    write(node.lastChild, node.lastChild.textContent, colour("ink"), node.classList.contains("picked") || node.classList.contains("root"));
+  }
+  for (const node of document.querySelectorAll("#events .when, #events .gap")) if (!node.closest("[hidden]")) write(node, node.textContent, colour("quiet"), false);
+  fill(copy, { xmlns: "http://www.w3.org/2000/svg", width: widest, viewBox: `0 0 ${widest} ${$("events").offsetHeight}`, "font-family": "system-ui, sans-serif" }, [words]);
+  return copy;
 }

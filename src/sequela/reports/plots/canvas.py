@@ -61,6 +61,14 @@ def set_title(axes: Axes, title: str) -> None:
     axes.set_title(title, loc="left", fontsize=11, parse_math=False)
 
 
+def whole_ticks(axes: Axes, *which: str) -> None:
+    """Let the ticks of an axis of counts or positions (``"x"``, ``"y"``) be whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    for name in which:
+        (axes.xaxis if name == "x" else axes.yaxis).set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
 def log_scale(axes: Axes, which: str, low: float, high: float) -> None:
     """Make an axis logarithmic from ``low`` to ``high`` (above 0), with plain numbers at readable steps."""
     from matplotlib.ticker import LogLocator, NullFormatter

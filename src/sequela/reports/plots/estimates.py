@@ -27,6 +27,7 @@ from sequela.reports.plots.canvas import (
     set_title,
     sign_handles,
     tidy,
+    whole_ticks,
 )
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def plot_cmi(
         key.append(Patch(fill=False, edgecolor=_OUTLINE, linewidth=1.6, label="edge"))
         names = [f"{name_text(event, 24)}  {i}" for i, event in enumerate(graph.events[:n_shown])]
         axes.set_xticks(range(n_shown), names, rotation=90, fontsize=7, parse_math=False)
+    else:
+        whole_ticks(axes, "x")
     cut = "" if n_shown == length else f", first {n_shown} of {length} positions"
     set_title(axes, f"Conditional mutual information{cut}")
     axes.set_xlabel("cause (position)" if graph is None else "cause (position and event)")
@@ -182,8 +185,6 @@ def plot_lags(found: InstanceGraph | Discovery | SavedDiscovery | PopulationGrap
         >>> sq.plots.plot_lags(graph).get_xlabel()
         'lag (events from cause to effect)'
     """
-    from matplotlib.ticker import MaxNLocator
-
     table = (
         found.edges.lazy()
         .filter(pl.col("lag").is_not_null())
@@ -202,8 +203,7 @@ def plot_lags(found: InstanceGraph | Discovery | SavedDiscovery | PopulationGrap
     axes.bar(lag, rarer, bottom=likelier, color=LESS_LIKELY, width=0.7)
     kind = "links" if isinstance(found, PopulationGraph) else "edges"
     tidy(axes, "From cause to effect", "lag (events from cause to effect)", kind)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_ticks(axes, "x", "y")
     right = axes.twinx()
     (line,) = right.plot(
         lag, table["median"], color=INK, marker="o", ms=6, mec="white", lw=1.2, label="median strength"

@@ -22,7 +22,8 @@ def plot_instance(graph: InstanceGraph, *, ax: Axes | None = None, max_events: i
         max_events: Only the first this many events are drawn; the title says so.
 
     Returns:
-        The axes. Width of an arc: its CMI; colour: more likely (blue) or less likely (red).
+        The axes. Width of an arc: its CMI; colour: more likely (blue) or less likely (red); no arrow head where the
+        direction is not known.
     """
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path
@@ -41,7 +42,7 @@ def plot_instance(graph: InstanceGraph, *, ax: Axes | None = None, max_events: i
         axes.add_patch(
             FancyArrowPatch(
                 path=curve,
-                arrowstyle="-|>,head_length=0.5,head_width=0.25",
+                arrowstyle="-" if row.get("directed") is False else "-|>,head_length=0.5,head_width=0.25",
                 mutation_scale=10,
                 linewidth=0.6 + 2.4 * row["cmi_nats"] / strongest,
                 color=sign_colour(row["pointwise_nats"]),

@@ -12,7 +12,7 @@ from sequela.density.training.crossfit import held_out_cases
 from sequela.errors import ConfigError, check_choice
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
-from sequela.reports.plots.canvas import INK, LESS_LIKELY, MORE_LIKELY, PALE, axes_or_new, log_scale, tidy
+from sequela.reports.plots.canvas import INK, LESS_LIKELY, MORE_LIKELY, PALE, axes_or_new, log_scale, tidy, whole_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,6 +65,7 @@ def plot_training(density: Density, *, ax: Axes | None = None) -> Axes:
         axes.axhline(report[name], color=LESS_LIKELY, lw=1, ls="--", label=f"best reference, held-out cases ({name})")
         axes.axhline(report["cross_entropy"], color=INK, lw=1, ls=":", label="this density, held-out cases")
     tidy(axes, "Training", "training step", "loss (nats per event)")
+    whole_ticks(axes, "x")
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return axes
 

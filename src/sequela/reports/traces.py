@@ -1,0 +1,285 @@
+"""The cases of a result as flat arrays, and the root causes of the whole log that follow from them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+_EXAMPLES = 3
+_LONGEST_CHAIN = 8
+_EDGE_VALUES = ("cmi_nats", "std_error", "pointwise_nats", "confidence", "directed")
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Events and edges of all cases, case after case, and within a case by position.
+
+    Attributes:
+        names: Name of each case, ``[C]``.
+        offsets: First event of each case, and the number of events, ``[C + 1]``.
+        types: Type of each event, ``[N]``.
+        times: Seconds of each event, ``[N]``, or None.
+        cause: Row of the event that is the cause, ``[E]``; edges are sorted by effect, then cause.
+        effect: Row of the event that is the effect, ``[E]``.
+        values: Columns of the edge table, each ``[E]``.
+        counted: Whether an edge explains its effect, ``[E]``: the cause made it more likely and, where there is
+            evidence over cases, the link between the two types has it.
+    """
+
+    names: list[str]
+    offsets: Ints
+    types: Ints
+    times: Floats | None
+    cause: Ints
+    effect: Ints
+    values: dict[str, pl.Series]
+    counted: Bools
+
+    @classmethod
+    def build(
+        cls,
+        events: pl.DataFrame,
+        edges: pl.DataFrame,
+        index: Mapping[str, int],
+        links: set[tuple[int, int]] | None = None,
+    ) -> Traces:
+        """Arrange the tables of a discovery.
+
+        Args:
+            events: ``case``, ``position``, ``event`` and, when there are times, ``time`` (seconds).
+            edges: ``case`` and the columns of `InstanceGraph.edges`.
+            index: Number of each event type.
+            links: Pairs of types with evidence over cases; None where none was gathered: every edge counts.
+        """
+        names = events["case"].unique(maintain_order=True)
+        number = pl.DataFrame({"case": names, "number": np.arange(len(names))})
+        events = events.join(number, on="case").sort("number", "position")
+        edges = edges.join(number, on="case").sort("number", "effect_position", "cause_position")
+        offsets = np.searchsorted(events["number"].to_numpy(), np.arange(len(names) + 1)).astype(np.int64)
+        types = events["event"].replace_strict(index, return_dtype=pl.Int64).to_numpy()
+        first = offsets[edges["number"].to_numpy()]
+        cause, effect = first + edges["cause_position"].to_numpy(), first + edges["effect_position"].to_numpy()
+        counted = edges["pointwise_nats"].fill_null(0).fill_nan(0).to_numpy() > 0
+        if links is not None:
+            width = max(index.values(), default=0) + 1
+            known = np.array(sorted(a * width + b for a, b in links), dtype=np.int64)
+            counted &= np.isin(types[cause] * width + types[effect], known)
+        return cls(
+            names=names.to_list(),
+            offsets=offsets,
+            types=types,
+            times=events["time"].to_numpy() if "time" in events.columns else None,
+            cause=cause.astype(np.int64),
+            effect=effect.astype(np.int64),
+            values={name: edges[name] for name in _EDGE_VALUES if name in edges.columns},
+            counted=counted,
+        )
+
+    @cached_property
+    def case_of(self) -> Ints:
+        """Number of the case of each event, ``[N]``."""
+        return np.repeat(np.arange(len(self.names)), np.diff(self.offsets))
+
+    @cached_property
+    def edge_offsets(self) -> Ints:
+        """First edge of each case, and the number of edges, ``[C + 1]``."""
+        return np.searchsorted(self.effect, self.offsets).astype(np.int64)
+
+    @cached_property
+    def is_caused(self) -> Bools:
+        """Whether an event has a cause that counts, ``[N]``."""
+        found = np.zeros(len(self.types), dtype=np.bool_)
+        found[self.effect[self.counted]] = True
+        return found
+
+    @cached_property
+    def explained(self) -> Floats:
+        """How many later events each root explains, ``[N]``; 0 for events that are no root.
+
+        The same as the shares of `root_causes`, summed over all events that have a cause: what an event has to explain
+        (itself, and what its effects pass on to it) goes to its causes in proportion to their gains.
+        """
+        cause, effect = self.cause[self.counted], self.effect[self.counted]
+        gain = self.values["pointwise_nats"].to_numpy()[self.counted]
+        total = np.bincount(effect, gain, minlength=len(self.types))
+        share = gain / total[effect]
+        load = self.is_caused.astype(np.float64)
+        position = effect - self.offsets[self.case_of[effect]]
+        order = np.argsort(-position, kind="stable")
+        starts = np.flatnonzero(np.diff(position[order], prepend=-1))
+        for low, high in pairwise([*starts.tolist(), len(order)]):
+            rows = order[low:high]  # the effects at one position of all cases: all that they must explain has arrived
+            np.add.at(load, cause[rows], load[effect[rows]] * share[rows])
+        return np.where(self.is_caused, 0.0, load)
+
+    @cached_property
+    def strongest_cause(self) -> Ints:
+        """Row of the cause with the largest gain of each event, the later of equal ones; -1 for events without one."""
+        rows = np.flatnonzero(self.counted)
+        gain = self.values["pointwise_nats"].to_numpy()[rows]
+        order = rows[np.lexsort((self.cause[rows], gain, self.effect[rows]))]
+        found = np.full(len(self.types), -1, dtype=np.int64)
+        found[self.effect[order]] = self.cause[order]  # the last of each effect stays
+        return found
+
+    def roots_of_cases(self, most: int = 3) -> list[list[int]]:
+        """Return for each case the types of its root causes, those that explain most first."""
+        found: list[Counter[int]] = [Counter() for _ in self.names]
+        for row in np.flatnonzero(self.explained):
+            found[self.case_of[row]][int(self.types[row])] += float(self.explained[row])
+        return [[kind for kind, _ in counter.most_common(most)] for counter in found]
+
+
+class _Chains:
+    """How often each chain of types occurs, when every event is traced back along its strongest cause."""
+
+    def __init__(self, traces: Traces) -> None:
+        self.children: list[dict[int, int]] = []
+        self.count: list[int] = []
+        self.n_cases: list[int] = []
+        self.examples: list[list[int]] = []
+        self.seconds: list[list[float]] = []
+        self.starts: dict[int, int] = {}
+        self._last: list[int] = []
+        node = np.full(len(traces.types), -1, dtype=np.int64)
+        root = np.arange(len(traces.types))
+        types, parents, cases = traces.types.tolist(), traces.strongest_cause.tolist(), traces.case_of.tolist()
+        for row in np.flatnonzero(traces.is_caused).tolist():  # causes come first: their node is known
+            parent = parents[row]
+            if node[parent] < 0:
+                node[parent] = self._add(self.starts, types[parent], parent, cases[parent])
+            root[row] = root[parent]
+            node[row] = here = self._add(self.children[node[parent]], types[row], row, cases[row])
+            if traces.times is not None:
+                self.seconds[here].append(float(traces.times[row] - traces.times[root[row]]))
+
+    def _add(self, children: dict[int, int], kind: int, row: int, case: int) -> int:
+        node = children.setdefault(kind, len(self.count))
+        if node == len(self.count):
+            self.count.append(0)
+            self.n_cases.append(0)
+            self.children.append({})
+            self.examples.append([])
+            self.seconds.append([])
+            self._last.append(-1)
+        self.count[node] += 1
+        if self._last[node] != case:
+            self._last[node] = case
+            self.n_cases[node] += 1
+            if len(self.examples[node]) < _EXAMPLES:
+                self.examples[node].append(row)
+        return node
+
+    def typical(self, start: int) -> tuple[list[int], int]:
+        """Return the types of the typical chain from a type, and its last node; empty and -1 where there is none.
+
+        The most frequent effect comes next, for as long as it follows at least every second time.
+        """
+        node = self.starts.get(start, -1)
+        if node < 0:
+            return [], -1
+        chain = [start]
+        while self.children[node] and len(chain) < _LONGEST_CHAIN:
+            kind, child = max(self.children[node].items(), key=lambda item: (self.count[item[1]], -item[0]))
+            if len(chain) > 1 and 2 * self.count[child] < self.count[node]:
+                break
+            chain.append(kind)
+            node = child
+        return chain, node
+
+
+def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] | None, most: int) -> dict[str, Any]:
+    """Rank the root causes of all cases by how many later events they explain.
+
+    Args:
+        traces: All cases.
+        links: What is known of the links with evidence over cases (``q_value``, ``confidence``), by their types.
+        most: At most so many root causes.
+
+    Returns:
+        ``n_caused`` (events with a cause that counts), ``n_roots`` (types), ``n_single`` (root types of one case only,
+        left out where the log has several), and ``roots``, each with ``type``, ``n_cases``, ``n_starts`` (events of the
+        type at which a chain begins), ``n_events`` (all events of the type), ``n_explained`` (events, a sum of shares),
+        ``chain`` (types), ``directed`` (for each link of the chain: whether the direction of most of its edges is
+        known), ``chain_count``, ``chain_cases``, ``seconds`` (median from the first to the last event of the chain;
+        None without times), ``confidence`` (of all links of the chain together; None where it is not known),
+        ``q_value`` (the largest of the chain's links) and ``examples`` (rows of the last events of such chains).
+    """
+    chains = _Chains(traces)
+    rows = np.flatnonzero(traces.explained)
+    table = pl.DataFrame(
+        {"type": traces.types[rows], "case": traces.case_of[rows], "explained": traces.explained[rows]},
+        schema={"type": pl.Int64, "case": pl.Int64, "explained": pl.Float64},
+    )
+    ranked = (
+        table.group_by("type")
+        .agg(pl.col("case").n_unique().alias("n_cases"), pl.len().alias("n_starts"), pl.col("explained").sum())
+        .sort([pl.col("explained").round(9), "type"], descending=[True, False])
+    )
+    shown = ranked.filter(pl.col("n_cases") > 1) if len(traces.names) > 1 else ranked
+    confidence = _means(traces, "confidence")
+    directed = _means(traces, "directed")
+    counts = np.bincount(traces.types)
+    found = []
+    for kind, n_cases, n_starts, explained in shown.head(most).iter_rows():
+        chain, node = chains.typical(kind)
+        pairs = list(pairwise(chain))
+        q_values = [links[pair].get("q_value") for pair in pairs if pair in links] if links else []
+        seconds = chains.seconds[node] if node >= 0 else []
+        found.append(
+            {
+                "type": kind,
+                "n_cases": n_cases,
+                "n_starts": n_starts,
+                "n_events": int(counts[kind]),
+                "n_explained": round(explained, 3),
+                "chain": chain,
+                "directed": [directed.get(pair, 1.0) >= 0.5 for pair in pairs],
+                "chain_count": chains.count[node] if node >= 0 else 0,
+                "chain_cases": chains.n_cases[node] if node >= 0 else 0,
+                "seconds": round(float(np.median(seconds)), 3) if seconds else None,
+                "confidence": _chain_confidence(pairs, confidence, links),
+                "q_value": max((q for q in q_values if q is not None), default=None),
+                "examples": chains.examples[node] if node >= 0 else [],
+            }
+        )
+    return {
+        "n_caused": int(traces.is_caused.sum()),
+        "n_roots": shown.height,
+        "n_single": ranked.height - shown.height,
+        "roots": found,
+    }
+
+
+def _means(traces: Traces, column: str) -> dict[tuple[int, int], float]:
+    """Return the mean of a column over the edges that count, by their pair of types; empty where there is none."""
+    if column not in traces.values:
+        return {}
+    types = {"cause": traces.types[traces.cause], "effect": traces.types[traces.effect]}
+    edges = pl.DataFrame({**types, "value": traces.values[column].cast(pl.Float64)}).filter(pl.Series(traces.counted))
+    means = edges.group_by("cause", "effect").agg(pl.col("value").mean())
+    return {(cause, effect): mean for cause, effect, mean in means.iter_rows() if mean is not None}
+
+
+def _chain_confidence(
+    pairs: list[tuple[int, int]],
+    edges: Mapping[tuple[int, int], float],
+    links: Mapping[tuple[int, int], Mapping[str, Any]] | None,
+) -> float | None:
+    """Return the product of the links' confidences: of the edges, else of the population; None where one is missing."""
+    values = [edges.get(pair, (links or {}).get(pair, {}).get("confidence")) for pair in pairs]
+    known = [float(value) for value in values if value is not None]
+    return round(math.prod(known), 4) if known and len(known) == len(values) else None
