@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sequela.discovery.discover import discover, discover_log, estimate
+from sequela.discovery.plan import plan_discovery
 from sequela.effects.proposals import draw_uniform, first_few, shuffled
 from sequela.effects.screening import COUNTS
 from sequela.effects.settings import Settings, make_settings
@@ -168,3 +169,18 @@ def test_where_it_does_not_apply_it_is_refused(settings):
 def test_the_old_name_says_the_new_one():
     with pytest.raises(ConfigError, match="screening"):
         make_settings({"adaptive": 0.01})
+
+
+def test_runs_and_plans_say_how_much_was_saved_and_how_often_it_errs():
+    world = SoftmaxWorld.random(60, horizon=3, seed=0)
+    log = read_log(world.to_log(world.sample(40, 60, seed=1)))
+    found = discover_log(world, log, progress=False)
+    counts = found.run["counts"]
+    assert 3 * counts["n_pairs_tested"] <= counts["n_replacements"] < 16 * counts["n_pairs_tested"]
+    assert 0 < counts["n_pairs_audited"] < 0.03 * counts["n_pairs_tested"]
+    assert counts["n_pairs_decided_otherwise"] <= 0.05 * counts["n_pairs_audited"]
+    planned = plan_discovery(world, log)
+    assert planned.replacements_a_pair == pytest.approx(counts["n_replacements"] / counts["n_pairs_tested"], rel=0.3)
+    assert any("replacements a pair" in line for line in planned.lines())
+    assert plan_discovery(world, log, screening=0.0).replacements_a_pair is None
+    assert discover_log(world, log, screening=0.0, progress=False).run["counts"]["n_replacements"] == 0

@@ -116,6 +116,7 @@ class InstanceGraph(_Graph, AnnotatedLog):
         n_clamped: Log-probabilities that had to be clamped.
         n_unknown: Events whose type the density did not know (treated as ``<rare>``).
         settings: How the graph was found.
+        counts: What the design counted on the way, by name.
     """
 
     case: str
@@ -126,6 +127,7 @@ class InstanceGraph(_Graph, AnnotatedLog):
     n_clamped: int = 0
     n_unknown: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_estimate(
@@ -177,6 +179,8 @@ class InstanceGraph(_Graph, AnnotatedLog):
         if estimate.mean_of_kl is not None:
             columns["mean_of_kl_nats"] = estimate.mean_of_kl[row, column]
             schema["mean_of_kl_nats"] = pl.Float64()
+        for name, values in estimate.columns.items():
+            columns[name], schema[name] = values[row, column], pl.Float64()
         if confidence is not None:
             columns["confidence"] = confidence[row, column]
             columns["oriented_by"] = ["population" if told else None for told in (lag == 0) & (towards != 0)]
@@ -190,6 +194,7 @@ class InstanceGraph(_Graph, AnnotatedLog):
             n_clamped=estimate.n_clamped,
             n_unknown=n_unknown,
             settings=dict(settings or {}),
+            counts=dict(estimate.counts),
         )
 
     def summary(self, *, self_loops: bool = False, hierarchy_level: int | None = None) -> SummaryGraph:

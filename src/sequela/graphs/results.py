@@ -12,6 +12,7 @@ import polars as pl
 
 from sequela.density.base import Density
 from sequela.display import Shown
+from sequela.effects.contrasts import COLUMNS as CONTRAST_COLUMNS
 from sequela.effects.settings import Settings
 from sequela.errors import LogFormatError, nearest
 from sequela.events.sequences import SequenceSet
@@ -86,7 +87,9 @@ class Discovery(Shown, AnnotatedLog):
 
 def empty_edges(settings: Settings) -> pl.DataFrame:
     """Return an empty edge table of many cases, with the columns these settings give."""
-    extra: dict[str, type[pl.DataType]] = {} if settings.statistic == "kl_of_mean" else {"mean_of_kl_nats": pl.Float64}
+    has_other = settings.statistic in ("mean_of_kl", "both")
+    extra: dict[str, type[pl.DataType]] = {"mean_of_kl_nats": pl.Float64} if has_other else {}
+    extra |= {} if settings.contrast is None else dict.fromkeys(CONTRAST_COLUMNS, pl.Float64)
     if settings.population is not None:
         extra |= {"confidence": pl.Float64, "oriented_by": pl.String}
     return pl.DataFrame(schema={"case": pl.String, **INSTANCE_SCHEMA, **extra})
