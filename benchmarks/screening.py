@@ -2,9 +2,10 @@
 
     python benchmarks/screening.py [--only NAME ...] [--repeats 5] [--error 0.005]
 
-Every row is one density (a world itself, or a model trained on 3,000 cases of it: seeds that nothing was tuned on) and 24
-new cases of 64 events (8 from 1,000 types on), scored with all 32 replacements and with screening in turns, one thread;
-medians of the ratios of processor time. `differ` is the share of pairs decided otherwise, F1 is against the exact truth.
+Every row is one density (a world itself, or a model trained on 3,000 cases of it: seeds that nothing was tuned on) and
+24 new cases of 64 events (8 from 1,000 types on), scored with all 32 replacements and with screening in turns, one
+thread; medians of the ratios of processor time. `differ` is the share of pairs decided otherwise; F1 is against the
+exact truth.
 """
 
 from __future__ import annotations

@@ -124,9 +124,9 @@ def screened(threshold: Threshold, error: float) -> Design:
     rule = Rule(threshold, error)
 
     def design(problem: Problem) -> Inquiry:
-        draws = problem.draw()
-        sizes = stage_sizes(draws.types.shape[1])
-        if len(sizes) == 1 or not (draws.variance > 0).all():  # nothing is saved where all types are enumerated
+        sizes, vocabulary = stage_sizes(problem.settings.n_particles), problem.density.vocabulary
+        n_others = vocabulary.n_types - vocabulary.has_rare - 1
+        if len(sizes) == 1 or sizes[-1] >= n_others:  # nothing is saved where all types are enumerated
             return (yield from atomic(problem))
         return (yield from _in_stages(problem, sizes, rule))
 
