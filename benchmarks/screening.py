@@ -43,16 +43,14 @@ WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 TRAINED: dict[str, dict[str, dict[str, Any]]] = {
     "window": {
-        "linear 100": {"max_steps": 2500},
-        "linear 100 slow": {"max_steps": 2500},
-        "linear 1000": {"max_steps": 1500},
-        "nonlinear 100": {"max_steps": 2500},
-        "diagnostic 200": {"max_steps": 2500},
+        "linear 100": {"max_steps": 1500},
+        "linear 1000": {"max_steps": 1000},
+        "nonlinear 100": {"max_steps": 1500},
+        "diagnostic 200": {"max_steps": 1200},
     },
     "llama": {
-        "linear 100": {"max_steps": 700, "width": 64},
-        "nonlinear 100": {"max_steps": 700, "width": 64},
-        "diagnostic 200": {"max_steps": 700, "width": 64},
+        "linear 100": {"max_steps": 500, "width": 64},
+        "diagnostic 200": {"max_steps": 500, "width": 64},
     },
 }
 LENGTH = 64
@@ -107,6 +105,14 @@ def row_of(kind: str, name: str, error: float, repeats: int) -> dict[str, Any]:
     return names | row | {"f1_all": scores["all"], "f1_screened": scores["screened"]}
 
 
+def store(rows: pl.DataFrame, path: Path) -> None:
+    """Write rows, and keep those of other densities and worlds that are already there."""
+    if path.exists():
+        rows = pl.concat([pl.read_csv(path).join(rows, on=["density", "world"], how="anti"), rows])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows.sort("density", "world").write_csv(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     rows = [("exact", name) for name in WORLDS] + [(kind, name) for kind, own in TRAINED.items() for name in own]
@@ -121,8 +127,7 @@ def main() -> None:
         if f"{kind}: {name}" in arguments.only:
             found.append(row_of(kind, name, arguments.error, arguments.repeats))
             print({key: round(v, 4) if isinstance(v, float) else v for key, v in found[-1].items()}, flush=True)
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            pl.DataFrame(found).write_csv(arguments.out)
+            store(pl.DataFrame(found), arguments.out)
 
 
 if __name__ == "__main__":

@@ -92,21 +92,28 @@ class Rule:
     threshold: EffectSize | Fixed
     error: float
 
-    def decided(
-        self, estimate: CMIEstimate, doubtful: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which pairs are surely no edges, and which surely are; doubtful ones may have been sampled badly."""
+    def decided(self, cells: Cells, n: int, doubtful: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which pairs are surely no edges, and which surely are (bool, ``[pairs]`` each).
+
+        Args:
+            cells: Their estimates so far (``[pairs, 1]``).
+            n: Replacements these rest on.
+            doubtful: Pairs whose few replacements may have been drawn badly (bool, ``[pairs]``).
+        """
         no, yes = (1 - min(_LOOSEST, factor * self.error) for factor in _LEVELS[type(self.threshold)])
         if isinstance(self.threshold, EffectSize):
             cut, yes = self.threshold.delta, max(yes, self.threshold.confidence_level)
         else:
             cut = self.threshold.tau
-        _, high = estimate.interval(_two_sided(no))
-        low, _ = estimate.interval(_two_sided(yes))
-        n = np.asarray(estimate.n_particles)
-        impossible = bernoulli_kl(estimate.log_p, clamp(estimate.log_q + np.log(n / (n + 1)))[0])
-        with np.errstate(invalid="ignore"):
-            return (np.maximum(high, np.where(doubtful, impossible, 0.0)) < cut), np.asarray(low > cut)
+        surely_not, surely = (np.zeros(len(doubtful), dtype=bool) for _ in range(2))
+        under = cells.cmi[:, 0] < cut
+        below, above = _estimate(cells, n, under), _estimate(cells, n, ~under)
+        impossible = bernoulli_kl(below.log_p, clamp(below.log_q + np.log(n / (n + 1)))[0])[:, 0]
+        surely_not[under] = (
+            np.maximum(below.interval(_two_sided(no))[1][:, 0], np.where(doubtful[under], impossible, 0.0)) < cut
+        )
+        surely[~under] = above.interval(_two_sided(yes))[0][:, 0] > cut
+        return surely_not, surely
 
 
 def _two_sided(level: float) -> float:
@@ -160,15 +167,15 @@ def _in_stages(asked: Problem, sizes: Sequence[int], rule: Rule) -> Inquiry:
         result.put(still, cells)
         if not following:
             break
-        no, yes = rule.decided(_estimate(cells, size), doubtful[still, None])
+        no, yes = rule.decided(cells, size, doubtful[still])
         new = first[still] < 0
-        first[still] = np.where(new & (no | yes)[:, 0], yes[:, 0], first[still])
+        first[still] = np.where(new & (no | yes), yes, first[still])
         go = (first[still] < 0) | audited[still]
         stopped[still[~go]] = size
         still, log_f = still[go], log_f[go]
         scores = yield _branches(problem, draws.types[:, size:following], row[still], column[still])
         log_f = np.concatenate([log_f, _picked(scores.branches, row[still], column[still], following - size)], axis=1)
-    final = rule.threshold.edges(_estimate(result.cells(audited), sizes[-1]))[:, 0]
+    final = rule.threshold.edges(_estimate(result.cells(), sizes[-1], audited))[:, 0]
     otherwise = (first[audited] >= 0) & (first[audited] != final)
     counted = (stopped.sum(), (stopped < sizes[-1]).sum(), audited.sum(), otherwise.sum())
     return result.banded(asked.inside, stopped, dict(zip(COUNTS, map(int, counted), strict=True)))
@@ -242,8 +249,8 @@ class _Result:
             row[where] = getattr(cells, name)[:, 0]
         self.n_clamped = max(self.n_clamped, cells.n_clamped)
 
-    def cells(self, where: NDArray[np.bool_]) -> Cells:
-        cmi, std_error, log_p, log_q, q_std_error = self.values[:, where, None]
+    def cells(self) -> Cells:
+        cmi, std_error, log_p, log_q, q_std_error = self.values[:, :, None]
         return Cells(cmi, std_error, log_p, log_q, q_std_error)
 
     def banded(self, inside: NDArray[np.bool_], n_particles: NDArray[np.int64], counts: dict[str, int]) -> Cells:
@@ -258,8 +265,10 @@ class _Result:
         )
 
 
-def _estimate(cells: Cells, n_particles: int) -> CMIEstimate:
+def _estimate(cells: Cells, n: int, where: NDArray[np.bool_]) -> CMIEstimate:
+    """Return the estimates of some pairs, which rest on ``n`` replacements."""
+    assert cells.q_std_error is not None
+    log_p, log_q = cells.log_p[where], cells.log_q[where]
     return CMIEstimate(
-        cells.cmi, cells.std_error, cells.log_p - cells.log_q, cells.log_p, cells.log_q, cells.q_std_error,
-        n_particles=n_particles,
-    )  # fmt: skip
+        cells.cmi[where], cells.std_error[where], log_p - log_q, log_p, log_q, cells.q_std_error[where], n_particles=n
+    )
