@@ -127,9 +127,9 @@ def test_the_deciding_contrast_decides():
     by_state = discover(WORLD, log, contrast="state", particles=12)
     found = estimate(WORLD, CASE, contrast="state", particles=12)
     assert len(by_state) == int(np.nansum(found.columns["state_cmi_nats"] > 0.05))
-    assert by_state.settings["contrast"] == "state"
+    assert by_state.settings.contrast == "state"
     assert discover_log(WORLD, log, contrast="state", particles=12, progress=False).edges.height == len(by_state)
-    assert "contrast" not in discover(WORLD, log).settings
+    assert discover(WORLD, log).settings.contrast is None
 
 
 def test_groups_of_states():

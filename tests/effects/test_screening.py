@@ -1,5 +1,6 @@
 """Screening on exact worlds: the decisions of the full budget within the stated error, for less."""
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -127,12 +128,12 @@ def test_auto_is_on_where_decisions_are_wanted_and_it_saves():
     world = SoftmaxWorld.random(60, horizon=3, seed=0)
     case = world.sample(1, 30, seed=1)[0]
     assert estimate(world, case).counts == {}
-    assert discover(world, case).settings["screening"] == 0.005
-    assert discover(world, case, screening=0).settings["screening"] == 0
+    assert discover(world, case).settings.screening == 0.005
+    assert discover(world, case, screening=0).settings.screening == 0
     small = SoftmaxWorld.random(12, horizon=3, seed=0)
     for settings in ({"particles": 8}, {"design": "leave-one-out"}, {"threshold": "otsu"}, {"statistic": "both"}):
-        assert discover(world, case, **settings).settings["screening"] == 0
-    assert discover(small, small.sample(1, 5, seed=1)[0]).settings["screening"] == 0
+        assert discover(world, case, **settings).settings.screening == 0
+    assert discover(small, small.sample(1, 5, seed=1)[0]).settings.screening == 0
 
 
 def test_cases_without_pairs():
@@ -175,7 +176,7 @@ def test_runs_and_plans_say_how_much_was_saved_and_how_often_it_errs():
     world = SoftmaxWorld.random(60, horizon=3, seed=0)
     log = read_log(world.to_log(world.sample(40, 60, seed=1)))
     found = discover_log(world, log, progress=False)
-    counts = found.run["counts"]
+    counts = msgspec.to_builtins(found.run.counts)
     assert 3 * counts["n_pairs_tested"] <= counts["n_replacements"] < 16 * counts["n_pairs_tested"]
     assert 0 < counts["n_pairs_audited"] < 0.03 * counts["n_pairs_tested"]
     assert counts["n_pairs_decided_otherwise"] <= 0.05 * counts["n_pairs_audited"]
@@ -183,4 +184,4 @@ def test_runs_and_plans_say_how_much_was_saved_and_how_often_it_errs():
     assert planned.replacements_a_pair == pytest.approx(counts["n_replacements"] / counts["n_pairs_tested"], rel=0.3)
     assert any("replacements a pair" in line for line in planned.lines())
     assert plan_discovery(world, log, screening=0.0).replacements_a_pair is None
-    assert discover_log(world, log, screening=0.0, progress=False).run["counts"]["n_replacements"] == 0
+    assert discover_log(world, log, screening=0.0, progress=False).run.counts.n_replacements == 0
