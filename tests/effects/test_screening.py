@@ -6,6 +6,7 @@ import pytest
 
 from sequela.discovery.discover import discover, discover_log, estimate
 from sequela.discovery.plan import plan_discovery
+from sequela.discovery.population import discover_population
 from sequela.effects.proposals import draw_uniform, first_few, shuffled
 from sequela.effects.screening import COUNTS
 from sequela.effects.settings import Settings, make_settings
@@ -185,3 +186,11 @@ def test_runs_and_plans_say_how_much_was_saved_and_how_often_it_errs():
     assert any("replacements a pair" in line for line in planned.lines())
     assert plan_discovery(world, log, screening=0.0).replacements_a_pair is None
     assert discover_log(world, log, screening=0.0, progress=False).run.counts.n_replacements == 0
+
+
+def test_a_population_is_of_all_replacements():
+    world = SoftmaxWorld.random(60, horizon=3, seed=0)
+    world.knows_hidden = True
+    log = read_log(world.to_log(world.sample(6, 20, seed=1)))
+    found = discover_population(world, log, cases="all", progress=False)
+    assert found.run.arguments.screening == 0

@@ -261,8 +261,10 @@ class Settings:
         return DEFAULT_ERROR if deciding and applies and saves else 0.0
 
     def particles_for(self, density: Density) -> int:
-        """Return how many branches a cause has."""
-        return 1 if self.design == "masked" else min(self.particles, density.vocabulary.n_types)
+        """Return how many branches a cause has at most."""
+        if self.design == "masked":
+            return 1
+        return min(self.particles, density.vocabulary.n_types) * (1 if self.contrast is None else 2)
 
     def allotment(self, density: Density, horizon: int, longest: int) -> Allotment:
         """Return the sizes that the memory budget allows; `within_memory` makes the density keep to its part."""
