@@ -21,7 +21,8 @@ from sequela.errors import SequelaError
 from sequela.events.log import read_log
 from sequela.execution.chunks import Chunks
 from sequela.graphs.exports import export
-from sequela.graphs.population import PopulationGraph, load_results
+from sequela.graphs.population import PopulationGraph
+from sequela.graphs.saved import load_results
 from sequela.reports.page import report
 from sequela.worlds.softmax import SoftmaxWorld
 

@@ -131,10 +131,12 @@ class TrainedBackbone(Backbone):
     Attributes:
         uses_times: Whether it can use times.
         uses_components: Whether it can use the components of event types.
+        chooses_width: Whether `fit` chooses its width by validation loss.
         unit: What an example is called.
     """
 
     uses_times: ClassVar[bool] = False
+    chooses_width: ClassVar[bool] = False
     uses_components: ClassVar[bool] = False
     unit: ClassVar[str] = "events"
 
@@ -153,6 +155,14 @@ class TrainedBackbone(Backbone):
     @abstractmethod
     def network(self, sizes: Sizes, train_set: SequenceSet) -> torch.nn.Module:
         """Build the network; torch's generator is seeded."""
+
+    def go_on(self, network: Any, density: Density) -> None:
+        """Give a network, in place, the weights of a density of the same sizes, so that training goes on from there.
+
+        Raises:
+            ConfigError: The density is of other sizes, or training of this backbone cannot go on.
+        """
+        raise ConfigError(f"training of the backbone '{self.name}' cannot go on from a density")
 
     @abstractmethod
     def task(self, cases: SequenceSet, sizes: Sizes) -> Task:
@@ -185,7 +195,11 @@ def register(backbone: Backbone, *, summary: str = "") -> None:
 
 
 def unregister(name: str) -> None:
-    """Take back what `register` did; unknown names are ignored."""
+    """Take back what `register` did; unknown names are ignored.
+
+    Example:
+        >>> unregister("no such backbone")
+    """
     _registered.pop(name, None)
 
 
@@ -218,6 +232,10 @@ def load_backbone(name: str) -> Backbone:
 
     Raises:
         ConfigError: There is none of that name.
+
+    Example:
+        >>> load_backbone("huggingface").name
+        'huggingface'
     """
     check_choice("backbone", name, backbone_names())
     if name in _registered:
@@ -232,6 +250,10 @@ def trained_backbone(name: str) -> TrainedBackbone:
 
     Raises:
         ConfigError: There is none of that name, or it cannot be trained here.
+
+    Example:
+        >>> trained_backbone("window").default_memory(longest=30)
+        8
     """
     check_choice("backbone", name, backbone_names(trained=True))
     found = load_backbone(name)
@@ -244,6 +266,13 @@ def backbone_of(density: Density) -> Backbone:
 
     Raises:
         ConfigError: It is in no registry.
+
+    Example:
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> backbone_of(SoftmaxWorld.random(4, horizon=2, seed=0))
+        Traceback (most recent call last):
+        ...
+        sequela.errors.ConfigError: a SoftmaxWorld cannot be saved: it is of no registered backbone (...)
     """
     if density.backbone is None or density.backbone not in backbone_names():
         raise ConfigError(
