@@ -11,8 +11,9 @@ import pytest
 from browser import find_browser, opened
 
 import sequela as sq
-from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph, SummaryGraph
+from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph
 from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
+from sequela.graphs.summary import SummaryGraph
 
 AXE = Path(__file__).parents[2] / ".cache/axe.min.js"
 NASTY = '<img src=x onerror="window.hacked=1">|</script><script>window.hacked=1</script>|x'

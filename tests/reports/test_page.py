@@ -15,8 +15,9 @@ import sequela as sq
 from sequela.cli.app import app
 from sequela.discovery.stream import discover_to
 from sequela.errors import ConfigError, LogFormatError
-from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph, SummaryGraph
+from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph
 from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
+from sequela.graphs.summary import SummaryGraph
 from sequela.reports.page import render, report
 from sequela.reports.payload import MAX_CANDIDATES, page_data
 from sequela.reports.words import badge, made_by, trust
@@ -87,14 +88,14 @@ def test_page_holds_what_was_found(folder, tmp_path):
     names = data["types"]["names"]
     links = data["links"]
     assert [(names[c], names[e]) for c, e in zip(links["cause"], links["effect"], strict=True)] == list(
-        saved.summary.edges.select("cause", "effect").iter_rows()
+        saved.summary().edges.select("cause", "effect").iter_rows()
     )
-    assert links["values"]["cmi_nats"] == pytest.approx(saved.summary.edges["cmi_nats"].to_list(), rel=1e-3)
-    assert links["n_links"] == len(saved.summary)
-    assert {case["name"] for case in data["cases"]} == set(saved.events.collect()["case"])
+    assert links["values"]["cmi_nats"] == pytest.approx(saved.summary().edges["cmi_nats"].to_list(), rel=1e-3)
+    assert links["n_links"] == len(saved.summary())
+    assert {case["name"] for case in data["cases"]} == set(saved.events["case"])
     assert data["counts"] == {
         "n_cases": 15, "n_events": int(saved.nodes["count"].sum()), "n_types": len(names),
-        "n_links": len(saved.summary), "n_edges": saved.edges.collect().height, "has_evidence": False,
+        "n_links": len(saved.summary()), "n_edges": saved.edges.height, "has_evidence": False,
         "is_one_case": False,
     }  # fmt: skip
     for shown in data["cases"][:4]:
@@ -137,7 +138,7 @@ def test_anonymous(folder, tmp_path):
     events = saved.case("case-00000")
     assert [data["types"]["names"][i] for i in first["events"]] == list(events.events)
     assert [first["start"] + time for time in first["times"]] == pytest.approx(
-        [time - saved.events.collect()["time"].min() for time in events.times], abs=2e-3
+        [time - saved.events["time"].min() for time in events.times], abs=2e-3
     )
     asked = page_data(saved, cases=["case-00003"], anonymise=True)
     assert [case["name"] for case in asked["cases"]] == ["case 4"]
@@ -259,7 +260,7 @@ def test_cases_by_name(folder):
     with pytest.raises(LogFormatError, match="no case 'nobody'"):
         page_data(saved, cases=["nobody"])
     with pytest.raises(ConfigError, match="cases can be shown only"):
-        page_data(saved.summary, cases=["case-00003"])
+        page_data(saved.summary(), cases=["case-00003"])
     with pytest.raises(ConfigError, match="list of names"):
         report(saved, "x.html", cases="case-00003")
 
@@ -321,7 +322,7 @@ def test_trust_tells_what_was_folded_skipped_and_tied():
     run = {
         "arguments": {"horizon": 8, "context": 1, "design": "masked", "threshold": {"rule": "Fixed", "tau": 0.1}},
         "counts": {"n_rare_events": 1, "n_unknown_events": 3, "n_cases_skipped": 2, "n_clamped": 4},
-        "log": {"n_ties": 60, "n_events": 100, "columns": {"ties": "order"}},
+        "log": {"n_ties": 60, "n_events": 100},
     }
     text = " ".join(sentence.text for sentence in trust(run))
     for part in (
@@ -332,7 +333,7 @@ def test_trust_tells_what_was_folded_skipped_and_tied():
         "2 cases have",
         "4 prob",
         "60 %",
-        "order of the file",
+        "--ties order",
     ):
         assert part in text
     assert "hiding an event passed the rule Fixed (tau 0.1)" in text

@@ -13,7 +13,6 @@ from matplotlib.text import Text
 
 import sequela as sq
 from sequela.density.quality.report import calibration
-from sequela.display import visible
 from sequela.effects.cmi import CMIEstimate
 from sequela.effects.thresholds import sweep
 from sequela.errors import ConfigError
@@ -34,6 +33,7 @@ from sequela.reports.plots import (
     plot_training,
     save_figure,
 )
+from sequela.text import visible
 from sequela.worlds.softmax import SoftmaxWorld
 
 NAMES = ["$a", "<b>", "c_d$", "it's & more\x1b[0m\n"]

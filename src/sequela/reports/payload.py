@@ -11,15 +11,15 @@ import polars as pl
 from sequela.errors import ConfigError, LogFormatError, nearest
 from sequela.events.log import COMPONENT_SEPARATOR, event_at_level
 from sequela.graphs.exports import at_level
-from sequela.graphs.instance import InstanceGraph, SummaryGraph
+from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.results import Discovery
-from sequela.graphs.saved import SavedDiscovery
+from sequela.graphs.summary import SummaryGraph
 from sequela.reports.casedata import embedded, plain
 from sequela.reports.traces import Traces, findings
 from sequela.reports.words import ASSUMPTIONS, badge, made_by, trust
 
-Result = InstanceGraph | SummaryGraph | PopulationGraph | Discovery | SavedDiscovery
+Result = InstanceGraph | SummaryGraph | PopulationGraph | Discovery
 
 MAX_CANDIDATES = 1_000
 """Most pairs without evidence that are in the page all the same."""
@@ -159,9 +159,7 @@ def _summary(result: Result, hierarchy_level: int | None) -> SummaryGraph | None
         return SummaryGraph(merged.edges, merged.nodes)
     if isinstance(result, SummaryGraph):
         return result
-    if isinstance(result, SavedDiscovery):
-        return result.summary
-    return result.summary(self_loops=isinstance(result, InstanceGraph))
+    return result.summary(self_loops=True) if isinstance(result, InstanceGraph) else result.summary()
 
 
 def _population_at(population: PopulationGraph, hierarchy_level: int | None) -> PopulationGraph:
@@ -229,8 +227,8 @@ def _join(summary: SummaryGraph | None, evidence: PopulationGraph | None) -> pl.
 def _run(result: Any) -> dict[str, Any]:
     if isinstance(result, InstanceGraph):
         counts = {"n_cases": 1, "n_unknown_events": result.n_unknown, "n_clamped": result.n_clamped}
-        return {"arguments": dict(result.settings), "counts": counts}
-    return dict(getattr(result, "run", {}) or {})
+        return {"arguments": result.settings.to_dict(), "counts": counts}
+    return result.run.to_dict() if isinstance(result, Discovery | PopulationGraph) else {}
 
 
 def _traces(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from sequela.graphs.instance import with_directed
+from sequela.graphs.summary import with_directed
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

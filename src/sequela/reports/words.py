@@ -118,17 +118,12 @@ def trust(run: Mapping[str, Any], population: Mapping[str, Any] | None = None) -
     n_ties = run.get("log", {}).get("n_ties", 0)
     if n_ties:
         share = n_ties / max(1, run["log"]["n_events"])
-        unordered = run["log"].get("columns", {}).get("ties", "unordered") == "unordered"
-        way = (
-            "edges between events at one time have no direction, unless a population tells it."
-            if unordered
-            else "the order of the file was taken as the order."
-        )
         found.append(
             Sentence(
                 "warning" if share > _MANY_TIES else "note",
                 f"{_n(n_ties, 'event')} ({_percent(share)}) {'shares its' if n_ties == 1 else 'share their'} time with "
-                f"the event before: {way}",
+                "the event before: unless the log was read with --ties order or a population tells the direction, edges "
+                "between events at one time have none.",
             )
         )
     return found
