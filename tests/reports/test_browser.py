@@ -450,7 +450,7 @@ def test_from_a_finding_to_the_graph_and_to_an_example(open_page):
     assert page.evaluate("document.activeElement.id") == "graph"
     page.click("#tab-findings")
     page.click(".show-case")
-    assert page.inner_text("#case-name") == "car 1"
+    assert page.inner_text("#case-name") == "car 4"  # the shortest case with the whole chain
     assert page.inner_text(".event.picked") == "LKA C1B02"
 
 
@@ -484,6 +484,9 @@ def test_events_at_one_time_stand_together_and_undirected_edges_have_no_head(ope
     story = " ".join(page.inner_text("#story").split())
     assert "GW U0100" in story
     assert story.endswith("Linked at the same time, direction not known: ACC C1A00.")
+    assert "At the same time, direction not known" in page.inner_text("#case-details")
+    assert "Direct causes (0)" in page.inner_text("#case-details")
+    assert page.locator("#arcs .arc.on").count() == 1
     page.click('.event[data-position="2"]')
     assert page.inner_text("#case-less-name") == "less likely (1)"
     page.check("#case-less")

@@ -175,8 +175,9 @@ def test_evidence_decides_what_counts():
     assert links["values"]["n_edges"] == [2, 1, 1]
     (root,) = data["findings"]["roots"]
     assert (names[root["type"]], root["n_explained"], root["q_value"]) == ("a", 2, 0.01)
-    assert data["cases"][0]["has_evidence"] == [1, 0, 0]
-    assert data["cases"][0]["explains"] == [1, 1, 0]
+    (case,) = (case for case in data["cases"] if case["name"] == "1")
+    assert case["has_evidence"] == [1, 0, 0]
+    assert case["explains"] == [1, 1, 0]
     assert page_data(found)["findings"]["n_caused"] == 3
     assert data["badge"]["grade"] == "fair"
     other = population([{"cause": "a", "effect": "b", "cmi_nats": 0.2, "is_edge": True}])
@@ -283,6 +284,14 @@ def test_case_without_edges():
     assert data["cases"][0]["cause"] == []
 
 
+def test_trust_of_a_discovery_with_a_population():
+    rule = {"rule": "EffectSize", "delta": 0.05, "confidence_level": 0.95}
+    run = {"arguments": {"population": "fb50", "fdr": 0.1, "threshold": rule}}
+    text = " ".join(sentence.text for sentence in trust(run, {"arguments": {"fdr": 0.05, "delta": 0.05}}))
+    assert "of them at most 10 % are expected to be false" in text
+    assert "Of the links shown, at most 5 %" in text
+
+
 def test_badge():
     keys = ("cross_entropy", "unigram", "bigram", "trigram", "gain_std_error")
     good = dict(zip(keys, (2.0, 2.5, 2.3, 2.2, 0.05), strict=True))
@@ -290,12 +299,17 @@ def test_badge():
     run = {"density": {"report": good}}
     assert badge(run, {"arguments": {"fdr": 0.05}}, True).reason.endswith("at most 5 % false links expected")
     assert badge(run, None, True).grade == "good"
+    assert badge(run | {"counts": {"n_unknown_events": 1}, "log": {"n_events": 100}}, None, True).grade == "good"
     assert badge({"density": {"report": bad}}, None, True).grade == "poor"
     for record, has_evidence, words in (
         ({"density": {"report": weak}}, True, "only a little better"),
         (run, False, "no evidence over cases"),
         (run | {"log": {"n_ties": 60, "n_events": 100}}, True, "60 % of the events share"),
-        (run | {"counts": {"n_unknown_events": 2}}, True, "2 events of types the model has never seen"),
+        (
+            run | {"counts": {"n_unknown_events": 2}, "log": {"n_events": 100}},
+            True,
+            "2 events of types the model has never seen",
+        ),
         ({"arguments": {}}, True, "not compared"),
         ({}, True, "not recorded"),
     ):

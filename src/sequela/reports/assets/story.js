@@ -94,7 +94,7 @@ function storyWords(position, found, chain) {
   const sure = one.confidence ? chain.reduce((product, i) => product * (one.confidence[i] ?? NaN), 1) : NaN;
   const share = found.roots[0].share;
   return [
-    chip(one.events[position]), `${when} was caused by `, ...way, Number.isNaN(sure) ? "" : ` (confidence ${sure.toFixed(2)})`, ".",
+    chip(one.events[position]), `${when} was caused by `, ...way, Number.isNaN(sure) ? "" : ` (confidence ${sureWords(sure)})`, ".",
     share < 0.75 ? ` It explains ${percent(share)}; ${found.roots.length - 1 === 1 ? "another root cause" : "other root causes"} the rest.` : "",
     ...besideWords(position),
   ];
