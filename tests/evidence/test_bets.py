@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import sequela as sq
 from sequela.density.base import Density
-from sequela.density.training.crossfit import CrossFit, cross_fit, held_out_cases
+from sequela.density.training.crossfit import cross_fit
 from sequela.density.window.finite_memory import FiniteMemoryDensity
 from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
 from sequela.discovery.discover import iter_estimates
@@ -18,6 +18,7 @@ from sequela.effects.settings import Settings
 from sequela.errors import ConfigError, LogFormatError
 from sequela.events.log import read_log
 from sequela.events.sequences import SequenceSet
+from sequela.events.split import Split
 from sequela.evidence.bets import (
     _log1m_shifted,
     calibration,
@@ -397,8 +398,7 @@ def test_true_links_are_found_and_a_fold_never_sees_its_cases(tmp_path):
     found = cross_fit(log, folds=2, seed=1, max_steps=400, progress=False)
     parts = list(found.held_out(log))
     assert sum(part.n_cases for _, part in parts) == 150
-    for density, part in parts:
-        assert density.info["log"]["n_cases"] == 150 - part.n_cases
+    assert [density.info["log"]["n_cases"] for density, _ in parts] == [75, 75]
     graph = discover_population(found, log, progress=False)
     assert len(graph)
     assert graph.edges["q_value"].max() <= 0.05
@@ -422,19 +422,8 @@ def test_refusals(tmp_path):
     with pytest.raises(LogFormatError, match="population"):
         load_population(tmp_path)
     trained = window_density()
-    trained.info = {"split": {"seed": 0}}
-    one = log.cases([log.frame["case"][0]])
-    hashes_out = held_out_cases(trained, read_log(WORLD.to_log(WORLD.sample(200, 3, seed=1)))).n_cases
-    assert 5 < hashes_out < 40  # about a tenth
-    assert isinstance(CrossFit((trained,)), CrossFit)
-    if not _is_held_out(one, trained):
-        with pytest.raises(ConfigError, match="no case of this log"):
-            held_out_cases(trained, one)
+    trained.info = {"split": {"seen": Split.of(log.case_names).to_plain()}}
+    with pytest.raises(ConfigError, match="no case of this log is held out"):
+        discover_population(trained, log)
     assert sq.discover_population is discover_population
 
-
-def _is_held_out(log, density):
-    try:
-        return held_out_cases(density, log).n_cases > 0
-    except ConfigError:
-        return False

@@ -19,6 +19,7 @@ from sequela.effects.settings import Settings
 from sequela.errors import ConfigError
 from sequela.events.log import read_log
 from sequela.events.sequences import SequenceSet
+from sequela.events.split import Split
 from sequela.evidence.bets import Groups, calibration, co_occurring, forecasts, forecasts_many, pair_codes, sum_bets
 from sequela.evidence.fixed_point import from_units
 from sequela.evidence.sums import Partial, real_sums
@@ -34,7 +35,9 @@ def window_density(seed=0):
         torch.manual_seed(seed)
         network = WindowNetwork(WindowConfig(6, 9, 4, 16, 32))
         torch.nn.init.normal_(network.head.weight, std=0.7)
-    return WindowDensity(network, WORLD.vocabulary, knows_hidden=True)
+    density = WindowDensity(network, WORLD.vocabulary, knows_hidden=True)
+    density.info = {"split": {"seen": Split.of([]).to_plain()}}  # it was trained on nothing
+    return density
 
 
 DENSITY = window_density()

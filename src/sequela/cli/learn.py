@@ -73,7 +73,8 @@ def fit(
     _warn(table)
     density = run(table, out=out, progress=not quiet, **settings)
     if as_json:
-        typer.echo(json.dumps({"out": str(out), **density.info}))
+        split = {name: value for name, value in density.info["split"].items() if name != "seen"}
+        typer.echo(json.dumps({"out": str(out), **density.info, "split": split}))
 
 
 @command()
@@ -186,8 +187,7 @@ def population(
     density: Any = load_density(model, device=device, precision=precision)
     table = _read_like(density, log, case, event, time, time_format)
     if folds is not None:
-        arguments = dict(density.info.get("arguments", {})) | {"seed": settings["seed"], "device": device}
-        density = cross_fit(table, folds=folds, progress=not quiet, **arguments)
+        density = cross_fit(table, folds=folds, like=density, seed=settings["seed"], device=device, progress=not quiet)
     found = discover_population(density, table, out=out, progress=not quiet, **settings)
     if as_json:
         counts = {"n_links": len(found), "n_pairs": found.pairs.height}

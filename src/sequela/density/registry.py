@@ -131,10 +131,12 @@ class TrainedBackbone(Backbone):
     Attributes:
         uses_times: Whether it can use times.
         uses_components: Whether it can use the components of event types.
+        chooses_width: Whether `fit` chooses its width by validation loss.
         unit: What an example is called.
     """
 
     uses_times: ClassVar[bool] = False
+    chooses_width: ClassVar[bool] = False
     uses_components: ClassVar[bool] = False
     unit: ClassVar[str] = "events"
 
@@ -153,6 +155,14 @@ class TrainedBackbone(Backbone):
     @abstractmethod
     def network(self, sizes: Sizes, train_set: SequenceSet) -> torch.nn.Module:
         """Build the network; torch's generator is seeded."""
+
+    def go_on(self, network: Any, density: Density) -> None:
+        """Give a network, in place, the weights of a density of the same sizes, so that training goes on from there.
+
+        Raises:
+            ConfigError: The density is of other sizes, or training of this backbone cannot go on.
+        """
+        raise ConfigError(f"training of the backbone '{self.name}' cannot go on from a density")
 
     @abstractmethod
     def task(self, cases: SequenceSet, sizes: Sizes) -> Task:

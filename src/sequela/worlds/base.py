@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import zlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,6 +17,7 @@ from sequela.density.base import Density, Floats, Ids, check_sequence
 from sequela.density.window.finite_memory import FiniteMemoryDensity, observed_windows
 from sequela.errors import ConfigError, check_range
 from sequela.events.sequences import SequenceSet
+from sequela.events.split import Split
 from sequela.events.vocabulary import Vocabulary
 from sequela.worlds.divergence import bernoulli_kl, log1mexp, log_mean_exp
 
@@ -56,7 +59,10 @@ class World(Density):
 
     Attributes:
         horizon: Largest lag at which an event can be a cause; columns of `truth`.
+        info: Says that no case trained it, so that all are held out.
     """
+
+    info: Mapping[str, Any] = MappingProxyType({"split": {"seen": Split.of([]).to_plain()}})
 
     horizon: int
 

@@ -112,7 +112,8 @@ def test_noise_is_not_sold_as_structure():
 def test_early_stopping_keeps_the_best():
     rng = np.random.default_rng(0)
     frame = pl.DataFrame({"case": [f"c{i // 10}" for i in range(400)], "event": rng.integers(0, 8, 400)})
-    info = fit(read_log(frame), device="cpu", progress=False, max_steps=3000, patience=3, dropout=0.0, hide=0.0).info
+    settings = {"max_steps": 3000, "patience": 3, "dropout": 0.0, "hide": 0.0, "width": 64}
+    info = fit(read_log(frame), device="cpu", progress=False, **settings).info
     history = info["history"]
     assert history[-1][0] < 3000
     assert info["training"]["validation_loss"] == min(loss for _, _, loss in history)

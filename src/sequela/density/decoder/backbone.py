@@ -10,10 +10,12 @@ import msgspec
 import numpy as np
 import torch
 
+from sequela.density.base import Density
 from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.decoder.wrap import load_causal_lm, quiet_transformers
 from sequela.density.registry import Backbone, Saved, Sizes, Steps, TrainedBackbone
 from sequela.density.training.objectives import DecoderTask
+from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
 
 _MAX_CONTEXT = 256
@@ -99,6 +101,13 @@ class LlamaBackbone(HuggingFaceBackbone, TrainedBackbone):
         )
         model: torch.nn.Module = LlamaForCausalLM(config)
         return model
+
+    def go_on(self, network: Any, density: Density) -> None:
+        """See `TrainedBackbone.go_on`."""
+        weights = density.model.state_dict() if isinstance(density, HuggingFaceDensity) else {}
+        if {name: w.shape for name, w in network.state_dict().items()} != {n: w.shape for n, w in weights.items()}:
+            raise ConfigError("training can go on only from a decoder of the same sizes and event types")
+        network.load_state_dict(weights)
 
     def task(self, cases: SequenceSet, sizes: Sizes) -> DecoderTask:
         """See `TrainedBackbone.task`."""

@@ -29,6 +29,12 @@ FIT = {
     "min_count": Argument(
         "Types seen less often are folded into <rare>.", Number(1, whole=True), 2, panel=_MODEL
     ),
+    "vocabulary": Argument(
+        "Event types to learn, for several densities with the same ones; those of the log by default.",
+        Kind("a vocabulary", "sequela.events.vocabulary:Vocabulary"),
+        None,
+        flags=None,
+    ),
     "memory": Argument(
         "Past events the model looks at.",
         Number(2, whole=True),
@@ -40,7 +46,8 @@ FIT = {
         "Size of the hidden layers.",
         Number(2, whole=True),
         None,
-        more="More fits more, needs more data and time.",
+        more="More fits more, needs more data and time. Not given, the window backbone tries several in short runs and "
+        "keeps the one with the lowest validation loss, unless `max_steps` leaves no time for that (below 1,200).",
         panel=_MODEL,
     ),
     "n_blocks": Argument("Number of hidden blocks or decoder layers.", Number(1, whole=True), 2, panel=_MODEL),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,30 +15,33 @@ from sequela.density import checkpoint
 from sequela.density.base import Density
 from sequela.density.quality.report import diagnose
 from sequela.density.registry import Sizes, TrainedBackbone, trained_backbone
-from sequela.density.runtime.devices import choose_device, has_fast_bfloat16, is_first_process
+from sequela.density.runtime.devices import choose_device, is_first_process
 from sequela.density.runtime.threads import right_threads
 from sequela.density.training.arguments import FIT
 from sequela.density.training.loop import (
     TrainingConfig,
     TrainingResult,
     forget_state,
-    settings_text,
     train,
 )
-from sequela.density.window.time_features import time_gain
-from sequela.errors import ConfigError, DensityError, check_choice
-from sequela.events.hierarchy import SharedComponents, shared_components
+from sequela.density.training.recipe import (
+    SHARES,
+    Parts,
+    Recipe,
+    split_for_training,
+    training_config,
+    use_components,
+    use_times,
+)
+from sequela.density.training.size import WidthChoice, choose_width, has_time
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
-from sequela.events.ties import shuffle_ticks
+from sequela.events.split import Split
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import check_writable_folder
 from sequela.locks import locks_out
-from sequela.progress import Reporter, reporter
+from sequela.progress import Reporter, Silent, reporter
 from sequela.version import __version__
-
-SHARES = (0.8, 0.1, 0.1)
-_LEAST_TOLD_NATS = 0.02
 
 
 @public(FIT)
@@ -52,6 +54,7 @@ def fit(
     overwrite: bool = False,
     seed: int = 0,
     min_count: int = 2,
+    vocabulary: Vocabulary | None = None,
     memory: int | None = None,
     width: int | None = None,
     n_blocks: int = 2,
@@ -86,151 +89,170 @@ def fit(
     device = choose_device(device)
     if out is not None:
         check_writable_folder(out, marker=checkpoint.MARKER, overwrite=overwrite)
-    vocabulary = Vocabulary.build(log, min_count=min_count)
+    vocabulary = vocabulary or Vocabulary.build(log, min_count=min_count)
     sequences = SequenceSet.from_log(log, vocabulary)
-    train_set, validation_set, test_set = (shuffle_ticks(part, seed) for part in sequences.split(SHARES, seed=seed))
-    longest = int(sequences.lengths.max())
-    memory = max(memory or kind.default_memory(longest), 2)
-    width = width or kind.default_width(train_set.n_events, vocabulary.n_types)
-    if precision == "auto":
-        precision = "bfloat16" if has_fast_bfloat16(device) else "float32"
-    config = _training_config(
-        kind, train_set, memory, max_steps, batch_size, learning_rate, patience, seed, vocabulary.n_types
+    vocabulary = recounted(vocabulary, sequences)
+    parts = split_for_training(sequences, seed)
+    memory = max(memory or kind.default_memory(int(sequences.lengths.max())), 2)
+    config = training_config(
+        kind, parts[0], memory, vocabulary.n_types, max_steps=max_steps, batch_size=batch_size,
+        learning_rate=learning_rate, patience=patience, seed=seed, precision=precision, device=device,
+    )  # fmt: skip
+    say_log(tell, log, vocabulary, parts)
+    recipe = Recipe(
+        backbone=backbone, seed=seed, min_count=min_count, memory=memory,
+        width=width or kind.default_width(parts[0].n_events, vocabulary.n_types), n_blocks=n_blocks, dropout=dropout,
+        hide=hide, times=use_times(times, kind, log, parts[0], vocabulary.n_types, tell),
+        components=use_components(components, kind, vocabulary, tell) is not None, config=config,
+    )  # fmt: skip
+    choice = None
+    if width is None and kind.chooses_width and has_time(max_steps):
+        choice = _choose_width(recipe, vocabulary, sequences, parts, device, out, tell)
+        recipe = replace(recipe, width=choice.width)
+    return train_recipe(
+        recipe, log, vocabulary, sequences, parts, device=device, out=out, overwrite=overwrite, tell=tell, choice=choice
     )
-    config = replace(config, precision=precision)
-    use_times = _use_times(times, kind, log, train_set, vocabulary.n_types, tell)
-    shared = _use_components(components, kind, vocabulary, tell)
-    _say_choices(tell, log, vocabulary, (train_set, validation_set, test_set), kind, memory, width, config, device)
 
-    sizes = Sizes(vocabulary, memory, width, n_blocks, dropout, hide, use_times, shared, device)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = kind.network(sizes, train_set)
-    arguments = {
-        "backbone": backbone, "seed": seed, "min_count": min_count, "memory": memory, "width": width,
-        "n_blocks": n_blocks, "dropout": dropout, "hide": hide, "times": use_times,
-        "components": shared is not None,
-    }  # fmt: skip
-    state_folder = None if out is None else Path(out).with_name(f".{Path(out).name}.training")
+
+def recounted(vocabulary: Vocabulary, sequences: SequenceSet) -> Vocabulary:
+    """Return the same event types with how often each occurs in some sequences."""
+    counts = np.bincount(sequences.ids, minlength=vocabulary.n_types)
+    return replace(vocabulary, counts=tuple(int(n) for n in counts))
+
+
+def train_recipe(
+    recipe: Recipe,
+    log: EventLog,
+    vocabulary: Vocabulary,
+    sequences: SequenceSet,
+    parts: Parts,
+    *,
+    device: str,
+    out: str | Path | None,
+    overwrite: bool,
+    tell: Reporter,
+    choice: WidthChoice | None = None,
+    start: Density | None = None,
+) -> Density:
+    """Train a network as a recipe says, judge it and save it.
+
+    Args:
+        recipe: All settings.
+        log: What the sequences were encoded from.
+        vocabulary: Event types.
+        sequences: All cases.
+        parts: What of them trains, chooses the weights and judges (`split_for_training`).
+        device: Where to train.
+        out: Folder to save to, or None.
+        overwrite: Replace an earlier density there.
+        tell: What to tell.
+        choice: How the width was chosen, for ``info``.
+        start: A density of the same recipe and vocabulary, from whose weights training goes on. What it has seen counts
+            as seen by the new one too.
+    """
+    config, kind = recipe.config, trained_backbone(recipe.backbone)
+    tell.say(
+        f"{kind.name} backbone, memory {recipe.memory} events, width {recipe.width}; at most {config.max_steps:,} "
+        f"steps of {config.batch_size:,} {kind.unit} at rate {config.learning_rate:g} on {device}"
+    )
+    sizes = recipe.sizes(vocabulary, device)
+    network = _new_network(kind, sizes, parts[0], recipe.seed)
+    if start is not None:
+        kind.go_on(network, start)
+    state_folder = None if out is None else _state_folder(out)
+    fingerprint = data_fingerprint(recipe, vocabulary, sequences, start)
     result = train(
         network,
-        kind.task(train_set, sizes),
-        kind.task(validation_set, sizes),
+        kind.task(parts[0], sizes),
+        kind.task(parts[1], sizes),
         config,
         device=device,
         report=tell,
         state_folder=state_folder,
-        fingerprint=_fingerprint(sequences, vocabulary, arguments, config),
+        fingerprint=fingerprint,
     )
-    if not np.isfinite(result.best_loss):
-        raise DensityError(
-            "training gave no finite validation loss: set a lower learning_rate, or look for extreme values in the "
-            "times of the log (times=False leaves them out)"
-        )
     network.load_state_dict(result.weights)
     density = kind.density(network, sizes)
     with right_threads():
-        report = diagnose(density, train=train_set, held_out=test_set)
+        report = diagnose(density, train=parts[0], held_out=parts[2])
     tell.say(report.sentence())
-    parts = (train_set, validation_set, test_set)
-    info = _info(log, sequences, parts, arguments, config, result) | {"report": report.to_dict()}
+    seen = Split.of([str(name) for part in parts[:2] for name in part.case_names])
+    if start is not None:
+        seen |= Split.from_plain(start.info["split"]["seen"])
+    info = _info(log, sequences, parts, recipe, result) | {
+        "split": _split_info(recipe, parts, seen),
+        "report": report.to_dict(),
+        "width_choice": None if choice is None else choice.to_plain(),
+        "fingerprint": fingerprint,
+    }
     density = density.with_info(info)
     if out is not None and is_first_process():
         checkpoint.save_density(density, out, overwrite=overwrite)
         forget_state(state_folder)
+        _width_record(out).unlink(missing_ok=True)
         tell.say(f"saved to '{out}'")
     return density
 
 
-def _use_times(
-    times: bool | str,
-    backbone: TrainedBackbone,
-    log: EventLog,
-    train_set: SequenceSet,
-    n_types: int,
-    tell: Reporter,
-) -> bool:
-    """Decide whether the density gets times."""
-    if not isinstance(times, bool):
-        check_choice("times", times, ["auto"])
-    if times is True and not (backbone.uses_times and log.has_times):
-        lack = "a time column" if backbone.uses_times else f"a backbone that uses times ('{backbone.name}' does not)"
-        raise ConfigError(f"times=True needs {lack}: leave times out, or set it to False")
-    if not times or not log.has_times:
-        return False
-    if not backbone.uses_times:
-        tell.say(f"times: not used by the backbone '{backbone.name}'")
-        return False
-    if times is True:
-        return True
-    told, chance = time_gain(train_set, n_types)
-    helps = told > max(_LEAST_TOLD_NATS, 3 * chance)
-    tell.say(
-        f"times: {'used' if helps else 'not used'}; the time since the last event tells {told:.3f} nats of the next "
-        f"beyond the last event ({chance:.3f} by chance)"
-    )
-    return helps
+def data_fingerprint(
+    recipe: Recipe, vocabulary: Vocabulary, sequences: SequenceSet, start: Density | None = None
+) -> str:
+    """Return a hash of everything that decides the weights: equal ones mean equal training."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(sequences.ids.tobytes())
+    digest.update(sequences.offsets.tobytes())
+    for name in sequences.case_names:  # they decide the split
+        digest.update(str(name).encode() + b"\0")
+    if recipe.times:
+        assert sequences.times is not None
+        digest.update(sequences.times.tobytes())
+    digest.update(f"{vocabulary.fingerprint} {sequences.unordered_ties} {recipe.to_text()}".encode())
+    if start is not None:
+        digest.update(str(start.fingerprint).encode())
+    return digest.hexdigest()
 
 
-def _use_components(
-    components: bool | str, backbone: TrainedBackbone, vocabulary: Vocabulary, tell: Reporter
-) -> SharedComponents | None:
-    """Return the components that the density learns from, or None."""
-    if not isinstance(components, bool):
-        check_choice("components", components, ["auto"])
-    if not components:
-        return None
-    shared = shared_components(vocabulary)
-    if components is True and (shared is None or not backbone.uses_components):
-        lack = f"a backbone that uses components ('{backbone.name}' does not)"
-        if backbone.uses_components:
-            lack = "event types of several columns (event=[...], --event repeated) of which some share a component"
-        raise ConfigError(f"components=True needs {lack}: leave components out, or set it to False")
-    if shared is None:
-        return None
-    if not backbone.uses_components:
-        tell.say(f"components: not used by the backbone '{backbone.name}'")
-        return None
-    tell.say(
-        f"components: used; the {vocabulary.n_types - vocabulary.has_rare:,} event types share {shared.n_shared:,} "
-        "components, "
-        "and rare types borrow strength from those they share components with"
-    )
-    return shared
-
-
-def _training_config(
-    backbone: TrainedBackbone,
-    train_set: SequenceSet,
-    memory: int,
-    max_steps: int | None,
-    batch_size: int | None,
-    learning_rate: float | None,
-    patience: int,
-    seed: int,
-    n_types: int,
-) -> TrainingConfig:
-    own = backbone.steps(train_set, n_types, memory, batch_size)
-    # About 30 passes over a small log, fewer over a large one; early stopping ends it sooner.
-    steps = max_steps or int(np.clip(30 * own.per_epoch, 300, own.most))
-    every = max(10, min(steps // 30, round(own.per_epoch)) if own.per_epoch >= 10 else steps // 30)
-    return TrainingConfig(
-        max_steps=steps, batch_size=own.batch_size, learning_rate=learning_rate or own.learning_rate,
-        check_every=every, patience=patience, seed=seed,
-    )  # fmt: skip
-
-
-def _say_choices(
-    tell: Reporter,
-    log: EventLog,
+def _choose_width(
+    recipe: Recipe,
     vocabulary: Vocabulary,
-    parts: tuple[SequenceSet, SequenceSet, SequenceSet],
-    backbone: TrainedBackbone,
-    memory: int,
-    width: int,
-    config: TrainingConfig,
+    sequences: SequenceSet,
+    parts: Parts,
     device: str,
-) -> None:
+    out: str | Path | None,
+    tell: Reporter,
+) -> WidthChoice:
+    kind, sizes = trained_backbone(recipe.backbone), recipe.sizes(vocabulary, device)
+    train_task, validation = (kind.task(part, sizes) for part in parts[:2])
+
+    def short_run(width: int, config: TrainingConfig) -> float:
+        network = _new_network(kind, replace(sizes, width=width), parts[0], recipe.seed)
+        return train(network, train_task, validation, config, device=device, report=Silent()).best_loss
+
+    return choose_width(
+        short_run,
+        recipe.config,
+        report=tell,
+        record=None if out is None else _width_record(out),
+        fingerprint=data_fingerprint(recipe, vocabulary, sequences),
+    )
+
+
+def _new_network(kind: TrainedBackbone, sizes: Sizes, train_set: SequenceSet, seed: int) -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return kind.network(sizes, train_set)
+
+
+def _state_folder(out: str | Path) -> Path:
+    return Path(out).with_name(f".{Path(out).name}.training")
+
+
+def _width_record(out: str | Path) -> Path:
+    return Path(out).with_name(f".{Path(out).name}.widths.json")
+
+
+def say_log(tell: Reporter, log: EventLog, vocabulary: Vocabulary, parts: Parts) -> None:
+    """Tell the size of a log and how it was split."""
     folded = vocabulary.counts[-1]
     tell.say(
         f"{log.n_events:,} events of {vocabulary.n_types - 1:,} types in {log.n_cases:,} cases"
@@ -241,33 +263,20 @@ def _say_choices(
     tell.say("split by " + by + ": " + ", ".join(
         f"{part.n_events:,} events {role}" for part, role in zip(parts, ("train", "choose", "judge"), strict=True)
     ))  # fmt: skip
-    tell.say(
-        f"{backbone.name} backbone, memory {memory} events, width {width}; at most {config.max_steps:,} steps of "
-        f"{config.batch_size:,} {backbone.unit} at rate {config.learning_rate:g} "
-        f"on {device}"
-    )
 
 
-def _fingerprint(
-    sequences: SequenceSet, vocabulary: Vocabulary, arguments: dict[str, Any], config: TrainingConfig
-) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(sequences.ids.tobytes())
-    digest.update(sequences.offsets.tobytes())
-    if arguments["times"]:
-        assert sequences.times is not None
-        digest.update(sequences.times.tobytes())
-    digest.update((vocabulary.fingerprint + json.dumps(arguments) + settings_text(config)).encode())
-    return digest.hexdigest()
+def _split_info(recipe: Recipe, parts: Parts, seen: Split) -> dict[str, Any]:
+    return {
+        "seed": recipe.seed,
+        "shares": SHARES,
+        "n_cases": [part.n_cases for part in parts],
+        "n_events": [part.n_events for part in parts],
+        "seen": seen.to_plain(),
+    }
 
 
 def _info(
-    log: EventLog,
-    sequences: SequenceSet,
-    parts: tuple[SequenceSet, ...],
-    arguments: dict[str, Any],
-    config: TrainingConfig,
-    result: TrainingResult,
+    log: EventLog, sequences: SequenceSet, parts: Parts, recipe: Recipe, result: TrainingResult
 ) -> dict[str, Any]:
     import transformers
 
@@ -279,14 +288,8 @@ def _info(
             "n_ties": log.n_ties,
             "columns": dict(log.columns),
         },
-        "split": {
-            "seed": arguments["seed"],
-            "shares": SHARES,
-            "n_cases": [part.n_cases for part in parts],
-            "n_events": [part.n_events for part in parts],
-        },
-        "arguments": arguments,
-        "training": asdict(config) | {"best_step": result.best_step, "validation_loss": result.best_loss},
+        "arguments": recipe.arguments,
+        "training": asdict(recipe.config) | {"best_step": result.best_step, "validation_loss": result.best_loss},
         "history": result.history,
         "versions": {
             "sequela": __version__,

@@ -6,12 +6,11 @@ not. The state on disk is safetensors and JSON, never pickle.
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,13 @@ from torch.optim.swa_utils import AveragedModel
 
 from sequela.density.runtime.threads import right_threads
 from sequela.density.training.objectives import Task
-from sequela.errors import check_range
+from sequela.errors import DensityError, check_range
 from sequela.files import read_json, whole_folder, write_json
 from sequela.progress import Reporter
 
 _STATE = "state.json"
 _VALIDATION_TARGETS = 50_000
-_NOT_DECAYED = ("table",)
+_TABLES = ("table.weight", "table_components.weight")
 TRAINING_PRECISIONS = ("float32", "bfloat16", "auto")
 """float16 would need its losses scaled."""
 
@@ -47,6 +46,8 @@ class TrainingConfig:
         weight_decay: Of AdamW.
         check_every: Steps between looks at the validation loss.
         patience: Looks without a better validation loss before training stops.
+        table_rate: Learning rate of the table of direct effects, as a multiple of the others'. Most of its rows get few
+            gradients, and the network around it fits the noise before they have moved.
         average: Share of itself that the running mean of the weights keeps at each step. The mean, not the last
             weights, is validated and kept: it predicts better, and as if the learning rate had already fallen.
         seed: Of the order of examples, dropout and hidden events.
@@ -59,6 +60,7 @@ class TrainingConfig:
     weight_decay: float = 0.05
     check_every: int = 100
     patience: int = 10
+    table_rate: float = 10.0
     average: float = 0.995
     seed: int = 0
     precision: str = "float32"
@@ -68,6 +70,7 @@ class TrainingConfig:
             check_range(name, getattr(self, name), low=1, whole=True)
         check_range("learning_rate", self.learning_rate, low=0, above=True)
         check_range("weight_decay", self.weight_decay, low=0)
+        check_range("table_rate", self.table_rate, low=0, above=True)
         check_range("average", self.average, low=0, high=0.99999)
 
 
@@ -118,9 +121,7 @@ def train(
     accelerator = Accelerator(cpu=device == "cpu")
     # Not Accelerate's own mixed precision: that is fixed for the life of the process.
     mixed = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
-    optimizer = torch.optim.AdamW(
-        _groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98), fused=True
-    )
+    optimizer = torch.optim.AdamW(_groups(model, config), lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
     model, optimizer = accelerator.prepare(model, optimizer)
     bare: torch.nn.Module = accelerator.unwrap_model(model)
     mean = AveragedModel(bare, multi_avg_fn=_running_mean(config.average))
@@ -140,7 +141,7 @@ def train(
             torch.manual_seed(_key(config.seed, step, rank))
             rng = np.random.default_rng([config.seed, step, rank])
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * _schedule(step, config.max_steps)
+                group["lr"] = config.learning_rate * group["factor"] * _schedule(step, config.max_steps)
             with mixed:
                 sums = task.loss(model, next(batches)[rank::n_ranks], rng, accelerator.device)
             accelerator.backward(sums[0] / sums[1].detach())
@@ -152,11 +153,12 @@ def train(
             step += 1
             update(step, f"loss {float(running[0] / running[1]):.3f}, validation {result.best_loss:.3f}")
             if step % config.check_every == 0 or step == config.max_steps:
-                loss = _validate(mean.module, validation, config.batch_size, accelerator.device)
-                result.history.append((step, float(running[0] / running[1]), loss))
+                validated = _validate(mean.module, validation, config.batch_size, accelerator.device)
+                result.history.append((step, float(running[0] / running[1]), validated))
+                _check_finite(result.history[-1], config)
                 running.zero_()
-                if loss < result.best_loss:
-                    result.weights, result.best_step, result.best_loss, misses = _copy(mean.module), step, loss, 0
+                if validated < result.best_loss:
+                    result.weights, result.best_step, result.best_loss, misses = _copy(mean.module), step, validated, 0
                 else:
                     misses += 1
                 stop = misses >= config.patience
@@ -166,12 +168,24 @@ def train(
     return result
 
 
-def _groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _check_finite(look: tuple[int, float, float], config: TrainingConfig) -> None:
+    """Raise `DensityError` where a loss is no number: weights that gave it are of no use."""
+    step, training, validated = look
+    if not (math.isfinite(training) and math.isfinite(validated)):
+        raise DensityError(
+            f"training failed: at step {step:,} the training loss was {training} and the validation loss {validated}; "
+            f"lower learning_rate (it was {config.learning_rate:g}), or check the times of the log (times=False leaves "
+            "them out)"
+        )
+
+
+def _groups(model: torch.nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
     """Return the optimiser's groups: biases, gains and tables of direct effects are not pulled towards 0."""
-    kept = [p for name, p in model.named_parameters() if p.ndim < 2 or name.startswith(_NOT_DECAYED)]
-    ids = {id(p) for p in kept}
-    rest = [p for p in model.parameters() if id(p) not in ids]
-    return [{"params": rest, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, weight in model.named_parameters():
+        decay = 0.0 if weight.ndim < 2 or name.startswith("table") else config.weight_decay
+        groups.setdefault((decay, config.table_rate if name in _TABLES else 1.0), []).append(weight)
+    return [{"params": weights, "weight_decay": decay, "factor": rate} for (decay, rate), weights in groups.items()]
 
 
 def _running_mean(keep: float) -> Callable[[Any, Any, Tensor | int], None]:
@@ -295,8 +309,3 @@ def forget_state(folder: Path | None) -> None:
     """Remove the state of a finished run."""
     if folder is not None and (folder / _STATE).is_file():
         shutil.rmtree(folder)
-
-
-def settings_text(config: TrainingConfig) -> str:
-    """Return the settings as one JSON text, for fingerprints."""
-    return json.dumps(asdict(config), sort_keys=True)

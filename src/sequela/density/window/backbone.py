@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from sequela.density.base import Density
 from sequela.density.registry import Saved, Sizes, Steps, TrainedBackbone
 from sequela.density.training.objectives import WindowTask
 from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
 from sequela.density.window.time_features import time_scale
+from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
 
 WEIGHTS = "weights.safetensors"
@@ -29,6 +31,7 @@ class WindowBackbone(TrainedBackbone):
     name = "window"
     uses_times = True
     uses_components = True
+    chooses_width = True
 
     def default_memory(self, longest: int) -> int:
         """See `TrainedBackbone.default_memory`."""
@@ -54,10 +57,38 @@ class WindowBackbone(TrainedBackbone):
         if sizes.times:
             shortest, longest = time_scale(train_set, sizes.memory)
             config = replace(config, n_knots=_KNOTS, shortest_seconds=shortest, longest_seconds=longest)
-        if sizes.components is None:
-            return WindowNetwork(config)
-        config = replace(config, n_component_values=sizes.components.n_values)
-        return WindowNetwork(config, torch.from_numpy(sizes.components.of))
+        shared = None
+        if sizes.components is not None:
+            config = replace(config, n_component_values=sizes.components.n_values)
+            shared = torch.from_numpy(sizes.components.of)
+        network = WindowNetwork(config, shared)
+        # Starts as the frequencies of the types: no training goes into unlearning what the first weights say.
+        counts = np.bincount(train_set.ids, minlength=vocabulary.n_types) + 0.5
+        with torch.no_grad():
+            network.head.weight.zero_()
+            network.head.bias.copy_(torch.from_numpy(np.log(counts) - np.log(counts).mean()))
+        return network
+
+    @torch.no_grad()
+    def go_on(self, network: WindowNetwork, density: Density) -> None:
+        """See `TrainedBackbone.go_on`.
+
+        A density holds the sums over the components of each type; what types share starts anew at 0, so that the
+        function is the same. The scale of times stays that of the density.
+        """
+        own = network.state_dict()
+        shared = [name for name in own if "component" in name]
+        weights = density.network.state_dict() if isinstance(density, WindowDensity) else {}
+        if {name: w.shape for name, w in own.items() if name not in shared} != {n: w.shape for n, w in weights.items()}:
+            raise ConfigError("training can go on only from a window density of the same sizes and event types")
+        network.load_state_dict(weights, strict=False)
+        for name in shared:
+            own[name].zero_()
+        assert isinstance(density, WindowDensity)
+        old = density.network.config
+        network.config = replace(
+            network.config, shortest_seconds=old.shortest_seconds, longest_seconds=old.longest_seconds
+        )
 
     def task(self, cases: SequenceSet, sizes: Sizes) -> WindowTask:
         """See `TrainedBackbone.task`."""

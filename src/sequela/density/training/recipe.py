@@ -1,0 +1,192 @@
+"""Everything that decides what a training run gives, resolved from the log: no ``"auto"`` and no None is left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from sequela.density.registry import Sizes, TrainedBackbone
+from sequela.density.runtime.devices import has_fast_bfloat16
+from sequela.density.training.loop import TrainingConfig
+from sequela.density.window.time_features import time_gain
+from sequela.errors import ConfigError, LogFormatError, check_choice
+from sequela.events.hierarchy import SharedComponents, shared_components
+from sequela.events.log import EventLog
+from sequela.events.sequences import SequenceSet
+from sequela.events.ties import shuffle_ticks
+from sequela.events.vocabulary import Vocabulary
+from sequela.progress import Reporter
+
+SHARES = (0.8, 0.1, 0.1)
+"""Of the cases: to train, to choose the best weights, to judge the result."""
+_LEAST_TOLD_NATS = 0.02
+Parts = tuple[SequenceSet, SequenceSet, SequenceSet]
+"""What trains, what chooses the weights, what judges."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of one training run.
+
+    Attributes:
+        backbone: What kind of network.
+        seed: Of the split, the first weights and the training.
+        min_count: Types seen less often are folded into ``<rare>``.
+        memory: Past events the network looks at.
+        width: Size of its hidden layers.
+        n_blocks: Hidden blocks or decoder layers.
+        dropout: Share of numbers dropped in training.
+        hide: Highest share of past events hidden in training.
+        times: Whether it knows how long ago past events were.
+        components: Whether event types are learnt as their components.
+        config: Of the training loop.
+    """
+
+    backbone: str
+    seed: int
+    min_count: int
+    memory: int
+    width: int
+    n_blocks: int
+    dropout: float
+    hide: float
+    times: bool
+    components: bool
+    config: TrainingConfig
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Everything but the training loop's settings, as plain values."""
+        return {own.name: getattr(self, own.name) for own in fields(self) if own.name != "config"}
+
+    def sizes(self, vocabulary: Vocabulary, device: str) -> Sizes:
+        """Return what a backbone needs to build a network."""
+        shared = shared_components(vocabulary) if self.components else None
+        return Sizes(
+            vocabulary, self.memory, self.width, self.n_blocks, self.dropout, self.hide, self.times, shared, device
+        )
+
+    def to_text(self) -> str:
+        """Return all settings as one JSON text, for fingerprints."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def of_info(cls, info: Mapping[str, Any]) -> Recipe:
+        """Return the recipe that a density was trained with, from its ``info``.
+
+        Raises:
+            ConfigError: It was not trained by `fit`.
+        """
+        try:
+            arguments, training = info["arguments"], info["training"]
+            config = TrainingConfig(**{own.name: training[own.name] for own in fields(TrainingConfig)})
+            return cls(config=config, **{own.name: arguments[own.name] for own in fields(cls) if own.name != "config"})
+        except (KeyError, TypeError) as error:
+            raise ConfigError(
+                "the density does not say how it was trained (only those of sequela.fit do): cross-fit with settings "
+                "in place of like=..."
+            ) from error
+
+
+def split_for_training(sequences: SequenceSet, seed: int) -> Parts:
+    """Return what trains, what chooses the weights and what judges; unordered ties in a random order.
+
+    Raises:
+        LogFormatError: The log is too short for that.
+    """
+    train, choose, judge = (shuffle_ticks(part, seed) for part in sequences.split(SHARES, seed=seed))
+    if min(train.n_events, choose.n_events, judge.n_events) < 1:
+        raise LogFormatError(
+            f"the log is too short to train a model on: of {sequences.n_events:,} events in {sequences.n_cases:,} "
+            f"cases, {train.n_events} would train it, {choose.n_events} choose its weights and {judge.n_events} judge "
+            "it (each needs one at least); give more or longer cases"
+        )
+    return train, choose, judge
+
+
+def training_config(
+    kind: TrainedBackbone,
+    train_set: SequenceSet,
+    memory: int,
+    n_types: int,
+    *,
+    max_steps: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    patience: int,
+    seed: int,
+    precision: str,
+    device: str,
+) -> TrainingConfig:
+    """Return how to train, with what is None chosen from the size of the log."""
+    own = kind.steps(train_set, n_types, memory, batch_size)
+    # About 30 passes over a small log, fewer over a large one; early stopping ends it sooner.
+    steps = max_steps or int(np.clip(30 * own.per_epoch, 300, own.most))
+    every = max(10, min(steps // 30, round(own.per_epoch)) if own.per_epoch >= 10 else steps // 30)
+    if precision == "auto":
+        precision = "bfloat16" if has_fast_bfloat16(device) else "float32"
+    return TrainingConfig(
+        max_steps=steps, batch_size=own.batch_size, learning_rate=learning_rate or own.learning_rate,
+        check_every=every, patience=patience, seed=seed, precision=precision,
+    )  # fmt: skip
+
+
+def use_times(
+    times: bool | str,
+    backbone: TrainedBackbone,
+    log: EventLog,
+    train_set: SequenceSet,
+    n_types: int,
+    tell: Reporter,
+) -> bool:
+    """Decide whether the density gets times."""
+    if not isinstance(times, bool):
+        check_choice("times", times, ["auto"])
+    if times is True and not (backbone.uses_times and log.has_times):
+        lack = "a time column" if backbone.uses_times else f"a backbone that uses times ('{backbone.name}' does not)"
+        raise ConfigError(f"times=True needs {lack}: leave times out, or set it to False")
+    if not times or not log.has_times:
+        return False
+    if not backbone.uses_times:
+        tell.say(f"times: not used by the backbone '{backbone.name}'")
+        return False
+    if times is True:
+        return True
+    told, chance = time_gain(train_set, n_types)
+    helps = told > max(_LEAST_TOLD_NATS, 3 * chance)
+    tell.say(
+        f"times: {'used' if helps else 'not used'}; the time since the last event tells {told:.3f} nats of the next "
+        f"beyond the last event ({chance:.3f} by chance)"
+    )
+    return helps
+
+
+def use_components(
+    components: bool | str, backbone: TrainedBackbone, vocabulary: Vocabulary, tell: Reporter
+) -> SharedComponents | None:
+    """Return the components that the density learns from, or None."""
+    if not isinstance(components, bool):
+        check_choice("components", components, ["auto"])
+    if not components:
+        return None
+    shared = shared_components(vocabulary)
+    if components is True and (shared is None or not backbone.uses_components):
+        lack = f"a backbone that uses components ('{backbone.name}' does not)"
+        if backbone.uses_components:
+            lack = "event types of several columns (event=[...], --event repeated) of which some share a component"
+        raise ConfigError(f"components=True needs {lack}: leave components out, or set it to False")
+    if shared is None:
+        return None
+    if not backbone.uses_components:
+        tell.say(f"components: not used by the backbone '{backbone.name}'")
+        return None
+    tell.say(
+        f"components: used; the {vocabulary.n_types - vocabulary.has_rare:,} event types share {shared.n_shared:,} "
+        "components, "
+        "and rare types borrow strength from those they share components with"
+    )
+    return shared

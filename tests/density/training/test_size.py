@@ -1,0 +1,66 @@
+"""The width of a network: the lowest validation loss, few short runs, the same after an interruption."""
+
+import pytest
+
+from sequela.density.training import size
+from sequela.density.training.fit import fit
+from sequela.density.training.loop import TrainingConfig
+from sequela.density.training.size import WIDTHS, choose_width
+from sequela.events.log import read_log
+from sequela.progress import Silent
+from sequela.worlds.softmax import SoftmaxWorld
+
+CONFIG = TrainingConfig(max_steps=1600, batch_size=32, learning_rate=1e-3)
+WORLD = SoftmaxWorld.random(6, horizon=2, decay=0.2, seed=0)
+LOG = read_log(WORLD.to_log(WORLD.sample(60, (1, 15), seed=1)))
+
+
+@pytest.mark.parametrize("best", WIDTHS)
+def test_the_lowest_of_a_loss_that_falls_and_rises_is_found_in_at_most_four_runs(best):
+    tried = []
+
+    def short_run(width, config):
+        tried.append(width)
+        assert config.max_steps == 400
+        return abs(WIDTHS.index(width) - WIDTHS.index(best))
+
+    choice = choose_width(short_run, CONFIG, report=Silent())
+    assert choice.width == best == min(choice.losses, key=choice.losses.get)
+    assert len(tried) == len(set(tried)) <= 4
+
+
+def test_of_equal_losses_the_smallest_width_wins():
+    assert choose_width(lambda width, config: 1.0, CONFIG, report=Silent()).width == 16
+
+
+def test_an_interrupted_choice_goes_on(tmp_path):
+    record, tried = tmp_path / "widths.json", []
+
+    def short_run(width, config):
+        tried.append(width)
+        if len(tried) == 3:
+            raise KeyboardInterrupt
+        return {16: 2.5, 32: 2.0, 64: 1.0, 128: 3.0}[width]
+
+    with pytest.raises(KeyboardInterrupt):
+        choose_width(short_run, CONFIG, report=Silent(), record=record, fingerprint="a")
+    choice = choose_width(short_run, CONFIG, report=Silent(), record=record, fingerprint="a")
+    assert tried == [32, 128, 16, 16, 64]
+    assert choice.width == 64
+    again = []
+    other = choose_width(lambda w, c: again.append(w) or w, CONFIG, report=Silent(), record=record, fingerprint="b")
+    assert other.width == 16
+    assert again == [32, 128, 16]
+    record.write_text("[1, 2")
+    assert choose_width(lambda w, c: w, CONFIG, report=Silent(), record=record, fingerprint="b").width == 16
+
+
+def test_fit_keeps_the_width_with_the_lowest_validation_loss(tmp_path, monkeypatch):
+    monkeypatch.setattr(size, "LEAST_STEPS", 5)
+    density = fit(LOG, max_steps=40, device="cpu", progress=False, out=tmp_path / "m")
+    choice = density.info["width_choice"]
+    assert choice["steps"] == 10
+    assert str(density.info["arguments"]["width"]) == min(choice["validation_loss"], key=choice["validation_loss"].get)
+    assert density.network.config.width == choice["width"]
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    assert fit(LOG, max_steps=40, width=8, device="cpu", progress=False).info["width_choice"] is None
