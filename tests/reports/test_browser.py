@@ -617,6 +617,19 @@ def test_roots_are_those_of_the_library_also_within_a_tick(open_page):
     assert explained >= 4
 
 
+def test_a_very_long_case_is_cut_and_its_story_abbreviated(open_page):
+    n = 1_600
+    rows = [(i, i + 1, f"e{i}", f"e{i + 1}", 1, True, 0.1, 0.01, 1.0) for i in range(n - 1)]
+    table = pl.DataFrame(rows, schema=INSTANCE_SCHEMA, orient="row")
+    page = open_page(InstanceGraph("1", tuple(f"e{i}" for i in range(n)), table))
+    assert "the first 1,500 events are in this page" in page.inner_text("#case-counts")
+    assert " ".join(page.inner_text("#story").split()) == (
+        "e1499 was caused by e0 → e1 → e2 → e3 → … 1492 more … → e1496 → e1497 → e1498."
+    )
+    page.check("#only-story")
+    assert page.locator("#arcs .arc.main").count() == 1_499
+
+
 def test_dark_mode_and_print(open_page):
     page = graph_page(open_page, color_scheme="dark")
     back = "getComputedStyle(document.body).backgroundColor"
