@@ -366,6 +366,27 @@ def test_command(folder, tmp_path):
     assert not (tmp_path / "no.html").exists()
 
 
+def test_command_with_a_population_and_without_names(folder, tmp_path):
+    names = sq.load_discovery(folder).nodes["event"].to_list()
+    pair = {"cause": names[0], "effect": names[1], "cmi_nats": 0.2, "is_edge": True}
+    evidence = population([pair])
+    evidence = type(evidence)(evidence.pairs, pl.DataFrame({"event": names[:2], "count": [5, 6]}), evidence.run)
+    evidence.save(tmp_path / "population")
+    population([pair | {"cause": "a", "effect": "b"}]).save(tmp_path / "other")
+    out = tmp_path / "report.html"
+    command = ["report", str(folder), "--out", str(out), "--anonymise", "--max-megabytes", "0.001", "--population"]
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "population")])
+    assert result.exit_code == 0, result.output
+    data = data_of(out.read_text(encoding="utf-8"))
+    assert data["anonymised"]
+    assert data["counts"]["has_evidence"]
+    assert data["links"]["n_links"] == 1
+    assert len(data["cases"]) < 15
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "other")])
+    assert result.exit_code == 1
+    assert "no event type in common" in " ".join(result.stderr.split())
+
+
 def test_libraries_are_what_was_recorded():
     from sequela.reports.page import _read
 
