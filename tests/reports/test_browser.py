@@ -530,6 +530,13 @@ def test_every_case_is_found_by_name_event_and_root_cause(open_page):
     page.fill("#case-find", "cam")
     assert titles() == ["car 1", "car 4", "car 2"]
     page.fill("#case-find", "")
+    page.focus("#case-items [aria-current]")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#case-name") == "car 4"
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#case-name") == "car 1"
     page.click("#case-next")
     assert page.inner_text("#case-name") == "car 4"
     page.click("#case-items li:nth-child(4) button")
@@ -538,7 +545,7 @@ def test_every_case_is_found_by_name_event_and_root_cause(open_page):
 
 def test_the_page_says_how_many_cases_it_embeds(open_page):
     page = open_page(discovery(), tab="cases", settings={"max_megabytes": 0.0005})
-    assert page.inner_text("#case-found").startswith("This page embeds 1 of 4 cases; `sequela serve` has all.")
+    assert page.inner_text("#case-found").startswith("This page embeds 1 of 4 cases; sequela serve has all.")
 
 
 def test_anonymous_page(open_page):
