@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sequela.density import checkpoint
 from sequela.density.base import Density
@@ -22,6 +23,7 @@ from sequela.density.training.loop import (
     TrainingResult,
     forget_state,
     train,
+    validation_losses,
 )
 from sequela.density.training.recipe import (
     SHARES,
@@ -42,6 +44,9 @@ from sequela.files import check_writable_folder
 from sequela.locks import locks_out
 from sequela.progress import Reporter, Silent, reporter
 from sequela.version import __version__
+
+_PIECE = 32
+"""Validation examples of which one loss is kept, to compare widths."""
 
 
 @locks_out(is_first_process)
@@ -85,8 +90,8 @@ def fit(
         vocabulary: Event types to learn, for several densities with the same ones; those of the log by default.
         memory: Past events the model looks at. More finds later effects, needs more data and time.
         width: Size of the hidden layers. More fits more, needs more data and time. Not given, the window backbone tries
-            several (`size.WIDTHS`) in short runs and keeps the one with the lowest validation loss, unless `max_steps`
-            leaves no time for that (below 1,200).
+            several (`size.WIDTHS`) in short runs and keeps the smallest whose validation loss is within one standard
+            error of the lowest, unless `max_steps` leaves no time for that (below 1,200).
         n_blocks: Number of hidden blocks or decoder layers.
         dropout: Share of the window network's numbers dropped in training.
         hide: Highest share of past events hidden in training (masked history): it regularises, and allows the
@@ -262,9 +267,12 @@ def _choose_width(
     kind, sizes = trained_backbone(recipe.backbone), recipe.sizes(vocabulary, device)
     train_task, validation = (kind.task(part, sizes) for part in parts[:2])
 
-    def short_run(width: int, config: TrainingConfig) -> float:
+    def short_run(width: int, config: TrainingConfig) -> NDArray[np.float64]:
         network = _new_network(kind, replace(sizes, width=width), parts[0], recipe.seed)
-        return train(network, train_task, validation, config, device=device, report=Silent()).best_loss
+        result = train(network, train_task, validation, config, device=device, report=Silent())
+        network.load_state_dict(result.weights)
+        # Small pieces, about a case each: what their differences say of the error.
+        return validation_losses(network.to(device), validation, _PIECE, device)
 
     return choose_width(
         short_run,
