@@ -2,8 +2,8 @@
 
     python benchmarks/page.py [--repeats 5]
 
-Open: from the address to the findings. Graph: from the tab to the drawn picture and the filled table. Answer: from a move
-of the support slider to the new picture, table and counts. All without a graphics card.
+Open: from the address to the findings. Graph: from the tab to the drawn picture and the filled table. Answer: from a
+move of the support slider to the new picture, table and counts. All without a graphics card.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     python benchmarks/scale.py vocabulary      # 100 to 29,100 types, beside the output layer alone
     python benchmarks/scale.py peak            # share of a plain batched forward's rate, same model and tokens
     python benchmarks/scale.py million         # a million events, window backbone, leave-one-out, to a folder
-    python benchmarks/scale.py threads         # fit with one thread, all, and as many as it chooses; with other work
+    python benchmarks/scale.py threads         # fit with one thread (what it takes) and with all; with other work
 
 One thread unless --threads says otherwise; medians of --repeats runs. Weights are random: cost does not depend on them.
 """
@@ -172,7 +172,7 @@ def million(particles: int, design: str, threads: int, n_events: int) -> list[di
     return [
         {
             "events": log.n_events, "n_types": n_types, "design": design, "particles": particles, "threads": threads,
-            "seconds": spent, "minutes": spent / 60, "edges": result.run["counts"]["n_edges"],
+            "seconds": spent, "minutes": spent / 60, "edges": result.run.counts.n_edges,
             "peak_mb_above": (max(held) - before) / 1e6,
             **{f"mean_mb_quarter_{i + 1}": (float(p.mean()) - before) / 1e6 for i, p in enumerate(parts)},
         }
@@ -181,9 +181,6 @@ def million(particles: int, design: str, threads: int, n_events: int) -> list[di
 
 FIT = """
 import sys, time, torch
-n = int(sys.argv[1])
-if n:
-    torch.set_num_threads(n)
 from sequela import fit, read_log
 from sequela.worlds.softmax import SoftmaxWorld
 world = SoftmaxWorld.random(100, horizon=3, seed=0)
@@ -199,7 +196,6 @@ def threads(repeats: int) -> list[dict[str, Any]]:
     n = len(os.sched_getaffinity(0))
     ways = {
         "one": ("1", "PASSIVE"), f"{n}, spinning": (str(n), "ACTIVE"), f"{n}, sleeping": (str(n), "PASSIVE"),
-        "chosen": ("0", "PASSIVE"),
     }  # fmt: skip
     free = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     rows, weights = [], set()
@@ -210,9 +206,9 @@ def threads(repeats: int) -> list[dict[str, Any]]:
         for _ in range(repeats):
             for name, (count, wait) in ways.items():
                 # Torch comes first: the policy is the one given here.
-                command = [sys.executable, "-c", FIT, count]
+                own = free | {"OMP_WAIT_POLICY": wait, "OMP_NUM_THREADS": count}
                 done = subprocess.run(
-                    command, env=free | {"OMP_WAIT_POLICY": wait}, capture_output=True, text=True, check=True
+                    [sys.executable, "-c", FIT], env=own, capture_output=True, text=True, check=True
                 )
                 seconds_, weight = done.stdout.split()
                 spent[name].append(float(seconds_))

@@ -5,12 +5,17 @@ import os
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from sequela.density.training.fit import fit
 from sequela.errors import ConfigError
+from sequela.events.log import read_log
 from sequela.files import whole_file, whole_folder
 from sequela.locks import lock_path, locked
+from sequela.progress import Silent
+from sequela.worlds.softmax import SoftmaxWorld
 
 HOLDER = """
 import sys, time
@@ -122,3 +127,19 @@ def test_where_no_lock_can_be_made_one_line_says_so(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(OSError, match="file"), locked(tmp_path / "file" / "out"):
         pass
+
+
+def test_fit_holds_the_lock_while_it_trains(tmp_path, holder):
+    world = SoftmaxWorld.random(4, horizon=2, seed=0)
+    log = read_log(world.to_log(world.sample(12, 6, seed=1)))
+    given = {"max_steps": 1, "width": 4, "device": "cpu", "progress": False}
+    with pytest.raises(ConfigError, match="is being written"):
+        fit(log, out=tmp_path / "out", **given)
+    holder.kill()
+    holder.wait()
+    seen = []
+    reporter = SimpleNamespace(say=lambda text: seen.append(lock_path(tmp_path / "out").exists()), bar=Silent().bar)
+    fit(log, out=tmp_path / "out", **(given | {"progress": reporter}))
+    assert seen
+    assert all(seen)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -1,84 +1,74 @@
 """Take the pictures of the interactive page that the documentation shows: `make screenshots`.
 
-The graphs are those of simulated vehicle logs, found with the exact density (no training): anyone gets the same.
+The log is that of a simulated fleet of vehicles. What is shown was found in it with densities trained on it (some
+minutes), not taken from the truth.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
 
-import polars as pl
 from browser import find_browser, opened
 
 import sequela as sq
-from sequela.worlds.catalogue import make_world
+from sequela.discovery.stream import discover_to
+from sequela.graphs.population import load_population
+from sequela.worlds.fault_codes import FaultCodes
 
 OUT = Path(__file__).parents[1] / "docs" / "images"
-SIZES = {"small": (40, 30), "500": (420, 330), "2000": (1500, 1500)}
-"""Event types and cases."""
+WIDE, NARROW = (1440, 900), (390, 844)
 
 
-def found(n_types: int, n_cases: int) -> sq.Discovery:
-    """Discover a simulated log whose event types have three parts."""
-    world = make_world("diagnostic_log", seed=1, n_types=n_types)
-    table = world.simulate(n_cases, (30, 60), seed=2, delta=0.05, with_truth=False).log
-    log = sq.read_log(table, case="case", event="event", time="time")
-    result = sq.discover_log(world, log, particles=8)
-
-    def parted(frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
-        return frame.with_columns(pl.col(*columns).str.replace_all(".", "|", literal=True))
-
-    run = result.run | {"log": result.run["log"] | {"source": "Workshop log (simulated)"}}
-    events = None if result.events is None else parted(result.events, "event")
-    return sq.Discovery(parted(result.edges, "cause", "effect"), parted(result.nodes, "event"), run, events)
-
-
-def longest_chain(result: sq.Discovery) -> int:
-    """Return the event at the end of the longest chain of causes, in the case that the page opens first."""
-    counts = result.edges.group_by("case").len().sort(["len", "case"], descending=[True, False])
-    case = result.case(counts["case"][0])
-    return max(range(len(case.events)), key=lambda at: (sq.root_causes(case, at)["n_steps"].max(), -at))
+def analyse(folder: Path) -> None:
+    """Write the discovery and the population of the fleet."""
+    fleet = FaultCodes.random(seed=1).simulate(600, seed=2)
+    log = sq.read_log(fleet.log, **fleet.columns)
+    population = sq.discover_population(sq.cross_fit(log, folds=3, seed=0), log)
+    discover_to(sq.fit(log, seed=0), log, folder / "found", population=population)
+    population.save(folder / "population")
 
 
 def main() -> None:
     """Write all pictures."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--keep", type=Path, help="folder for the results; what is there already is not computed again")
+    keep = parser.parse_args().keep
     browser = find_browser()
     if browser is None:
         sys.exit("no Chromium found: install the package chromium")
     OUT.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, opened(browser) as running:
-        results = {name: found(*size) for name, size in SIZES.items()}
-        pages = {name: sq.report(result, Path(folder) / f"{name}.html") for name, result in results.items()}
+    with tempfile.TemporaryDirectory() as temporary, opened(browser) as running:
+        folder = keep or Path(temporary)
+        if not (folder / "population").is_dir():
+            analyse(folder)
+        population = load_population(folder / "population")
+        page = sq.report(
+            folder / "found", Path(temporary) / "page.html", population=population, title="Fault codes of a fleet"
+        )
 
-        def shoot(name: str, page: str, *steps: str, scheme: str = "light", trust: bool = False) -> None:
-            context = running.new_context(viewport={"width": 1360, "height": 940}, color_scheme=scheme)
+        def shoot(name: str, *steps: str, size: tuple[int, int] = WIDE, scheme: str = "light") -> None:
+            context = running.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
             tab = context.new_page()
-            tab.goto(pages[page].as_uri())
+            tab.goto(page.as_uri())
             tab.wait_for_selector("html[data-ready]")
-            for step in (*(() if trust else ("document.getElementById('trust').open = false",)), *steps):
-                tab.evaluate(f"() => {{ {step} }}")
-                tab.wait_for_timeout(600)
+            for selector in steps:
+                tab.click(selector)
+                tab.wait_for_timeout(300)
+            tab.mouse.move(1, 1)
+            tab.evaluate("scrollTo(0, 0)")
             tab.screenshot(path=OUT / f"report-{name}.png")
-            print(f"report-{name}.png: {tab.inner_text('#counts')}")
+            print(f"report-{name}.png")
             context.close()
 
-        changed = "dispatchEvent(new Event('{}', {bubbles: true}))"
-        draw_all = f"const i = document.getElementById('limit'); i.value = 5000; i.{changed.replace('{}', 'input')}"
-        collapse = f"const s = document.getElementById('level'); s.value = 1; s.{changed.replace('{}', 'change')}"
-        arrange = "document.getElementById('arrange').click()"
-        pick = "document.querySelector('#links tbody tr:nth-child(4) button').click()"
-        middle = "document.querySelector('#details .buttons button:nth-child(2)').click()"
-        event = f"document.querySelector('.event[data-position=\"{longest_chain(results['small'])}\"]')"
-        chain = f"{event}.dispatchEvent(new MouseEvent('click', {{bubbles: true}}))"
-        shoot("summary", "small", trust=True)
-        shoot("summary-500", "500", draw_all, arrange)
-        shoot("summary-2000", "2000", draw_all, arrange)
-        shoot("components", "500", collapse)
-        shoot("focus", "500", pick, middle, "document.getElementById('focus').click()")
-        shoot("case", "small", "document.getElementById('tab-cases').click()", chain)
-        shoot("dark", "small", pick, scheme="dark")
+        shoot("findings")
+        shoot("graph", "#tab-types")
+        shoot("focus", ".show-graph")
+        shoot("case", ".show-case")
+        shoot("dark", scheme="dark")
+        shoot("narrow", size=NARROW)
 
 
 if __name__ == "__main__":

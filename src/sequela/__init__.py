@@ -26,7 +26,7 @@ _HOMES = {
     "PopulationGraph": "sequela.graphs.population",
     "SequelaError": "sequela.errors",
     "SequenceSet": "sequela.events.sequences",
-    "SummaryGraph": "sequela.graphs.instance",
+    "SummaryGraph": "sequela.graphs.summary",
     "Vocabulary": "sequela.events.vocabulary",
     "diagnose_log": "sequela.discovery.diagnose",
     "cross_fit": "sequela.density.training.crossfit",
@@ -37,11 +37,11 @@ _HOMES = {
     "fit": "sequela.density.training.fit",
     "load_density": "sequela.density.checkpoint",
     "load_discovery": "sequela.graphs.saved",
-    "load_population": "sequela.graphs.population",
+    "load_population": "sequela.graphs.saved",
     "read_log": "sequela.events.log",
     "report": "sequela.reports.page",
     "root_causes": "sequela.graphs.root_causes",
-    "wrap_huggingface": "sequela.density.decoder.huggingface",
+    "wrap_huggingface": "sequela.density.decoder.wrap",
 }
 _MODULES = {"plots": "sequela.reports.plots"}
 
@@ -49,7 +49,7 @@ __all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604
 
 if TYPE_CHECKING:
     from sequela.density.checkpoint import load_density
-    from sequela.density.decoder.huggingface import wrap_huggingface
+    from sequela.density.decoder.wrap import wrap_huggingface
     from sequela.density.training.crossfit import CrossFit, cross_fit
     from sequela.density.training.fit import fit
     from sequela.discovery.diagnose import diagnose_log
@@ -60,11 +60,12 @@ if TYPE_CHECKING:
     from sequela.events.log import EventLog, read_log
     from sequela.events.sequences import SequenceSet
     from sequela.events.vocabulary import Vocabulary
-    from sequela.graphs.instance import InstanceGraph, SummaryGraph
-    from sequela.graphs.population import PopulationGraph, load_population
+    from sequela.graphs.instance import InstanceGraph
+    from sequela.graphs.population import PopulationGraph
     from sequela.graphs.results import Discovery
     from sequela.graphs.root_causes import root_causes
-    from sequela.graphs.saved import load_discovery
+    from sequela.graphs.saved import load_discovery, load_population
+    from sequela.graphs.summary import SummaryGraph
     from sequela.reports import plots
     from sequela.reports.page import report
 

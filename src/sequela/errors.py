@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 
-from sequela.display import visible
+from sequela.text import visible
 
 _LONGEST = 200
 """Longest name that is looked for among others, and suggested."""
@@ -61,19 +62,25 @@ def nearest(given: str, allowed: Iterable[str]) -> str:
     return f" (did you mean '{visible(names[found[0]])}'?)" if found else ""
 
 
-def quoted(value: object, longest: int = 60) -> str:
-    r"""Return the first line of a value, or of an error's text, as short harmless text for a message.
+def nearest_spelling(given: object, names: Iterable[str]) -> str:
+    """Return what to say of a case that is not there: the same name in another spelling, or a few that are.
+
+    Names of cases are often numbers: the nearest of them is another device, and no help.
 
     Example:
-        >>> quoted("a\x1b]0;title\x07")
-        'a\\x1b]0;title\\x07'
-        >>> quoted(ValueError("first line\nsecond line"))
-        'first line'
+        >>> nearest_spelling("Car-7 ", ["car-007", "car-008"]), nearest_spelling("car-9", ["car-007", "car-008"])
+        (" (did you mean 'car-007'?)", '; there are 2: car-007, car-008')
     """
-    if isinstance(value, BaseException):
-        lines = str(value).strip().splitlines()
-        return visible(lines[0] if lines else type(value).__name__, longest=max(longest, 160))
-    return visible(str(value), longest=longest)
+
+    def plain(name: str) -> str:
+        return re.sub(r"\b0+(?=\d)", "", re.sub(r"\s+", " ", name.strip().casefold()))
+
+    known = list(map(str, names))
+    for name in known:
+        if plain(name) == plain(str(given)):
+            return f" (did you mean '{visible(name, longest=60)}'?)"
+    some = ", ".join(visible(name, longest=40) for name in known[:3])
+    return f"; there are {len(known):,}: {some}{', …' if len(known) > 3 else ''}" if known else ""
 
 
 def check_choice(argument: str, value: object, allowed: Iterable[str]) -> None:

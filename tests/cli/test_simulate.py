@@ -88,6 +88,9 @@ def test_traces_of_services_come_with_their_truth(tmp_path):
     ("arguments", "message"),
     [
         (["simulate", "fault_codes", "--out", "x.csv", "--delta", "0.1"], "--delta is not for 'fault_codes'"),
+        (["simulate", "linear", "--out", "x.csv", "--cases", "0"], "n_cases"),
+        (["simulate", "services", "--out", "x.csv", "--cases", "0"], "n_cases"),
+        (["simulate", "linear", "--out", "x.csv", "--option", "seed=3"], "--seed"),
         (["simulate", "fault_codes", "--out", "x.csv", "--length", "9"], "--length is not for 'fault_codes'"),
         (["simulate", "fault_codes", "--out", "x.csv", "--option", "tide=1"], "'tied'"),
         (["simulate", "fault_codes", "--out", "x.csv", "--truth", "x.csv"], "different names"),

@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from sequela.density.checkpoint import load_density, save_density
-from sequela.density.decoder.huggingface import wrap_huggingface
+from sequela.density.decoder.wrap import wrap_huggingface
 from sequela.density.training.fit import fit
 from sequela.errors import CheckpointError, ConfigError
 from sequela.events.log import read_log

@@ -20,9 +20,11 @@ from sequela.density.registry import (
     trained_backbone,
     unregister,
 )
+from sequela.density.runtime.network_density import Runtime, runtime_of, within_memory
+from sequela.density.runtime.precision import with_precision
 from sequela.density.training.objectives import WindowTask
 from sequela.density.window.finite_memory import FiniteMemoryDensity
-from sequela.errors import CheckpointError, ConfigError
+from sequela.errors import CheckpointError, ConfigError, DensityError
 from sequela.worlds.softmax import SoftmaxWorld
 
 WORLD = SoftmaxWorld.random(6, horizon=1, decay=0.2, sparsity=0.3, weight_scale=3.0, seed=0)
@@ -140,3 +142,35 @@ def test_names(bigram):
 def test_what_a_backbone_cannot_use_is_refused_or_said(bigram, setting):
     with pytest.raises(ConfigError, match=f"{setting}=True needs a backbone that uses {setting}"):
         sq.fit(LOG, backbone="bigram", progress=False, **{setting: True})
+
+
+class NoNumbers(Table):
+    """Its logits are no numbers, as those of a network that was trained with too high a rate."""
+
+    def forward(self, windows):
+        return super().forward(windows) * torch.nan
+
+
+class SickBackbone(BigramBackbone):
+    name = "sick"
+
+    def network(self, sizes, train_set):
+        return NoNumbers(sizes.vocabulary.n_inputs, sizes.vocabulary.n_types)
+
+
+def test_training_without_a_finite_loss_is_an_error(tmp_path):
+    register(SickBackbone())
+    try:
+        with pytest.raises(DensityError, match="finite"):
+            sq.fit(LOG, backbone="sick", max_steps=3, progress=False, device="cpu", out=tmp_path / "m")
+    finally:
+        unregister("sick")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_memory_limit_and_a_wish_mean_nothing_to_it(bigram):
+    density = sq.fit(LOG, backbone="bigram", max_steps=2, progress=False, device="cpu")
+    assert within_memory(density, 1, longest=10, horizon=2) is density
+    assert runtime_of(density) == Runtime()
+    with pytest.raises(ConfigError, match="it has no network"):
+        with_precision(density, "bfloat16")

@@ -1,7 +1,6 @@
 """The verb: settings, layout, determinism, streaming to a folder."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -18,6 +17,7 @@ from sequela.errors import ConfigError, LogFormatError, VocabularyError
 from sequela.events.log import EventLog, read_log
 from sequela.events.sequences import Case
 from sequela.execution.memory import Allotment
+from sequela.graphs.results import Discovery
 from sequela.graphs.run_record import Counts
 from sequela.graphs.saved import load_discovery
 from sequela.worlds.softmax import SoftmaxWorld
@@ -150,7 +150,7 @@ def test_inputs():
         discover(WORLD, [0, 1])
     graph = discover(WORLD, ["e0", "e1", "e1", "e2"])
     assert graph.events == ("e0", "e1", "e1", "e2")
-    assert graph.settings["proposal"] == "uniform"
+    assert graph.settings.proposal == "uniform"
 
 
 def test_unknown_types_become_rare_and_are_counted_and_too_many_are_refused():
@@ -168,22 +168,24 @@ def test_folder_holds_what_was_found(tmp_path):
     out = tmp_path / "out"
     saved = discover_to(WORLD, LOG, out, progress=False, **SETTINGS)
     found = discover_log(WORLD, LOG, progress=False, **SETTINGS)
-    tables = {"edges.parquet", "summary.parquet", "nodes.parquet", "events.parquet"}
+    tables = {"edges.parquet", "summary.parquet", "nodes.parquet", "events.parquet", "places.parquet"}
     assert {p.name for p in out.iterdir()} == tables | {"run.json"}
     assert pl.read_parquet(out / "edges.parquet").equals(found.edges)
     expected = found.summary()
     again = load_discovery(out)
-    assert again.summary.edges.drop("cmi_nats_total").height == expected.edges.height
-    for column in ("cause", "effect", "n_edges", "n_cases"):
-        assert again.summary.edges[column].equals(expected.edges[column])
-    assert np.allclose(again.summary.edges["cmi_nats_total"], expected.edges["cmi_nats_total"])
-    assert again.summary.nodes.equals(expected.nodes)
+    stored = again.summary()
+    assert stored.edges.height == expected.edges.height
+    for column in ("cause", "effect", "n_edges", "n_cases", "n_places", "share", "is_link"):
+        assert stored.edges[column].equals(expected.edges[column])
+    assert np.allclose(stored.edges["cmi_nats_total"], expected.edges["cmi_nats_total"])
+    assert stored.nodes.equals(expected.nodes)
+    assert again == saved == found
     record = json.loads((out / "run.json").read_text())
-    assert record == saved.run
+    assert record == saved.run.to_dict() == again.run.to_dict()
     assert record["arguments"]["seed"] == 0
     assert record["arguments"]["threshold"] == {"rule": "EffectSize", "delta": 0.01, "confidence_level": 0.95}
     assert record["counts"]["n_edges"] == found.edges.height
-    assert record["counts"]["n_pairs_tested"] == found.run["counts"]["n_pairs_tested"] > 0
+    assert record["counts"]["n_pairs_tested"] == found.run.counts.n_pairs_tested == saved.places["n_places"].sum() > 0
     assert {"sequela", "torch", "polars", "numpy"} <= record["versions"].keys()
 
 
@@ -192,19 +194,23 @@ def test_one_case_of_a_folder_is_the_graph_discover_gives(tmp_path, monkeypatch,
     log = LOG if with_times else EventLog(LOG.frame.drop("time"), LOG.source, 0, LOG.columns)
     monkeypatch.setattr(run, "_EVENTS_A_GROUP", 25)
     saved = discover_to(WORLD, log, tmp_path / "out", progress=False, context=2, **SETTINGS)
-    whole = load_discovery(tmp_path / "out").collect()
+    whole = load_discovery(tmp_path / "out")
     assert whole.events.equals(discover_log(WORLD, log, progress=False, context=2, **SETTINGS).events)
     for name in log.case_names:
         alone = discover(WORLD, log.case(name), context=2, **SETTINGS)
         for found in (saved.case(name), whole.case(name)):
             assert found.edges.equals(alone.edges)
             assert (found.events, found.times, found.n_tested) == (alone.events, alone.times, alone.n_tested)
-            assert found.settings | {"self_loops": False} == dict(alone.settings) | {"self_loops": False}
-    assert whole.summary().edges["n_edges"].equals(saved.summary.edges["n_edges"])
-    with pytest.raises(LogFormatError, match="did you mean"):
+            assert found.settings == alone.settings
+            assert found == alone
+            assert hash(found) == hash(alone)
+    assert whole.summary() == saved.summary()
+    with pytest.raises(LogFormatError, match=f"there are {len(log.case_names)}: {log.case_names[0]}, "):
         saved.case(log.case_names[0] + "x")
+    with pytest.raises(LogFormatError, match="did you mean"):
+        saved.case(log.case_names[0].upper() + " ")
     with pytest.raises(LogFormatError, match="run discover again"):
-        replace(whole, events=None).case(log.case_names[0])
+        Discovery(whole.edges, whole.nodes, whole.run).case(log.case_names[0])
     (tmp_path / "out" / "events.parquet").unlink()
     with pytest.raises(LogFormatError, match=r"events.parquet is missing"):
         load_discovery(tmp_path / "out")
@@ -215,8 +221,9 @@ def test_streaming_in_groups_gives_the_same_sums(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "_ROWS_A_GROUP", 10)
     parts = discover_to(WORLD, LOG, tmp_path / "b", progress=False, **SETTINGS)
     assert pl.read_parquet(tmp_path / "a" / "edges.parquet").equals(pl.read_parquet(tmp_path / "b" / "edges.parquet"))
-    assert whole.summary.edges["n_cases"].equals(parts.summary.edges["n_cases"])
-    assert np.allclose(whole.summary.edges["cmi_nats_total"], parts.summary.edges["cmi_nats_total"])
+    one, other = whole.summary().edges, parts.summary().edges
+    assert one["n_cases"].equals(other["n_cases"])
+    assert np.allclose(one["cmi_nats_total"], other["cmi_nats_total"])
 
 
 def test_interrupted_or_refused_runs_leave_nothing(tmp_path, monkeypatch):
@@ -240,7 +247,7 @@ def test_interrupted_or_refused_runs_leave_nothing(tmp_path, monkeypatch):
     assert (out / "edges.parquet").read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", ["missing", "json", "parquet", "format"])
+@pytest.mark.parametrize("damage", ["missing", "json", "parquet"])
 def test_damaged_results_are_refused(tmp_path, damage):
     out = tmp_path / "out"
     discover_to(WORLD, LOG, out, progress=False)
@@ -248,10 +255,8 @@ def test_damaged_results_are_refused(tmp_path, damage):
         (out / "edges.parquet").unlink()
     elif damage == "json":
         (out / "run.json").write_text("{")
-    elif damage == "parquet":
+    else:
         content = (out / "summary.parquet").read_bytes()
         (out / "summary.parquet").write_bytes(content[: len(content) // 2])
-    else:
-        (out / "run.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(LogFormatError, match="not a folder of discovery results"):
         load_discovery(out)

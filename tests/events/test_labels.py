@@ -61,6 +61,8 @@ def test_no_number_is_no_label(value, dtype, role):
         (pl.Series([[1]]), "holds List"),
         (pl.Series([{"a": 1}]), "holds Struct"),
         (pl.Series([object()], dtype=pl.Object), "holds Object"),
+        (pl.Series([1.0, 2.0**53]), r"row 2 .*has more digits than a floating-point number holds"),
+        (pl.Series([1.0, 2.0**24], dtype=pl.Float32), r"row 2 .*has more digits"),
         (pl.Series([b"a", b"\xff"]), r"row 2 .*is not UTF-8 text \(1 such rows"),
         (pl.Series([0, 2**62], dtype=pl.Int64).cast(pl.Datetime("ms")), r"row 2 .*date out of range"),
     ],

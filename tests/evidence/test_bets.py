@@ -32,7 +32,7 @@ from sequela.evidence.fixed_point import from_units
 from sequela.evidence.links import finish
 from sequela.evidence.multiplicity import e_bh, family_weights
 from sequela.evidence.sums import LagSums, real_sums
-from sequela.graphs.population import load_population
+from sequela.graphs.saved import load_population
 from sequela.worlds.softmax import SoftmaxWorld
 
 WORLD = SoftmaxWorld.random(6, horizon=3, decay=0.2, sparsity=0.6, seed=0)
@@ -403,7 +403,7 @@ def test_true_links_are_found_and_a_fold_never_sees_its_cases(tmp_path):
     assert len(graph)
     assert graph.edges["q_value"].max() <= 0.05
     assert graph.edges["cmi_nats"].min() >= 0.05
-    assert graph.run["arguments"]["folds"] == 2
+    assert graph.run.arguments.folds == 2
     graph.save(tmp_path / "p")
     again = load_population(tmp_path / "p")
     assert again.pairs.equals(graph.pairs)

@@ -118,4 +118,4 @@ def test_rare_codes_add_up_to_a_link_of_components():
     whole = coarse.pairs.filter(cause="engine", effect="door")
     assert whole["support"][0] == one["support"].sum()
     assert whole["log10_e"][0] > one["log10_e"].max() + 5
-    assert coarse.run["arguments"]["hierarchy_level"] == 1
+    assert coarse.run.arguments.hierarchy_level == 1

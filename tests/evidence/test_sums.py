@@ -23,7 +23,7 @@ from sequela.events.split import Split
 from sequela.evidence.bets import Groups, calibration, co_occurring, forecasts, forecasts_many, pair_codes, sum_bets
 from sequela.evidence.fixed_point import from_units
 from sequela.evidence.sums import Partial, real_sums
-from sequela.graphs.population import load_population
+from sequela.graphs.saved import load_population
 from sequela.worlds.softmax import SoftmaxWorld
 
 WORLD = SoftmaxWorld.random(6, horizon=3, decay=0.2, sparsity=0.6, seed=0)
@@ -165,11 +165,11 @@ def test_with_chunks_on_disk_and_in_memory_the_same_table(tmp_path, level, monke
     both = CrossFit((density, window_density(1) if level is None else density))
     memory = discover_population(both, log, particles=4, hierarchy_level=level, progress=False)
     disk = discover_population(both, log, particles=4, hierarchy_level=level, out=tmp_path / "out", progress=False)
-    assert memory.run["arguments"]["folds"] == 2
+    assert memory.run.arguments.folds == 2
     assert disk.pairs.equals(memory.pairs)
     assert load_population(tmp_path / "out").lags.equals(memory.lags)
     assert disk.nodes.equals(memory.nodes)
-    assert disk.run["counts"] == memory.run["counts"]
+    assert disk.run.counts == memory.run.counts
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(ConfigError, match="already holds a result"):
         discover_population(both, log, out=tmp_path / "out", progress=False)
@@ -198,7 +198,7 @@ def test_an_interrupted_weighing_goes_on(tmp_path, monkeypatch):
     found = discover_population(DENSITY, LOG, **arguments)
     assert len(weighed) == len(set(weighed)) == 40  # no case twice
     assert found.pairs.equals(whole.pairs)
-    assert found.run["counts"] == whole.run["counts"]
+    assert found.run.counts == whole.run.counts
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

@@ -9,7 +9,8 @@ import pytest
 from sequela.errors import ConfigError, SequelaError
 from sequela.events.sequences import SequenceSet
 from sequela.execution.chunks import Chunks
-from sequela.execution.map_cases import ENGINES, Piece, map_cases, start_engine
+from sequela.execution.engines import ENGINES, start_engine
+from sequela.execution.map_cases import Piece, map_cases
 
 
 def some_cases(lengths):

@@ -132,7 +132,7 @@ def test_the_plan_counts_what_is_done(design, context, monkeypatch):
     plan = plan_discovery(density, LOG, calibrate=False, **settings)
     seen = Counting(density, monkeypatch)
     run = discover_log(density, LOG, progress=False, **settings).run
-    assert plan.n_pairs == run["counts"]["n_pairs_tested"]
+    assert plan.n_pairs == run.counts.n_pairs_tested
     assert plan.n_branches == seen.branches
     assert plan.n_steps == seen.steps + LOG.n_events
 

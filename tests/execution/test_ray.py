@@ -102,7 +102,8 @@ from sequela.discovery.stream import Discovering
 from sequela.effects.encoding import encode_log, longest_case
 from sequela.effects.settings import Settings
 from sequela.errors import ConfigError
-from sequela.execution.map_cases import map_cases, start_engine
+from sequela.execution.engines import start_engine
+from sequela.execution.map_cases import map_cases
 
 @dataclass(frozen=True)
 class Dying(Discovering):
@@ -152,4 +153,4 @@ def test_killed_workers_are_replaced_and_errors_of_workers_keep_their_names(tmp_
         [sys.executable, "-c", DYING, str(tmp_path / "model"), str(path)], capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout == "said by a worker\n"
+    assert run.stdout.endswith("said by a worker\n")  # Ray adds lines of its own

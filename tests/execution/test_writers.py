@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from sequela.graphs.population import PopulationGraph, load_results
+from sequela.graphs.population import PopulationGraph
 from sequela.graphs.run_record import verify_results
+from sequela.graphs.saved import load_results
 
 # Runs jobs that it reads line by line; two of them work at the same time.
 WORKER = """

@@ -17,9 +17,10 @@ from sequela.discovery.stream import discover_to
 from sequela.errors import ConfigError, LogFormatError, MissingExtraError
 from sequela.events.log import read_log
 from sequela.graphs.exports import annotate, export
-from sequela.graphs.instance import InstanceGraph, SummaryGraph
+from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
 from sequela.graphs.results import Discovery
+from sequela.graphs.summary import SummaryGraph
 from sequela.worlds.softmax import SoftmaxWorld
 
 NAMES = [
@@ -118,7 +119,7 @@ def test_csv_does_not_run_in_a_spreadsheet_and_reads_back_without_the_guard(tmp_
     assert "'=HYPERLINK(1)" in expected
     assert read["cmi_nats"].to_list() == SUMMARY.edges["cmi_nats"].to_list()
     SUMMARY.to_csv(tmp_path / "raw.csv", guard=False)
-    assert pl.read_csv(tmp_path / "raw.csv").equals(SUMMARY.edges)
+    assert pl.read_csv(tmp_path / "raw.csv", schema=SUMMARY.edges.schema).equals(SUMMARY.edges)
     POPULATION.to_parquet(tmp_path / "g.parquet")
     assert pl.read_parquet(tmp_path / "g.parquet").equals(POPULATION.edges)
 
@@ -256,8 +257,8 @@ def test_the_suffix_chooses_and_a_folder_gives_what_memory_gives(suffix, tmp_pat
     saved = discover_to(world, log, tmp_path / "out", progress=False)
     found = discover_log(world, log, progress=False)
     written = export(saved, tmp_path / f"a{suffix}")
-    assert written is (saved if suffix == ".jsonocel" else saved.summary)
-    export(found if suffix == ".jsonocel" else saved.summary, tmp_path / f"b{suffix}")
+    assert written is (saved if suffix == ".jsonocel" else saved.summary())
+    export(found if suffix == ".jsonocel" else saved.summary(), tmp_path / f"b{suffix}")
     first, second = ((tmp_path / f"{name}{suffix}").read_bytes() for name in "ab")
     assert first == second
-    assert len(saved.summary) > 3
+    assert len(saved.summary()) > 3

@@ -12,8 +12,8 @@ from sequela.discovery.population import discover_population
 from sequela.discovery.stream import discover_to
 from sequela.errors import LogFormatError
 from sequela.events.log import read_log
-from sequela.graphs.population import load_results
 from sequela.graphs.run_record import verify_results
+from sequela.graphs.saved import load_results
 from sequela.worlds.softmax import SoftmaxWorld
 
 WORLD = SoftmaxWorld.random(4, horizon=2, decay=0.2, seed=0)

@@ -91,7 +91,7 @@ def results() -> dict[str, Any]:
     found["window with population"] = edges(weighed)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "out"
-        found["folder"] = edges(discover_to(world_density, plain, path, progress=False).collect())
+        found["folder"] = edges(discover_to(world_density, plain, path, progress=False))
     return found
 
 

@@ -1,7 +1,9 @@
 """What results show in notebooks and terminals: short, and harmless whatever the names hold."""
 
 import io
+import tempfile
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -9,13 +11,14 @@ import pytest
 from rich.console import Console
 
 from sequela.cli.tables import print_frame, print_links, print_population
-from sequela.display import TOP_ROWS, visible
+from sequela.display import TOP_ROWS
 from sequela.effects.cmi import CMIEstimate
 from sequela.events.log import read_log
 from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
 from sequela.graphs.results import Discovery
-from sequela.graphs.saved import SavedDiscovery
+from sequela.graphs.saved import load_discovery
+from sequela.text import visible
 
 BAD = ["<script>alert('x')</script>", "[bold]x[/bold]", "\x1b[2J\x1b[31m", 'a"&b', "two\nlines", "c\u202etxt", "$x_y$"]
 N = len(BAD)
@@ -27,6 +30,7 @@ EDGES = pl.DataFrame(
         "cause": EVENTS[:-1],
         "effect": EVENTS[1:],
         "lag": [1] * 39,
+        "directed": [True] * 39,
         "cmi_nats": np.linspace(0.1, 4.0, 39),
         "std_error": [0.0] * 39,
         "pointwise_nats": [0.3, -0.3, 0.1] * 13,
@@ -44,12 +48,13 @@ POPULATION = PopulationGraph(
     DISCOVERY.nodes,
 )
 LOG = read_log(pl.DataFrame({"case": [BAD[i // 20] for i in range(40)], "event": EVENTS, "time": range(40)}))
+SAVED = DISCOVERY.save(Path(tempfile.mkdtemp()) / "<b>folder")
 SHOWN = {
     "instance": INSTANCE,
     "summary": INSTANCE.summary(),
     "population": POPULATION,
     "discovery": DISCOVERY,
-    "saved": SavedDiscovery("<b>folder</b>", INSTANCE.summary()),
+    "saved": load_discovery(SAVED),
     "log": LOG,
 }
 

@@ -15,8 +15,9 @@ import sequela as sq
 from sequela.cli.app import app
 from sequela.discovery.stream import discover_to
 from sequela.errors import ConfigError, LogFormatError
-from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph, SummaryGraph
+from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph
 from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
+from sequela.graphs.summary import SummaryGraph
 from sequela.reports.page import render, report
 from sequela.reports.payload import MAX_CANDIDATES, page_data
 from sequela.reports.words import badge, made_by, trust
@@ -106,7 +107,7 @@ def test_page_holds_what_was_found(folder, tmp_path):
         assert shown["n_edges"] == len(graph)
         likelier = graph.edges.filter(pl.col("pointwise_nats") > 0)
         assert shown["n_caused"] == likelier["effect_position"].n_unique()
-        assert sum(shown["counted"]) == likelier.height
+        assert sum(shown["explains"]) == likelier.height
 
 
 def test_examples_of_the_findings_are_in_the_page(folder):
@@ -156,8 +157,8 @@ def test_evidence_decides_what_counts():
         {"case": ["1"] * 4 + ["2"] * 2, "position": [0, 1, 2, 3, 0, 1], "event": ["a", "b", "a", "c", "a", "b"]}
     )
     rows = [
-        ("1", 0, 1, "a", "b", 1, 0.5, 0.01, 1.0), ("1", 1, 2, "b", "a", 1, 0.4, 0.01, 1.0),
-        ("1", 2, 3, "a", "c", 1, 0.3, 0.01, -1.0), ("2", 0, 1, "a", "b", 1, 0.5, 0.01, 1.0),
+        ("1", 0, 1, "a", "b", 1, True, 0.5, 0.01, 1.0), ("1", 1, 2, "b", "a", 1, True, 0.4, 0.01, 1.0),
+        ("1", 2, 3, "a", "c", 1, True, 0.3, 0.01, -1.0), ("2", 0, 1, "a", "b", 1, True, 0.5, 0.01, 1.0),
     ]  # fmt: skip
     edges = pl.DataFrame(rows, schema={"case": pl.String, **INSTANCE_SCHEMA}, orient="row")
     nodes = pl.DataFrame({"event": ["a", "b", "c"], "count": [3, 2, 1]})
@@ -174,7 +175,8 @@ def test_evidence_decides_what_counts():
     assert links["values"]["n_edges"] == [2, 1, 1]
     (root,) = data["findings"]["roots"]
     assert (names[root["type"]], root["n_explained"], root["q_value"]) == ("a", 2, 0.01)
-    assert data["cases"][0]["counted"] == [1, 0, 0]
+    assert data["cases"][0]["has_evidence"] == [1, 0, 0]
+    assert data["cases"][0]["explains"] == [1, 1, 0]
     assert page_data(found)["findings"]["n_caused"] == 3
     assert data["badge"]["grade"] == "fair"
     other = population([{"cause": "a", "effect": "b", "cmi_nats": 0.2, "is_edge": True}])
@@ -292,7 +294,7 @@ def test_badge():
     for record, has_evidence, words in (
         ({"density": {"report": weak}}, True, "only a little better"),
         (run, False, "no evidence over cases"),
-        (run | {"log": {"n_ties": 30, "n_events": 100}}, True, "30 % of the events share"),
+        (run | {"log": {"n_ties": 60, "n_events": 100}}, True, "60 % of the events share"),
         (run | {"counts": {"n_unknown_events": 2}}, True, "2 events of types the model has never seen"),
         ({"arguments": {}}, True, "not compared"),
         ({}, True, "not recorded"),
@@ -320,7 +322,7 @@ def test_trust_tells_what_was_folded_skipped_and_tied():
     run = {
         "arguments": {"horizon": 8, "context": 1, "design": "masked", "threshold": {"rule": "Fixed", "tau": 0.1}},
         "counts": {"n_rare_events": 1, "n_unknown_events": 3, "n_cases_skipped": 2, "n_clamped": 4},
-        "log": {"n_ties": 20, "n_events": 100},
+        "log": {"n_ties": 60, "n_events": 100, "columns": {"ties": "order"}},
     }
     text = " ".join(sentence.text for sentence in trust(run))
     for part in (
@@ -330,7 +332,8 @@ def test_trust_tells_what_was_folded_skipped_and_tied():
         "3 events of types",
         "2 cases have",
         "4 prob",
-        "20 %",
+        "60 %",
+        "order of the file",
     ):
         assert part in text
     assert "hiding an event passed the rule Fixed (tau 0.1)" in text

@@ -13,7 +13,6 @@ from matplotlib.text import Text
 
 import sequela as sq
 from sequela.density.quality.report import calibration
-from sequela.display import visible
 from sequela.effects.cmi import CMIEstimate
 from sequela.effects.thresholds import sweep
 from sequela.errors import ConfigError
@@ -34,6 +33,7 @@ from sequela.reports.plots import (
     plot_training,
     save_figure,
 )
+from sequela.text import visible
 from sequela.worlds.softmax import SoftmaxWorld
 
 NAMES = ["$a", "<b>", "c_d$", "it's & more\x1b[0m\n"]
@@ -207,7 +207,7 @@ def test_axes_of_positions_lags_and_counts_have_whole_ticks():
         ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
         assert ticks
         assert all(tick == round(tick) for tick in ticks)
-    rows = [("1", 0, lag, "a", "b", lag, 0.1, 0.01, 1.0) for lag in (1, 1, 2)]
+    rows = [("1", 0, lag, "a", "b", lag, True, 0.1, 0.01, 1.0) for lag in (1, 1, 2)]
     for n_rows in (1, 2, 3):
         edges = pl.DataFrame(rows[:n_rows], schema={"case": pl.String, **INSTANCE_SCHEMA}, orient="row")
         axes = plot_lags(Discovery(edges, POPULATION.nodes, {}))

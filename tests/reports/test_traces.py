@@ -17,7 +17,7 @@ def tables(cases):
     """``{case: (events, [(cause, effect, gain)])}`` as the tables of a discovery; times are positions in minutes."""
     events = [(case, i, name, 60.0 * i) for case, (names, _) in cases.items() for i, name in enumerate(names)]
     edges = [
-        (case, cause, effect, names[cause], names[effect], effect - cause, 0.1, 0.01, gain)
+        (case, cause, effect, names[cause], names[effect], effect - cause, True, 0.1, 0.01, gain)
         for case, (names, rows) in cases.items()
         for cause, effect, gain in rows
     ]
@@ -38,18 +38,42 @@ def random_cases(seed):
     return cases
 
 
+def random_ties(seed):
+    """Cases in which several events share a tick: edges there have lag 0, any direction or none, maybe cycles."""
+    rng = np.random.default_rng(seed)
+    events, edges = [], []
+    for number in range(12):
+        ticks = np.sort(rng.integers(0, 4, size=10))
+        names = [TYPES[i] for i in rng.integers(5, size=10)]
+        events += [
+            (f"case {number}", i, name, float(tick)) for i, (name, tick) in enumerate(zip(names, ticks, strict=True))
+        ]
+        for i in range(10):
+            for j in range(10):
+                if i != j and ticks[i] <= ticks[j] and rng.random() < 0.3:
+                    lag = int(ticks[j] - ticks[i])
+                    directed = lag > 0 or rng.random() < 0.7
+                    row = (i, j, names[i], names[j], lag, directed, 0.1, 0.01, float(rng.normal(0.5, 1)))
+                    edges.append((f"case {number}", *row))
+    return (
+        pl.DataFrame(events, schema=["case", "position", "event", "time"], orient="row"),
+        pl.DataFrame(edges, schema={"case": pl.String, **INSTANCE_SCHEMA}, orient="row"),
+    )
+
+
 @pytest.mark.parametrize("seed", range(5))
-def test_what_roots_explain_is_the_sum_of_the_shares_of_root_causes(seed):
-    events, edges = tables(random_cases(seed))
+@pytest.mark.parametrize("ties", [False, True])
+def test_what_roots_explain_is_the_sum_of_the_shares_of_root_causes(seed, ties):
+    events, edges = random_ties(seed) if ties else tables(random_cases(seed))
     events = events.sample(fraction=1.0, shuffle=True, seed=seed)  # the order of the rows must not matter
     traces = Traces.build(events, edges.sample(fraction=1.0, shuffle=True, seed=seed), INDEX)
     expected = np.zeros(len(traces.types))
     for case, first in zip(traces.names, traces.offsets, strict=False):
         own = events.filter(case=case).sort("position")
         graph = InstanceGraph(case, tuple(own["event"]), edges.filter(case=case).drop("case"))
-        for position in set(graph.edges.filter(pl.col("pointwise_nats") > 0)["effect_position"]):
+        for position in range(len(graph.events)):
             for root, share in sq.root_causes(graph, position).select("position", "share").iter_rows():
-                expected[first + root] += share
+                expected[first + root] += share if root != position else 0
     assert expected.sum() > 0
     np.testing.assert_allclose(traces.explained, expected, atol=1e-12)
     assert traces.explained.sum() == pytest.approx(traces.is_caused.sum())
@@ -79,6 +103,15 @@ def test_findings_of_three_cases_by_hand():
     assert root["confidence"] is None
 
 
+def test_an_edge_without_direction_explains_nothing_and_has_evidence_either_way_round():
+    events, edges = tables({"1": (["a", "b"], [(0, 1, 1.0)])})
+    traces = Traces.build(events, edges.with_columns(directed=pl.lit(False)), INDEX, {(INDEX["b"], INDEX["a"])})
+    assert traces.has_evidence.tolist() == [True]
+    assert traces.explains.tolist() == [False]
+    assert findings(traces, {}, most=5)["n_undirected"] == 1
+    assert Traces.build(events, edges, INDEX, {(INDEX["b"], INDEX["a"])}).has_evidence.tolist() == [False]
+
+
 def test_only_links_with_evidence_count_where_there_is_evidence():
     links = {(INDEX["a"], INDEX["b"]), (INDEX["b"], INDEX["c"])}
     traces = Traces.build(*tables(CASES), INDEX, links)
@@ -103,7 +136,9 @@ def test_confidence_of_the_edges_comes_first():
 def test_no_event_and_no_edge():
     events, edges = tables({"1": (["a", "b"], [])})
     traces = Traces.build(events, edges, INDEX)
-    assert findings(traces, None, most=5) == {"n_caused": 0, "n_roots": 0, "n_single": 0, "roots": []}
+    assert findings(traces, None, most=5) == {
+        "n_caused": 0, "n_roots": 0, "n_single": 0, "n_undirected": 0, "roots": []
+    }  # fmt: skip
     assert embedded(traces, wanted=None, first=[], max_bytes=0)[0][0]["n_caused"] == 0
     empty = Traces.build(events.clear(), edges, INDEX)
     assert findings(empty, None, most=5)["roots"] == []

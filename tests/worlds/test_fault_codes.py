@@ -151,7 +151,7 @@ def test_same_seed_same_log_and_vehicles_do_not_depend_on_their_number(fleet, fo
 
 
 def test_shared_incidents_are_no_causes():
-    busy = make_generator("fault_codes", seed=2, incidents=1.0).simulate(200, seed=0)
+    busy = make_generator("fault_codes", seed=2, tied=0.1, incidents=1.0).simulate(200, seed=0)
     incident = busy.events.filter(pl.col("kind") == "incident")
     assert incident.height > 300
     assert incident["cause_position"].null_count() == incident.height
@@ -161,7 +161,7 @@ def test_shared_incidents_are_no_causes():
 
 
 def test_repeats_are_events_of_the_same_type():
-    again = make_generator("fault_codes", seed=2, repeats=0.3).simulate(100, seed=0)
+    again = make_generator("fault_codes", seed=2, tied=0, repeats=0.3).simulate(100, seed=0)
     repeats = again.edges.filter(pl.col("cause") == pl.col("effect"))
     assert repeats.height == (again.events["kind"] == "repeat").sum()
     n_first = again.events.height - repeats.height

@@ -5,22 +5,51 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
+from sequela.arguments import RETIRED
 from sequela.errors import SequelaError
+from sequela.text import visible
 
 app = typer.Typer(
     name="sequela",
     help="Train one next-event model on your event log, then ask which events caused which.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",  # markdown would swallow <rare>
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 
 Command = TypeVar("Command", bound=Callable[..., None])
+
+
+class _Command(TyperCommand):
+    """A command that knows the options of 0.1.0 by their old names."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            old = str(getattr(error, "option_name", "")).removeprefix("--").replace("-", "_")
+            own = {each.name for each in self.params}
+            now = [f"--{name.replace('_', '-')}" for name in RETIRED.get(old, ()) if name in own]
+            if now:
+                error.message = f"No such option: --{old.replace('_', '-')}. It is now {' or '.join(now)}."  # type: ignore[attr-defined]
+                error.possibilities = None  # type: ignore[attr-defined]
+            raise
+
+
+def command() -> Callable[[Command], Command]:
+    """Make a function a command whose errors are one line each."""
+
+    def decorate(function: Command) -> Command:
+        app.command(cls=_Command)(named_errors(function))
+        return function
+
+    return decorate
 
 
 def named_errors(command: Command) -> Command:
@@ -31,11 +60,9 @@ def named_errors(command: Command) -> Command:
         try:
             command(*args, **kwargs)
         except SequelaError as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(1) from None
+            _fail(str(error))
         except OSError as error:
-            typer.echo(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), err=True)
-            raise typer.Exit(1) from None
+            _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
         except KeyboardInterrupt:
             typer.echo("interrupted; nothing half-written is left", err=True)
             raise typer.Exit(130) from None
@@ -43,36 +70,60 @@ def named_errors(command: Command) -> Command:
     return run  # type: ignore[return-value]
 
 
+def _fail(text: str) -> NoReturn:
+    """Say what went wrong in one harmless line, whatever names from files are in it."""
+    typer.echo(f"error: {visible(' '.join(text.split()), longest=_LONGEST_ERROR)}", err=True)
+    raise typer.Exit(1) from None
+
+
+_LONGEST_ERROR = 2000
+_FILES = "Log and files"
+
+Model = Annotated[Path, typer.Argument(help="Folder that `sequela fit` wrote.", show_default=False)]
 Log = Annotated[Path, typer.Argument(help="Event log: csv, tsv, jsonl, parquet or xes.", show_default=False)]
-CaseColumn = Annotated[str | None, typer.Option("--case", help="Column that says which sequence an event belongs to.")]
+CaseColumn = Annotated[
+    str | None,
+    typer.Option("--case", help="Column that says which sequence an event belongs to.", rich_help_panel=_FILES),
+]
 EventColumn = Annotated[
-    list[str] | None, typer.Option("--event", help="Column of the event type; repeat it to combine several.")
+    list[str] | None,
+    typer.Option("--event", help="Column of the event type; repeat it to combine several.", rich_help_panel=_FILES),
 ]
 TimeColumn = Annotated[
-    str | None, typer.Option("--time", help="Column of the time; without any, the row order is the order.")
+    str | None,
+    typer.Option("--time", help="Column of the time; without any, the row order is the order.", rich_help_panel=_FILES),
 ]
-TimeFormat = Annotated[str | None, typer.Option(help="How to read times that are not ISO, as in '%d/%m/%Y %H:%M'.")]
+TimeFormat = Annotated[
+    str | None,
+    typer.Option(help="How to read times that are not ISO, as in '%d/%m/%Y %H:%M'.", rich_help_panel=_FILES),
+]
 Ties = Annotated[
-    str, typer.Option(help="Events of a case at one time: unordered (a set), or order (as the rows stand).")
+    str,
+    typer.Option(
+        help="Events of a case at one time: unordered (a set), or order (as the rows stand).", rich_help_panel=_FILES
+    ),
 ]
 Tick = Annotated[
-    str | None, typer.Option(help="Resolution of the times, as 1s: what happened within a tick has no order.")
+    str | None,
+    typer.Option(
+        help="Resolution of the times, as 1s: what happened within a tick has no order.", rich_help_panel=_FILES
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no choices on standard error.")]
-MemoryBudget = Annotated[
-    str | None, typer.Option(help="Most memory above model and log, as 2GB; by default a quarter of what is free.")
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON, for scripts.", rich_help_panel="Output")
 ]
-HorizonTime = Annotated[
-    str | None, typer.Option(help="Longest time between cause and effect, as 90s, 10m, 2h; needs times.")
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="No progress and no choices on standard error.", rich_help_panel="Output")
 ]
 HierarchyLevel = Annotated[
     int | None,
     typer.Option(help="Links between the first 1, 2, … components of event types (several --event columns)."),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; chosen automatically.")]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, mps; chosen automatically.", rich_help_panel="How it runs")
+]
 
 
 def _version(show: bool) -> None:

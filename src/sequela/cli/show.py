@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from sequela.cli.base import AsJson, HierarchyLevel, app, named_errors
+from sequela.cli.base import AsJson, HierarchyLevel, command
 
 
-@app.command()
-@named_errors
+@command()
 def report(
     results: Annotated[
         Path, typer.Argument(help="Folder that `sequela discover` or `population` wrote.", show_default=False)
@@ -37,7 +36,7 @@ def report(
 ) -> None:
     """Write an interactive page of a result: one file to open, explore and send.
 
-    Example: `sequela report results --out report.html`
+    Example: sequela report results --out report.html
     """
     from sequela.reports.page import report as write
 
@@ -50,8 +49,7 @@ def report(
     typer.echo(text)
 
 
-@app.command()
-@named_errors
+@command()
 def export(
     results: Annotated[
         Path, typer.Argument(help="Folder that `sequela discover` or `population` wrote.", show_default=False)
@@ -68,11 +66,13 @@ def export(
     graphml (Gephi, Cytoscape, yEd), dot (Graphviz), json (networkx, D3), csv and parquet hold the graph; xes and
     jsonocel (OCEL 2.0) hold all events with their causes, for process mining.
 
-    Example: `sequela export results --out graph.graphml`
+    Example: sequela export results --out graph.graphml
     """
     from sequela.errors import ConfigError
     from sequela.graphs.exports import export as write
-    from sequela.graphs.population import PopulationGraph, load_results
+    from sequela.graphs.exports import what_was_written
+    from sequela.graphs.population import PopulationGraph
+    from sequela.graphs.saved import load_results
 
     found: Any = load_results(results)
     if instance is not None:
@@ -80,11 +80,10 @@ def export(
             raise ConfigError(f"'{results}' is a population graph, which has no cases; leave --instance out")
         found = found.case(instance)
     written = write(found, out, hierarchy_level=hierarchy_level)
-    typer.echo(json.dumps({"out": str(out)}) if as_json else f"wrote {written!r} to '{out}'")
+    typer.echo(json.dumps({"out": str(out)}) if as_json else f"wrote {what_was_written(written)} to '{out}'")
 
 
-@app.command()
-@named_errors
+@command()
 def verify(
     results: Annotated[
         Path, typer.Argument(help="Folder that `sequela discover` or `population` wrote.", show_default=False)
@@ -93,7 +92,7 @@ def verify(
 ) -> None:
     """Check every file of a result against the checksums in its run.json; exit code 1 where one is damaged.
 
-    Example: `sequela verify results`
+    Example: sequela verify results
     """
     from sequela.graphs.run_record import verify_results
 

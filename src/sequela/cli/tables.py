@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sequela.display import cell, rich_table, visible
+from sequela.display import cell, rich_table
+from sequela.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import polars as pl
 
-    from sequela.evaluation.compare import Evaluation
+    from sequela.evaluation.compare import Evaluation, LinkEvaluation
     from sequela.evaluation.metrics import Scores
     from sequela.evaluation.ties import DirectedScores, TickEvaluation
-    from sequela.graphs.instance import SummaryGraph
     from sequela.graphs.population import PopulationGraph
+    from sequela.graphs.summary import SummaryGraph
 
 
 _WIDTH = 160
@@ -27,23 +28,25 @@ _WIDTH = 160
 
 def print_links(summary: SummaryGraph, *, title: str, truth: SummaryGraph | None = None, limit: int = 15) -> None:
     """Print the strongest links between event types; with a truth, say which of them are real."""
-    table = Table(title=f"{title} ({min(limit, len(summary))} of {len(summary):,})", title_justify="left")
-    table.add_column("cause", overflow="fold")
-    table.add_column("effect", overflow="fold")
-    for name in ("edges", "cases", "lag", "nats", "makes it"):
-        table.add_column(name, justify="right")
+    links = summary.links
+    table = _links_table(title, min(limit, links.height), links.height)
+    for name in ("edges", "of places", "cases", "lag", "nats"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("makes it", no_wrap=True)
     real = None if truth is None else set(truth.edges.select("cause", "effect").iter_rows())
     if real is not None:
-        table.add_column("true")
-    for row in summary.edges.head(limit).iter_rows(named=True):
+        table.add_column("true", no_wrap=True)
+    for row in links.head(limit).iter_rows(named=True):
+        share = row.get("share")
         cells: list[str | Text] = [
             _name(row["cause"]),
             _name(row["effect"]),
             f"{row['n_edges']:,}",
+            "–" if share is None else f"{share:.0%}",
             f"{row['n_cases']:,}",
             f"{row['mean_lag']:.1f}",
             f"{row['cmi_nats']:.3f}",
-            "likelier" if row["pointwise_nats"] >= 0 else "rarer",
+            _direction(row),
         ]
         if real is not None:
             cells.append("yes" if (row["cause"], row["effect"]) in real else "no")
@@ -52,26 +55,42 @@ def print_links(summary: SummaryGraph, *, title: str, truth: SummaryGraph | None
 
 
 def print_population(found: PopulationGraph, *, limit: int = 15) -> None:
-    """Print the strongest links of a population with their evidence."""
-    table = Table(title=f"Strongest links ({min(limit, len(found))} of {len(found):,})", title_justify="left")
-    table.add_column("cause", overflow="fold")
-    table.add_column("effect", overflow="fold")
-    for name in ("cases", "lag", "nats", "95 % interval", "makes it", "q"):
-        table.add_column(name, justify="right")
-    table.add_column("")
+    """Print the strongest links of a population with their evidence; what makes one uncertain stands below."""
+    table = _links_table("Strongest links", min(limit, len(found)), len(found))
+    for name in ("cases", "lag", "nats (95 %)", "q"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("makes it", no_wrap=True)
+    marks: list[str] = []
     for row in found.edges.head(limit).iter_rows(named=True):
+        mark = row["mark"]
+        if mark is not None and mark not in marks:
+            marks.append(mark)
         table.add_row(
             _name(row["cause"]),
             _name(row["effect"]),
             f"{row['support_cases']:,}",
-            "–" if row["lag"] is None else f"{row['lag']:.1f}",
-            f"{row['cmi_nats']:.3f}",
-            f"{row['cmi_low_nats']:.3f} – {row['cmi_high_nats']:.3f}",
-            "likelier" if row["pointwise_nats"] >= 0 else "rarer",
+            "–" if row["lag"] is None else f"{row['lag']}",
+            f"{row['cmi_nats']:.2f} ({row['cmi_low_nats']:.2f}–{row['cmi_high_nats']:.2f})",
             f"{row['q_value']:.1g}",
-            _name(row["mark"] or ""),
+            _direction(row) + ("" if mark is None else f" [{marks.index(mark) + 1}]"),
+            style=None if mark is None else "dim",
         )
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    for number, mark in enumerate(marks, start=1):
+        console.print(Text(f"[{number}] {visible(mark)}"))
+
+
+def _links_table(title: str, n_shown: int, n_links: int) -> Table:
+    """Return a table of links; only the names are folded where the terminal is narrow."""
+    table = Table(title=f"{title} ({n_shown} of {n_links:,})", title_justify="left")
+    for name in ("cause", "effect"):
+        table.add_column(name, overflow="fold", min_width=8)
+    return table
+
+
+def _direction(row: dict[str, Any]) -> str:
+    return "likelier" if row["pointwise_nats"] >= 0 else "rarer"
 
 
 def print_evaluation(found: Evaluation) -> None:
@@ -94,6 +113,12 @@ def print_evaluation(found: Evaluation) -> None:
         f"{found.shd:,} edges, {found.links_shd:,} links",
         soft_wrap=True,
     )
+
+
+def print_link_scores(found: LinkEvaluation) -> None:
+    """Print how links between types compare with those of the labels."""
+    print_scores({"links between types": found.links}, title="Found against true")
+    Console(highlight=False).print(f"structural Hamming distance {found.shd:,} links", soft_wrap=True)
 
 
 def print_tick_evaluation(found: TickEvaluation) -> None:
@@ -132,7 +157,7 @@ def print_scores(
     """Print agreement with a truth, one method a row."""
     table = Table(title=title, title_justify="left")
     table.add_column("method")
-    for name in ("precision", "recall", "F1", "edges", "true edges"):
+    for name in ("precision", "recall", "F1", "found", "true"):
         table.add_column(name, justify="right")
     for method, score in scores.items():
         table.add_row(

@@ -13,14 +13,12 @@ from sequela.cli.base import (
     Overwrite,
     Quiet,
     Seed,
-    app,
-    named_errors,
+    command,
 )
 from sequela.errors import ConfigError, check_choice
 
 
-@app.command()
-@named_errors
+@command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the log, the model, the edges and the pictures.")] = Path(
         "demo"
@@ -31,7 +29,7 @@ def demo(
 ) -> None:
     """Simulate a log from a known world, take it through the whole path, and score the result.
 
-    Example: `sequela demo --out demo`
+    Example: sequela demo --out demo
     """
     from sequela.evaluation.demo import run_demo
 
@@ -51,13 +49,12 @@ def demo(
     typer.echo("  sequela report results --out report.html")
 
 
-@app.command()
-@named_errors
+@command()
 def simulate(
     world: Annotated[
         str,
         typer.Argument(
-            help="linear, nonlinear, multiplicative, threshold, long_range, confounded, "
+            help="linear, nonlinear, multiplicative, threshold, long_range, confounded, slow_clock, "
             "simultaneous, noisy, diagnostic_log, services, fault_codes or topology.",
             show_default=False,
         ),
@@ -87,7 +84,7 @@ def simulate(
 ) -> None:
     """Write a log with known causes, as a user could have it.
 
-    Example: `sequela simulate diagnostic_log --out log.csv --truth truth.parquet`
+    Example: sequela simulate diagnostic_log --out log.csv --truth truth.parquet
     """
     from sequela.worlds.catalogue import GENERATORS, WORLDS
     from sequela.worlds.output import check_table_name, options_from_text, simulate_generator, simulate_world
@@ -96,12 +93,16 @@ def simulate(
         if path is not None:
             check_table_name(path)
     check_choice("world", world, [*WORLDS, *GENERATORS])
-    options = {**options_from_text(option or []), **({} if types is None else {"n_types": types}), "seed": seed}
+    options = options_from_text(option or [])
+    for name, instead in (("seed", "--seed"), ("n_types", "--types")):
+        if name in options:
+            raise ConfigError(f"--option {name}=… must be given as {instead}")
+    options |= {"seed": seed} | ({} if types is None else {"n_types": types})
     draw_seed = 1 + seed + 1_000_003 * draw
     if world in WORLDS:
         record = simulate_world(
-            world, options, out, truth, n_cases=cases or 1000, length=length or "20-60",
-            delta=0.05 if delta is None else delta, seed=draw_seed,
+            world, options, out, truth, n_cases=1000 if cases is None else cases,
+            length="20-60" if length is None else length, delta=0.05 if delta is None else delta, seed=draw_seed,
         )  # fmt: skip
     else:
         if length is not None:
@@ -118,11 +119,13 @@ def simulate(
         typer.echo(f"read it with:  {record['read_with']}")
 
 
-@app.command()
-@named_errors
+@command()
 def evaluate(
     graphs: Annotated[
-        Path, typer.Argument(help="Folder that `sequela discover` wrote, or its table of edges.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Folder that `sequela discover` or `population` wrote, or a table of edges.", show_default=False
+        ),
     ],
     truth: Annotated[Path, typer.Argument(help="True edges: parquet or csv.", show_default=False)],
     events: Annotated[
@@ -135,12 +138,23 @@ def evaluate(
 
     Both tables need the columns case, cause_position, effect_position, cause, effect; positions count from 0. Where
     events of the true edges share time stamps (a column same_tick), positions inside one mean nothing: edges are
-    then compared by time stamp and type, and an edge without direction counts one half.
+    then compared by time stamp and type, and an edge without direction counts one half. Of a population only the links
+    between event types are compared.
 
-    Example: `sequela evaluate results truth.parquet`
+    Example: sequela evaluate results truth.parquet
     """
-    from sequela.evaluation.compare import evaluate_edges, read_edges
+    from sequela.evaluation.compare import evaluate_edges, evaluate_links, read_edges
 
+    if (graphs / "population.parquet").is_file():
+        from sequela.cli.tables import print_link_scores
+        from sequela.graphs.saved import load_population
+
+        links = evaluate_links(load_population(graphs).edges, read_edges(truth)[0])
+        if as_json:
+            typer.echo(json.dumps(links.to_dict()))
+        else:
+            print_link_scores(links)
+        return
     found, n_pairs = read_edges(graphs)
     true = read_edges(truth)[0]
     if "same_tick" in true.columns and true["same_tick"].any():
@@ -163,8 +177,7 @@ def evaluate(
     print_evaluation(result)
 
 
-@app.command()
-@named_errors
+@command()
 def experiment(
     name: Annotated[str | None, typer.Argument(help="Which; none lists them all.", show_default=False)] = None,
     full: Annotated[
@@ -178,7 +191,7 @@ def experiment(
 ) -> None:
     """Run one of the paper's experiments, or of ours, on worlds with known truth.
 
-    Example: `sequela experiment particles --out results/particles`
+    Example: sequela experiment particles --out results/particles
     """
     from sequela.cli.tables import print_frame
     from sequela.evaluation.experiments import NAMES, get_experiment

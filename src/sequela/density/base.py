@@ -84,6 +84,10 @@ class Density(ABC):
     info: Mapping[str, Any] = MappingProxyType({})
     backbone: str | None = None
 
+    def __repr__(self) -> str:
+        looks = "all past events" if self.memory is None else f"the last {self.memory:,} events"
+        return f"{type(self).__name__}({self.vocabulary.n_types:,} event types, looks at {looks})"
+
     @property
     def fingerprint(self) -> str | None:
         """A hash that is equal only for densities that score alike; None for a density that cannot tell (a world).

@@ -72,6 +72,18 @@ def save_density(density: Density, path: str | Path, *, overwrite: bool = False)
     Raises:
         ConfigError: The folder holds something else, or the density cannot be saved.
         CheckpointError: Its weights, or what it says of itself, are not finite numbers.
+
+    Example:
+        >>> import tempfile
+        >>> import sequela as sq
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
+        >>> log = sq.read_log(world.to_log(world.sample(20, 8, seed=1)))
+        >>> density = sq.fit(log, max_steps=2, device="cpu", progress=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_density(density, f"{folder}/model")
+        ...     load_density(f"{folder}/model", device="cpu").fingerprint == density.fingerprint
+        True
     """
     backbone = backbone_of(density)
     check_writable_folder(path, marker=MARKER, overwrite=overwrite)

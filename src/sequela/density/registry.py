@@ -195,7 +195,11 @@ def register(backbone: Backbone, *, summary: str = "") -> None:
 
 
 def unregister(name: str) -> None:
-    """Take back what `register` did; unknown names are ignored."""
+    """Take back what `register` did; unknown names are ignored.
+
+    Example:
+        >>> unregister("no such backbone")
+    """
     _registered.pop(name, None)
 
 
@@ -228,6 +232,10 @@ def load_backbone(name: str) -> Backbone:
 
     Raises:
         ConfigError: There is none of that name.
+
+    Example:
+        >>> load_backbone("huggingface").name
+        'huggingface'
     """
     check_choice("backbone", name, backbone_names())
     if name in _registered:
@@ -242,6 +250,10 @@ def trained_backbone(name: str) -> TrainedBackbone:
 
     Raises:
         ConfigError: There is none of that name, or it cannot be trained here.
+
+    Example:
+        >>> trained_backbone("window").default_memory(longest=30)
+        8
     """
     check_choice("backbone", name, backbone_names(trained=True))
     found = load_backbone(name)
@@ -254,6 +266,13 @@ def backbone_of(density: Density) -> Backbone:
 
     Raises:
         ConfigError: It is in no registry.
+
+    Example:
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> backbone_of(SoftmaxWorld.random(4, horizon=2, seed=0))
+        Traceback (most recent call last):
+        ...
+        sequela.errors.ConfigError: a SoftmaxWorld cannot be saved: it is of no registered backbone (...)
     """
     if density.backbone is None or density.backbone not in backbone_names():
         raise ConfigError(

@@ -13,14 +13,15 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
+from sequela.arguments import public
 from sequela.density.base import Density, Floats
 from sequela.density.quality.ngrams import NGram
 from sequela.density.quality.report import DensityReport
 from sequela.density.training.crossfit import held_out_cases
-from sequela.discovery.population import CASES
+from sequela.discovery.arguments import POPULATION
 from sequela.effects.encoding import encode_log, longest_case
 from sequela.effects.settings import Settings
-from sequela.errors import check_choice, check_range
+from sequela.errors import check_range
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.evidence.bets import co_occurring
@@ -54,6 +55,7 @@ class Finding:
         return asdict(self)
 
 
+@public(POPULATION)
 def diagnose_log(
     density: Density,
     log: EventLog,
@@ -68,10 +70,6 @@ def diagnose_log(
     Args:
         density: A trained density, or a world.
         log: The log that is to be discovered.
-        cases: As for `discover_population`: which cases will be weighed.
-        delta: Effect size of interest, in nats.
-        fdr: False discovery rate that will be asked for.
-        horizon: Largest lag, as for `discover`.
 
     Returns:
         One finding a topic.
@@ -88,9 +86,7 @@ def diagnose_log(
         >>> [finding.topic for finding in findings]
         ['density', 'length', 'power', 'undecidable', 'drift', 'ties', 'vocabulary']
     """
-    check_choice("cases", cases, CASES)
     check_range("delta", delta, low=0, above=True)
-    check_range("fdr", fdr, low=0, high=1, above=True)
     whole = encode_log(density, log)
     weighed = encode_log(density, log if cases == "all" else held_out_cases(density, log))
     largest = Settings(horizon=horizon).horizon_for(density, longest_case(whole))

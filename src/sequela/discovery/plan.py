@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sequela.arguments import public
 from sequela.density.base import Density
 from sequela.density.runtime.network_density import density_cost
+from sequela.discovery.arguments import VERBS, chosen
 from sequela.discovery.discover import iter_batches
 from sequela.effects.encoding import encode_log, longest_case
 from sequela.effects.settings import Settings
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.execution.memory import format_bytes
+
+if TYPE_CHECKING:
+    from sequela.effects.thresholds import Threshold
+    from sequela.graphs.population import PopulationGraph
 
 CALIBRATION_SECONDS = 2.0
 
@@ -64,27 +70,61 @@ class Plan:
         return found + ([] if self.seconds is None else [f"time      about {_duration(self.seconds)}"])
 
 
-def plan_discovery(density: Density, log: EventLog | SequenceSet, *, calibrate: bool = True, **settings: Any) -> Plan:
+@public(VERBS)
+def plan_discovery(
+    density: Density,
+    log: EventLog | SequenceSet,
+    *,
+    calibrate: bool = True,
+    design: str = "atomic",
+    proposal: str | None = None,
+    kept_components: int = 1,
+    particles: int = 32,
+    statistic: str = "kl_of_mean",
+    exclude_effect_type: bool | None = None,
+    horizon: int | str | None = None,
+    horizon_time: str | float | None = None,
+    context: int = 0,
+    threshold: str | Threshold = "effect-size",
+    delta: float = 0.05,
+    confidence_level: float = 0.95,
+    tau: float | None = None,
+    population: PopulationGraph | None = None,
+    fdr: float | None = None,
+    seed: int = 0,
+    screening: float | str = "auto",
+    batch_size: int | None = None,
+    memory_budget: str | float | None = None,
+) -> Plan:
     """Work out what `discover_log` with the same arguments would cost.
 
     Args:
         density: A trained density, or a world.
         log: Event log.
-        calibrate: Score some cases for two seconds to tell the time.
-        settings: As for `sequela.discover`.
+
+    Returns:
+        What it would cost.
 
     Raises:
+        ConfigError: An argument is not allowed.
         OutOfMemoryBudgetError: It would not fit its memory budget.
+
+    Example:
+        >>> from sequela import read_log
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
+        >>> plan_discovery(world, read_log(world.to_log(world.sample(3, 6, seed=1))), calibrate=False).n_pairs
+        27
     """
-    chosen = Settings(**settings)
+    settings, _ = chosen(locals())
     sequences = log if isinstance(log, SequenceSet) else encode_log(density, log)
     longest = longest_case(sequences)
-    horizon = chosen.horizon_for(density, longest)
-    allotment = chosen.allotment(density, horizon, longest)
+    horizon = settings.horizon_for(density, longest)
+    allotment = settings.allotment(density, horizon, longest)
     lengths = sequences.lengths
-    pairs, branches, steps = case_costs(density, lengths, chosen, horizon)
+    pairs, branches, steps = case_costs(density, lengths, settings, horizon)
     n_steps, step_flops = int(steps.sum()), density_cost(density, longest, horizon).step_flops
-    seconds = _calibrated(density, sequences, steps, chosen, longest) if calibrate and n_steps else None
+    seconds = _calibrated(density, sequences, steps, settings, longest) if calibrate and n_steps else None
     return Plan(
         n_cases=sequences.n_cases,
         n_events=sequences.n_events,

@@ -10,39 +10,36 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sequela.arguments import public
 from sequela.density.base import Density
 from sequela.density.training.crossfit import CrossFit, held_out_cases
+from sequela.discovery.arguments import POPULATION, chosen
 from sequela.discovery.weigh import weigh_all, weighing_job
 from sequela.effects.encoding import encode_log
-from sequela.effects.settings import Settings
-from sequela.errors import check_choice, check_range
 from sequela.events.log import EventLog, event_components
 from sequela.evidence.bets import check_evidence
 from sequela.evidence.links import LAG_SCHEMA, by_lag, finish
-from sequela.execution.map_cases import ENGINES
 from sequela.files import check_writable_folder
 from sequela.graphs.population import PopulationGraph
-from sequela.graphs.run_record import MARKER, Counts, run_record
+from sequela.graphs.records import MARKER
+from sequela.graphs.run_record import Counts, run_record
 from sequela.locks import locked
 from sequela.progress import Reporter, reporter
 
-if TYPE_CHECKING:
-    pass
 
-CASES = ("held-out", "all")
-
-
+@public(POPULATION)
 def discover_population(
     density: Density | CrossFit,
     log: EventLog,
     *,
     cases: str = "held-out",
     fdr: float = 0.05,
+    delta: float = 0.05,
     hierarchy_level: int | None = None,
     pool: bool = True,
     out: str | Path | None = None,
@@ -50,7 +47,19 @@ def discover_population(
     engine: str = "local",
     workers: int | None = None,
     progress: bool | Reporter = True,
-    **settings: Any,
+    design: str = "atomic",
+    proposal: str | None = None,
+    kept_components: int = 1,
+    particles: int = 32,
+    statistic: str = "kl_of_mean",
+    exclude_effect_type: bool | None = None,
+    horizon: int | str | None = None,
+    horizon_time: str | float | None = None,
+    context: int = 0,
+    seed: int = 0,
+    screening: float | str = "auto",
+    batch_size: int | None = None,
+    memory_budget: str | float | None = None,
 ) -> PopulationGraph:
     """Find which event types cause which over many cases, with evidence.
 
@@ -58,26 +67,6 @@ def discover_population(
         density: A density trained with hidden events (the default of `fit`), or `cross_fit` densities: each case is
             then scored by the one that never saw it.
         log: Event log.
-        cases: ``"held-out"``: only the cases that `fit` kept out of training, known by their name; ``"all"``: every
-            case, for a log that the density has not seen. Plays no part with `cross_fit`.
-        fdr: Highest expected share of false ones among the edges. Holds as far as the density's forecasts with hidden
-            events are right; see the docs page on evidence.
-        hierarchy_level: For event types with components (several event columns): pairs of first components (1), of
-            first two parts (2), …
-            in place of pairs of whole types. All types that share these parts are hidden together and forecast
-            together, so what is rare by itself adds up; the density stays that of the whole types, and the strength is
-            that of hiding (``design`` and ``particles`` play no part).
-        pool: For event types with components: evidence counts for more in a pair whose first components are linked in
-            other pairs too, and for less elsewhere, see `sequela.evidence.multiplicity.family_weights`.
-        out: Folder to save the result to. With it, a run that was interrupted, even killed, goes on when the same call
-            is made again.
-        overwrite: Replace an earlier result in ``out``.
-        engine: ``"local"`` (this process) or ``"ray"`` (a Ray cluster; needs the extra ``ray``). Same result, to the
-            last bit.
-        workers: Ray actors, each with a density of its own; by default one for each processor of the cluster.
-        progress: Show a bar.
-        settings: As for `discover`. ``delta`` is the least mean CMI of an edge at its strongest lag; the
-            other thresholds play no part.
 
     Returns:
         All pairs with their evidence.
@@ -87,13 +76,21 @@ def discover_population(
             may not be written.
         VocabularyError: The log is not of the density's vocabulary.
         MissingExtraError: Ray is asked for and not installed.
+
+    Example:
+        >>> from sequela import fit, read_log
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
+        >>> log = read_log(world.to_log(world.sample(30, 8, seed=1)))
+        >>> density = fit(log, max_steps=10, width=8, progress=False)
+        >>> discover_population(density, log, cases="all", progress=False).pairs.height
+        12
     """
-    check_choice("cases", cases, CASES)
-    check_choice("engine", engine, ENGINES)
-    check_range("fdr", fdr, low=0, high=1, above=True)
+    settings, _ = chosen({name: value for name, value in locals().items() if name != "fdr"})  # here of the links
+    if settings.exclude_effect_type is None:
+        settings = replace(settings, exclude_effect_type=True)
     if out is not None:
         check_writable_folder(out, marker=MARKER, overwrite=overwrite)
-    chosen = Settings(**({"exclude_effect_type": True} | settings))
     if isinstance(density, CrossFit):
         parts = list(density.held_out(log))
     else:
@@ -109,8 +106,8 @@ def discover_population(
         sums: list[pl.DataFrame] = []
         bets: list[pl.DataFrame] = []
         nodes: list[pl.DataFrame] = []
-        with weighing_job(given, chosen, hierarchy_level, out=out, tell=tell) as job:
-            weighed = weigh_all(given, chosen, hierarchy_level, job, engine=engine, workers=workers, tell=tell)
+        with weighing_job(given, settings, hierarchy_level, out=out, tell=tell) as job:
+            weighed = weigh_all(given, settings, hierarchy_level, job, engine=engine, workers=workers, tell=tell)
             for one in weighed:
                 for tables, table in zip((sums, bets, nodes), one.partial.tables(one.groups), strict=True):
                     tables.append(table)
@@ -121,16 +118,14 @@ def discover_population(
                 and hierarchy_level is None
                 and any(len(event_components(name)) > 1 for name in first.vocabulary.names)
             )
-            record = run_record(first, log, encode_log(first, log), chosen, counts)
-            record["arguments"] |= {
-                "delta": chosen.delta, "fdr": fdr, "cases": cases, "folds": len(parts), "hierarchy_level":
-                hierarchy_level, "pool": pool,
-            }  # fmt: skip
-            record["kind"] = "population"
-            record["seconds"] = round(time.monotonic() - started, 3)
+            record = run_record(
+                first, log, encode_log(first, log), settings, counts, kind="population",
+                seconds=time.monotonic() - started, delta=settings.delta, fdr=fdr, cases=cases, folds=len(parts),
+                hierarchy_level=hierarchy_level, pool=pool,
+            )  # fmt: skip
             summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
             lags = by_lag(pl.concat(sums)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
-            pairs = finish(sums, bets, delta=chosen.delta, fdr=fdr, nodes=summed, pool=pool)
+            pairs = finish(sums, bets, delta=settings.delta, fdr=fdr, nodes=summed, pool=pool)
             found = PopulationGraph(pairs, summed, record, lags)
             if out is not None:
                 found.save(out, overwrite=overwrite)

@@ -4,6 +4,7 @@
 edges.parquet     one row an edge: case and the columns of InstanceGraph.edges
 summary.parquet   one row a pair of event types: the columns of SummaryGraph.edges
 nodes.parquet     event types and their counts
+places.parquet    how often each pair of event types was tested
 events.parquet    one row an event as the density read it: case, position, event and, when the log has times, time
 run.json          every argument, seed, versions, and what was clamped, folded and skipped
 ```
@@ -16,28 +17,32 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sequela.arguments import public
 from sequela.density.base import Density
 from sequela.density.runtime.compiled import compiled_for
 from sequela.density.runtime.network_density import runtime_of
+from sequela.discovery.arguments import VERBS, chosen
 from sequela.discovery.discover import iter_batches
 from sequela.discovery.job import DensityHandle, job_fingerprint
 from sequela.discovery.plan import case_costs
 from sequela.effects.encoding import encode_log, longest_case
 from sequela.effects.settings import Settings
-from sequela.errors import SequelaError, check_choice
+from sequela.errors import SequelaError
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.execution.chunks import Chunk, Chunks
-from sequela.execution.map_cases import ENGINES, map_cases, start_engine
-from sequela.files import check_writable_folder, whole_folder, write_record
-from sequela.graphs.instance import SummaryGraph, finish_pairs, pair_sums
-from sequela.graphs.results import empty_edges, log_events, log_nodes
-from sequela.graphs.run_record import MARKER, Counts, run_record
-from sequela.graphs.saved import SavedDiscovery
+from sequela.execution.engines import start_engine
+from sequela.execution.map_cases import map_cases
+from sequela.files import check_writable_folder, whole_folder
+from sequela.graphs.places import count_places
+from sequela.graphs.records import MARKER
+from sequela.graphs.results import Discovery, empty_edges, least_cases, log_events, log_nodes
+from sequela.graphs.run_record import Counts, run_record
+from sequela.graphs.summary import SummaryGraph, finish_pairs, pair_sums
 from sequela.locks import locked
 from sequela.progress import Reporter, reporter
 
@@ -45,7 +50,13 @@ _ROWS_A_GROUP = 50_000
 
 _EVENTS_A_GROUP = 500_000
 
+if TYPE_CHECKING:
+    from sequela.effects.thresholds import Threshold
+    from sequela.evidence.edge_probability import Beliefs
+    from sequela.graphs.population import PopulationGraph
 
+
+@public(VERBS)
 def discover_to(
     density: Density,
     log: EventLog,
@@ -57,8 +68,26 @@ def discover_to(
     engine: str = "local",
     workers: int | None = None,
     compile: bool | str = "auto",
-    **settings: Any,
-) -> SavedDiscovery:
+    design: str = "atomic",
+    proposal: str | None = None,
+    kept_components: int = 1,
+    particles: int = 32,
+    statistic: str = "kl_of_mean",
+    exclude_effect_type: bool | None = None,
+    horizon: int | str | None = None,
+    horizon_time: str | float | None = None,
+    context: int = 0,
+    threshold: str | Threshold = "effect-size",
+    delta: float = 0.05,
+    confidence_level: float = 0.95,
+    tau: float | None = None,
+    population: PopulationGraph | None = None,
+    fdr: float | None = None,
+    seed: int = 0,
+    screening: float | str = "auto",
+    batch_size: int | None = None,
+    memory_budget: str | float | None = None,
+) -> Discovery:
     """Discover every case of a log and stream the edges to a folder, in bounded memory.
 
     A run that was interrupted, even killed, goes on when the same call is made again.
@@ -67,37 +96,42 @@ def discover_to(
         density: A trained density, or a world.
         log: Event log.
         out: Folder to write; it appears when all is done.
-        overwrite: Replace an earlier result there.
-        progress: Show a bar.
-        self_loops: Keep ``u -> u`` in the summary.
-        engine: ``"local"`` (this process) or ``"ray"`` (a Ray cluster; needs the extra ``ray``). Same result.
-        workers: Ray actors, each with a density of its own; by default one for each processor of the cluster.
-        compile: Run the density as compiled code (True, False), or ``"auto"``: on CUDA, where there is enough to do.
-            The ``"density"`` of `run.json` says what was done. See `with_compilation`.
-        settings: As for `sequela.discover`.
+
+    Returns:
+        The result; its edges and events are read from the folder when they are asked for.
 
     Raises:
         ConfigError: A setting is not allowed, or the folder may not be written.
         VocabularyError: The log is not of the density's vocabulary.
         OutOfMemoryBudgetError: The memory budget is too small for the smallest step.
         MissingExtraError: Ray is asked for and not installed.
+
+    Example:
+        >>> import tempfile
+        >>> from sequela import load_discovery, read_log
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
+        >>> log = read_log(world.to_log(world.sample(3, 6, seed=1)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     found = discover_to(world, log, Path(folder) / "results", progress=False)
+        ...     found == load_discovery(Path(folder) / "results")
+        True
     """
     check_writable_folder(out, marker=MARKER, overwrite=overwrite)
-    check_choice("engine", engine, ENGINES)
-    chosen = Settings(**settings)
+    settings, beliefs = chosen(locals())
     sequences = encode_log(density, log)
     longest = longest_case(sequences)
-    horizon = chosen.horizon_for(density, longest)
-    chosen.allotment(density, horizon, longest)  # refuse what cannot fit before anything is written
+    horizon = settings.horizon_for(density, longest)
+    settings.allotment(density, horizon, longest)  # refuse what cannot fit before anything is written
     started = time.monotonic()
     tell = reporter(progress)
-    n_steps = int(case_costs(density, sequences.lengths, chosen, horizon)[2].sum())
+    n_steps = int(case_costs(density, sequences.lengths, settings, horizon)[2].sum())
     with locked(out):
         check_writable_folder(out, marker=MARKER, overwrite=overwrite)
         density = compiled_for(density, compile, n_steps)
         if runtime_of(density).compiled:
             tell.say("the model runs as compiled code")
-        arguments = chosen.to_dict(density) | {"horizon": horizon}
+        arguments = settings.to_dict(density) | {"horizon": horizon}
         job = Chunks.open(Path(out), job_fingerprint(density, sequences, arguments), doing="discovering", say=tell.say)
         n_before = sum(chunk.high - chunk.low for chunk in job.done())
         if n_before:
@@ -105,7 +139,7 @@ def discover_to(
         try:
             with tell.bar("discovering", sequences.n_cases) as bar, start_engine(engine, workers) as running:
                 chunks = map_cases(
-                    Discovering(chosen, longest),
+                    Discovering(settings, longest, beliefs),
                     DensityHandle(density),
                     sequences,
                     engine=running,
@@ -120,18 +154,27 @@ def discover_to(
         for chunk in chunks:
             counts.include(chunk.counts)
         with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
-            sums = _merge(chunks, empty_edges(chosen), folder / "edges.parquet")
+            sums = _merge(chunks, empty_edges(settings), folder / "edges.parquet")
             _check_merged(folder / "edges.parquet", counts, sequences)
-            summary = SummaryGraph(finish_pairs(sums, self_loops=self_loops), log_nodes(density, sequences))
+            run = run_record(
+                density, log, sequences, settings, counts, seconds=time.monotonic() - started, self_loops=self_loops
+            )
+            places = count_places(density, sequences, run.arguments)
+            pairs = finish_pairs(
+                sums,
+                places,
+                chance=run.arguments.chance,
+                least_cases=least_cases(sequences.n_cases),
+                self_loops=self_loops,
+            )
+            summary = SummaryGraph(pairs, log_nodes(density, sequences))
+            places.write_parquet(folder / "places.parquet")
             summary.edges.write_parquet(folder / "summary.parquet")
             summary.nodes.write_parquet(folder / "nodes.parquet")
             _write_events(density, sequences, folder / "events.parquet")
-            run = run_record(density, log, sequences, chosen, counts)
-            run["arguments"]["self_loops"] = self_loops
-            run["seconds"] = round(time.monotonic() - started, 3)
-            run = write_record(folder, MARKER, run)
+            run = run.write(folder)
         job.close()
-    return SavedDiscovery(Path(out), summary, run)
+    return Discovery.on_disk(Path(out), summary, run)
 
 
 @dataclass(frozen=True)
@@ -141,15 +184,17 @@ class Discovering:
     Attributes:
         settings: As for `discover`.
         longest: Events of the longest case of all.
+        beliefs: What a population says of pairs of types.
     """
 
     settings: Settings
     longest: int
+    beliefs: Beliefs | None = None
 
     def __call__(self, density: Density, cases: SequenceSet) -> tuple[pl.DataFrame, dict[str, int]]:
         """Return the edges of some cases, and what was counted."""
         frames, counts = [], Counts()
-        for batch in iter_batches(density, cases, self.settings, self.longest):
+        for batch in iter_batches(density, cases, self.settings, self.longest, beliefs=self.beliefs):
             for graph in batch:
                 counts.add(graph)
                 if len(graph):

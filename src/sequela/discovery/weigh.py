@@ -35,7 +35,8 @@ from sequela.evidence.bets import (
 )
 from sequela.evidence.sums import LagSums, Partial
 from sequela.execution.chunks import Chunks
-from sequela.execution.map_cases import map_cases, start_engine
+from sequela.execution.engines import start_engine
+from sequela.execution.map_cases import map_cases
 from sequela.progress import Reporter
 
 Cases = tuple[Density, SequenceSet]

@@ -1,102 +1,188 @@
-"""How to discover: every setting of the verbs, checked."""
+"""How to discover: every setting with its type, constraint, default and meaning, as one checked record.
+
+The record is the table: the verbs' keywords, their docstrings and the options of the command line are held to it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sequela.density.base import Density
-from sequela.density.runtime.network_density import density_cost
-from sequela.effects.designs import (
-    DESIGNS,
-    PROPOSALS,
-    STATISTICS,
-    default_proposal,
+from sequela.arguments import (
+    FLAG,
+    Choice,
+    Either,
+    Kind,
+    Number,
+    Parsed,
+    plain_number,
+    setting,
+    table_of,
+    unknown_name,
 )
-from sequela.effects.screening import DEFAULT_ERROR, FEWEST_OF_ALL, check_screening, screening_applies
-from sequela.effects.thresholds import EffectSize, Threshold, make_threshold
-from sequela.errors import ConfigError, check_choice, check_range
-from sequela.events.times import parse_duration
-from sequela.evidence.edge_probability import Beliefs
-from sequela.execution.memory import Allotment, allot, parse_bytes
+from sequela.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sequela.graphs.population import PopulationGraph
+    from sequela.density.base import Density
+    from sequela.effects.thresholds import Threshold
+    from sequela.execution.memory import Allotment
 
 DEFAULT_HORIZON = 8
 DEFAULT_PARTICLES = 32
 DEFAULT_FDR = 0.05
 
+_QUESTION, _EDGES, _RUN = "The question", "What counts as an edge", "How it runs"
+
 
 @dataclass(frozen=True)
 class Settings:
-    """How to discover; see `discover` for what each argument does."""
+    """How to discover, as plain values; see `discover` for what each does.
 
-    design: str = "atomic"
-    proposal: str | None = None
-    particles: int = DEFAULT_PARTICLES
-    statistic: str = "kl_of_mean"
-    exclude_effect_type: bool | None = None
-    horizon: int | str | None = None
-    horizon_time: str | float | None = None
-    context: int = 0
-    threshold: str | Threshold = "effect-size"
-    delta: float = 0.05
-    confidence_level: float = 0.95
-    tau: float | None = None
-    seed: int = 0
-    batch_size: int | None = None
-    memory_budget: str | float | None = None
-    screening: float | str = "auto"
-    population: PopulationGraph | None = None
-    fdr: float | None = None
-    kept_components: int = 1
+    Raises:
+        ConfigError: A value is not allowed, alone or together with the others.
+    """
+
+    design: str = setting(
+        "atomic",
+        Choice("sequela.effects.designs:DESIGNS"),
+        "How a cause is intervened on: atomic, leave-one-out, masked or staircase.",
+        more='``"atomic"`` replaces the cause and keeps the rest; ``"leave-one-out"`` sums the cause out under the '
+        'density; ``"masked"`` hides it (needs a density trained with hidden events; cheapest); ``"staircase"`` is the '
+        "paper's: the cause and all between are replaced by noise, which is nearly blind beyond lag 1.",
+        panel=_QUESTION,
+    )
+    proposal: str | None = setting(
+        None,
+        Choice("sequela.effects.designs:PROPOSALS"),
+        "What replaces a cause: uniform (default), unigram, model or siblings.",
+        more='``"unigram"`` draws by frequency, ``"model"`` by the density; ``"siblings"`` takes the types that share '
+        "the first component(s) with the cause (same component, other code), evenly: for event types with components "
+        'and the design ``"atomic"``; a cause without siblings is not tested.',
+        panel=_QUESTION,
+    )
+    kept_components: int = setting(
+        1,
+        Number(1, whole=True),
+        "Leading components of the cause that its siblings share: 1 is same component, other code.",
+        panel=_QUESTION,
+    )
+    particles: int = setting(
+        DEFAULT_PARTICLES,
+        Number(2, whole=True),
+        "Replacements a cause: more is slower and more exact.",
+        more="With as many as event types, all types are enumerated.",
+        panel=_QUESTION,
+    )
+    statistic: str = setting(
+        "kl_of_mean",
+        Choice("sequela.effects.designs:STATISTICS"),
+        "What is averaged over replacements: kl_of_mean, mean_of_kl or both.",
+        more='``"kl_of_mean"`` is the paper\'s formula; ``"mean_of_kl"`` is larger and noisier.',
+        panel=_QUESTION,
+    )
+    exclude_effect_type: bool | None = setting(
+        None,
+        FLAG,
+        "Leave replacements of the effect's own type out.",
+        more="Otherwise an effect that brings itself about makes every other cause look like one that prevents it. Not "
+        "in pairs of equal types, nor in staircases. By default that is done in `discover_population`, and here where "
+        "its result is the ``population``.",
+        panel=_QUESTION,
+        flags="--exclude-effect-type/--keep-effect-type",
+    )
+    horizon: int | str | None = setting(
+        None,
+        Either((Number(1, whole=True), Choice(("full",)))),
+        "Largest lag in events, or 'full'; by default the model's memory, or 8 if it has none.",
+        panel=_QUESTION,
+    )
+    horizon_time: str | float | None = setting(
+        None,
+        Parsed("seconds above 0, or text like '90s', '10m', '2h', '1d'", "sequela.events.times:parse_duration", True),
+        "Longest time between cause and effect, as 90s, 10m, 2h; needs times.",
+        more="Pairs further apart are not tested; ``horizon`` holds as well.",
+        panel=_QUESTION,
+    )
+    context: int = setting(0, Number(0, whole=True), "Leading events that are never causes.", panel=_QUESTION)
+    threshold: str | Any = setting(
+        "effect-size",
+        Either((Choice("sequela.effects.thresholds:THRESHOLDS"), Kind("a rule", has=("edges", "to_dict")))),
+        "When a pair is an edge: effect-size, fixed, vocabulary, percentile or otsu.",
+        panel=_EDGES,
+    )
+    delta: float = setting(0.05, Number(0), "Smallest effect of interest, in nats.", panel=_EDGES)
+    confidence_level: float = setting(
+        0.95,
+        Number(0.5, 1),
+        "One-sided confidence that an edge's effect exceeds delta, as far as Monte Carlo error goes.",
+        panel=_EDGES,
+    )
+    tau: float | None = setting(None, Number(0), "For the thresholds fixed and vocabulary.", panel=_EDGES)
+    population: str | None = setting(
+        None,
+        Kind("a population graph (discover_population, load_population)", "sequela.graphs.population:PopulationGraph"),
+        "Evidence for each pair of event types (`sequela population`): edges are weighed by it.",
+        more="A population graph of the same kind of cases. Edges then have a ``confidence`` from their own effect and "
+        "from what the population says of their types, see `sequela.evidence.edge_probability`.",
+        panel=_EDGES,
+    )
+    fdr: float | None = setting(
+        None,
+        Number(0, 1, above=True),
+        "With a population: highest expected share of false edges (0.05).",
+        more="``confidence_level`` then plays no part.",
+        panel=_EDGES,
+    )
+    seed: int = setting(0, Number(whole=True), "Same seed, same result.", panel=_RUN)
+    screening: float | str = setting(
+        "auto",
+        Either((Number(0, 0.5), Choice(("auto",)))),
+        "A few particles first, more where needed: share of pairs that may differ, auto, or 0.",
+        more="Pairs get more particles only while these do not decide whether they are edges. "
+        '``"auto"`` is 0.005 where it can be done and saves something (design ``"atomic"``, proposal ``"uniform"``, a '
+        "threshold in nats, 16 particles or more, and more event types than particles; no population), and 0 "
+        "elsewhere, and in `estimate`.",
+        panel=_RUN,
+    )
+    batch_size: int | None = setting(
+        None,
+        Number(1, whole=True),
+        "Most cases scored together; changes neither the result nor, much, the speed.",
+        panel=_RUN,
+    )
+    memory_budget: str | float | None = setting(
+        None,
+        Parsed("bytes, or text like '500MB' or '2GiB'", "sequela.execution.memory:parse_bytes"),
+        "Most memory above model and log, as 2GB; by default a quarter of what is free, at most 2 GiB.",
+        more="Does not change the result.",
+        panel=_RUN,
+    )
 
     def __post_init__(self) -> None:
-        check_choice("design", self.design, DESIGNS)
-        if self.proposal is not None:
-            check_choice("proposal", self.proposal, PROPOSALS)
-        check_choice("statistic", self.statistic, STATISTICS)
-        check_range("particles", self.particles, low=2, whole=True)
-        check_range("context", self.context, low=0, whole=True)
-        check_range("seed", self.seed, whole=True)
-        check_range("kept_components", self.kept_components, low=1, whole=True)
-        if self.batch_size is not None:
-            check_range("batch_size", self.batch_size, low=1, whole=True)
-        if self.memory_budget is not None:
-            parse_bytes(self.memory_budget)
-        if isinstance(self.horizon, str):
-            check_choice("horizon", self.horizon, ["full"])
-        elif self.horizon is not None:
-            check_range("horizon", self.horizon, low=1, whole=True)
-        if self.horizon_time is not None:
-            parse_duration("horizon_time", self.horizon_time)
-        default_proposal(self.design, self.proposal)
-        rule = make_threshold(
-            self.threshold, n_types=2, delta=self.delta, confidence_level=self.confidence_level, tau=self.tau
-        )
-        if self.fdr is not None:
-            check_range("fdr", self.fdr, low=0, high=1, above=True)
-            if self.population is None:
-                raise ConfigError(
-                    "fdr needs a population, which says how likely each pair of event types is linked: make one with "
-                    "discover_population (sequela population) and pass it (--population FOLDER)"
-                )
+        for name, argument in TABLE.items():
+            if name != "population":  # here the fingerprint of one
+                argument.refuse(name, getattr(self, name))
+                object.__setattr__(self, name, plain_number(argument, getattr(self, name)))
+        from sequela.effects.designs import default_proposal
+        from sequela.effects.thresholds import EffectSize
+
+        proposal = default_proposal(self.design, self.proposal)
+        rule = self._rule(2)
+        if self.fdr is not None and self.population is None:
+            raise ConfigError(
+                "fdr needs a population, which says how likely each pair of event types is linked: make one with "
+                "discover_population (sequela population) and pass it (--population FOLDER)"
+            )
         if self.population is not None and not isinstance(rule, EffectSize):
             raise ConfigError("a population goes with the threshold 'effect-size' (delta and fdr) only")
-        if isinstance(self.screening, str):
-            check_choice("screening", self.screening, ["auto"])
-        else:
-            check_range("screening", self.screening, low=0, high=0.5)
-            if self.screening:
-                check_screening(self.design, default_proposal(self.design, self.proposal), self.statistic, rule)
+        if self.screening and self.screening != "auto":
+            from sequela.effects.screening import check_screening
+
+            check_screening(self.design, proposal, self.statistic, rule)
 
     @property
     def excludes_effect_type(self) -> bool:
-        """Whether replacements of the effect's own type are left out; as the population did, unless said."""
-        if self.exclude_effect_type is None and self.population is not None:
-            return bool(self.population.run.get("arguments", {}).get("exclude_effect_type", False))
+        """Whether replacements of the effect's own type are left out."""
         return bool(self.exclude_effect_type)
 
     @property
@@ -106,12 +192,13 @@ class Settings:
 
     def rule(self, density: Density) -> Threshold:
         """Return the threshold for a density."""
+        return self._rule(density.vocabulary.n_types)
+
+    def _rule(self, n_types: int) -> Threshold:
+        from sequela.effects.thresholds import make_threshold
+
         return make_threshold(
-            self.threshold,
-            n_types=density.vocabulary.n_types,
-            delta=self.delta,
-            confidence_level=self.confidence_level,
-            tau=self.tau,
+            self.threshold, n_types=n_types, delta=self.delta, confidence_level=self.confidence_level, tau=self.tau
         )
 
     def horizon_for(self, density: Density, longest: int) -> int:
@@ -126,14 +213,11 @@ class Settings:
             )
         return wanted
 
-    @cached_property
-    def beliefs(self) -> Beliefs | None:
-        """What the population says of each pair of types."""
-        return None if self.population is None else Beliefs.of(self.population)
-
     @property
     def horizon_seconds(self) -> float | None:
         """Longest time between a cause and an effect that is tested, or None."""
+        from sequela.events.times import parse_duration
+
         return None if self.horizon_time is None else parse_duration("horizon_time", self.horizon_time)
 
     def screening_error(self, density: Density, *, deciding: bool = True) -> float:
@@ -145,6 +229,9 @@ class Settings:
         """
         if not isinstance(self.screening, str):
             return self.screening
+        from sequela.effects.designs import default_proposal
+        from sequela.effects.screening import DEFAULT_ERROR, FEWEST_OF_ALL, screening_applies
+
         n_others = density.vocabulary.n_types - density.vocabulary.has_rare - 1
         applies = screening_applies(
             self.design, default_proposal(self.design, self.proposal), self.statistic, self.rule(density)
@@ -158,6 +245,10 @@ class Settings:
 
     def allotment(self, density: Density, horizon: int, longest: int) -> Allotment:
         """Return the sizes that the memory budget allows; `within_memory` makes the density keep to its part."""
+        from sequela.density.runtime.network_density import density_cost
+        from sequela.effects.designs import default_proposal
+        from sequela.execution.memory import allot
+
         cost = density_cost(density, longest, horizon)
         return allot(
             n_types=density.vocabulary.n_types,
@@ -174,17 +265,19 @@ class Settings:
 
     def to_dict(self, density: Density) -> dict[str, Any]:
         """Return everything that decides the result as plain values."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__} | {
+        from sequela.effects.designs import default_proposal
+
+        values = {name: getattr(self, name) for name in TABLE} | {
             "proposal": default_proposal(self.design, self.proposal),
             "threshold": self.rule(density).to_dict(),
             "horizon_seconds": self.horizon_seconds,
             "exclude_effect_type": self.excludes_effect_type,
             "screening": self.screening_error(density),
         }
-        if self.beliefs is None:
+        if self.population is None:
             del values["population"], values["fdr"]
         else:
-            values |= {"population": self.beliefs.fingerprint, "fdr": self.error_rate}
+            values["fdr"] = self.error_rate
         if values["proposal"] != "siblings":
             del values["kept_components"]
         for decided in ("delta", "confidence_level", "tau", "batch_size", "memory_budget", "horizon_time"):
@@ -192,10 +285,13 @@ class Settings:
         return values
 
 
+TABLE = table_of(Settings)
+"""The declared arguments, by name, in the order of the record."""
+
+
 def make_settings(given: dict[str, Any]) -> Settings:
     """Return the settings given by name; raise `ConfigError` for a name that is none."""
-    if "adaptive" in given:
-        raise ConfigError("'adaptive' is called 'screening' (--screening) now: the share of pairs that may differ")
     for name in given:
-        check_choice("setting", name, list(Settings.__dataclass_fields__))
+        if name not in TABLE:
+            raise ConfigError(unknown_name("there is no setting", name, TABLE))
     return Settings(**given)

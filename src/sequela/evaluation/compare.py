@@ -164,6 +164,46 @@ def evaluate_edges(
     )
 
 
+@dataclass(frozen=True)
+class LinkEvaluation:
+    """How well links between event types agree with those of the true edges.
+
+    Attributes:
+        links: Pairs of event types, without self-loops.
+        shd: Structural Hamming distance: a reversed link counts once.
+    """
+
+    links: Scores
+    shd: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"links": self.links.__dict__, "links_shd": self.shd}
+
+
+def evaluate_links(found: pl.DataFrame, truth: pl.DataFrame) -> LinkEvaluation:
+    """Compare links between event types with those of true edges.
+
+    Args:
+        found: One row a link: ``cause``, ``effect``.
+        truth: One row a true edge or link, the same columns.
+
+    Raises:
+        LogFormatError: A column is missing.
+
+    Example:
+        >>> truth = pl.DataFrame({"cause": ["a", "a", "b"], "effect": ["b", "b", "c"]})
+        >>> evaluate_links(truth.head(1), truth).links.recall
+        0.5
+    """
+    for name, table in (("found links", found), ("true edges", truth)):
+        missing = [column for column in _LINK if column not in table.columns]
+        if missing:
+            raise LogFormatError(f"the table of {name} has no column {missing[0]!r}; it has {table.columns}")
+    types = [{(a, b) for a, b in table.select(_LINK).cast(pl.String).iter_rows() if a != b} for table in (found, truth)]
+    return LinkEvaluation(Scores.from_sets(*types), structural_hamming(*types))
+
+
 def with_cause_case(edges: pl.DataFrame) -> pl.DataFrame:
     """Return edges with cases as text, positions as whole numbers, and ``cause_case`` (by default ``case``).
 
@@ -253,23 +293,19 @@ def read_edges(path: str | Path) -> tuple[pl.DataFrame, int | None]:
     Raises:
         LogFormatError: There is no such table, or it cannot be read.
     """
-    from sequela.files import read_json
-
     source = Path(path)
-    n_pairs = None
     if source.is_dir():
-        try:
-            n_pairs = int(read_json(source / "run.json")["counts"]["n_pairs_tested"])
-        except (OSError, ValueError, KeyError, TypeError):
-            n_pairs = None
-        source = source / "edges.parquet"
+        from sequela.graphs.saved import load_discovery
+
+        saved = load_discovery(source)
+        return saved.edges, saved.run.counts.n_pairs_tested
     try:
         table = (
             pl.read_parquet(source) if source.suffix == ".parquet" else pl.read_csv(source, infer_schema_length=None)
         )
     except (OSError, pl.exceptions.PolarsError) as error:
         raise LogFormatError(f"'{source}' cannot be read as a table of edges: {error}") from error
-    return table, n_pairs
+    return table, None
 
 
 def _average_precision(found: pl.DataFrame, truth: pl.DataFrame) -> float:

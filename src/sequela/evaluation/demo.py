@@ -17,7 +17,7 @@ from sequela.evaluation.metrics import Scores, score_edges
 from sequela.events.log import read_log
 from sequela.events.sequences import SequenceSet
 from sequela.files import check_writable_folder, whole_folder, write_json
-from sequela.graphs.instance import SummaryGraph, summarise
+from sequela.graphs.summary import SummaryGraph, summarise
 from sequela.progress import Reporter, reporter
 from sequela.reports.page import report
 from sequela.reports.plots import plot_instance, plot_summary, save_figure
@@ -102,7 +102,7 @@ def run_demo(out: str | Path, *, seed: int = 0, overwrite: bool = True, progress
             "delta": DELTA,
             "scores": {name: score.__dict__ for name, score in scores.items()},
             "density": density.info["report"],
-            "run": found.run,
+            "run": found.run.to_dict(),
             "seconds": clock.seconds,
         }
         write_json(folder / MARKER, record)

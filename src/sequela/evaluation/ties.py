@@ -197,7 +197,7 @@ def score_roots(found: pl.DataFrame, events: pl.DataFrame) -> float:
 
     Example:
         >>> from sequela.worlds.fault_codes import FaultCodes
-        >>> events = FaultCodes.random(seed=0).simulate(20, seed=1).events
+        >>> events = FaultCodes.random(tied=0, seed=0).simulate(20, seed=1).events
         >>> score_roots(events.select("case", "position", "root_position"), events)
         1.0
     """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from sequela.errors import quoted
 from sequela.events.log import EventLog
+from sequela.text import quoted
 
 _FEWEST = 20
 """Events that a log must have before its counts say anything."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import polars as pl
 
-from sequela.errors import LogFormatError, quoted
+from sequela.errors import LogFormatError
 from sequela.events.numeric_times import LATEST, UNITS, refuse_rows
+from sequela.text import quoted
 
 _MISSING = ["nan", "nat", "none", "null", "<na>"]
 """What programs write into a column, in any capitals, where a row has no value."""
+_EXACT = {"Float64": 2.0**53, "Float32": 2.0**24, "Float16": 2.0**11}
+"""From here on not every whole number is a float of this kind."""
 _MEND = "Fill them or drop these rows"
 
 
@@ -43,6 +46,9 @@ def to_labels(values: pl.Series, *, role: str, column: str, source: str) -> pl.S
             refuse_rows(damaged, values, column, source, "is not UTF-8 text", "Save the column as text")
     elif dtype.is_float():  # 28.0, as pandas gives for whole numbers with gaps, is the case 28; NaN is no case
         finite = values.set(~values.is_finite().fill_null(True), None)
+        if (rounded := (finite.abs() >= _EXACT[str(dtype)]).fill_null(False)).any():
+            why = "has more digits than a floating-point number holds, so that different values may have become one"
+            refuse_rows(rounded, values, column, source, why, "Save the column as text or whole numbers")
         whole = finite.cast(pl.Int64, strict=False)
         text = whole.cast(pl.String).zip_with((whole == finite).fill_null(False), finite.cast(pl.String))
     else:

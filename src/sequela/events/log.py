@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sequela.display import TOP_ROWS, Shown
-from sequela.errors import ConfigError, LogFormatError, check_choice, nearest, quoted
+from sequela.errors import ConfigError, LogFormatError, check_choice, nearest
 from sequela.events.labels import to_labels
 from sequela.events.readers import Table, read_table
 from sequela.events.times import parse_duration, seconds_to_datetime, time_to_seconds
+from sequela.text import quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,12 +147,13 @@ def read_log(
             files with the same columns, or a polars or pandas frame.
         case: Column that says which sequence an event belongs to.
         event: Column of the event type; several columns are combined into one type (``"ecu|code"``).
-        time: Column of the time: ISO text, dates, or numbers since 1970 (seconds, milli-, micro- or nanoseconds,
-            told apart by their size). ``False`` keeps the row order even if a time column is there.
+        time: Column of the time: ISO text, dates (also ``20260131``), or numbers since 1970 (seconds, milli-, micro- or
+            nanoseconds, told apart by the size of most). ``False`` keeps the row order even if a time column is there.
         state: Column that says how an event went (an outcome), while the other event columns say what acted. It
             becomes the last component of the event type, and discovery can ask of each event whether it mattered how
             it went.
-        time_format: How to read a time that is not ISO, in `strptime` codes, for instance ``"%d/%m/%Y %H:%M"``.
+        time_format: How to read a time that is not ISO, in `strptime` codes, for instance ``"%d/%m/%Y %H:%M"``, or the
+            unit of numbers: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``.
         ties: What events of one case at the same time are: ``"unordered"`` (a tick: nothing depends on the order of
             their rows, and an effect within it has no direction) or ``"order"`` (the order of the rows is the order
             of the events).

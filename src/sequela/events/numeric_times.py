@@ -7,7 +7,8 @@ from typing import NoReturn
 
 import polars as pl
 
-from sequela.errors import LogFormatError, quoted
+from sequela.errors import LogFormatError
+from sequela.text import quoted
 
 UNITS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 """How many of each make a second."""

@@ -6,9 +6,10 @@ import re
 
 import polars as pl
 
-from sequela.errors import ConfigError, LogFormatError, quoted
+from sequela.errors import ConfigError, LogFormatError
 from sequela.events.labels import bytes_to_text, datetime_to_seconds
 from sequela.events.numeric_times import LATEST, UNITS, numbers_to_seconds, refuse_rows
+from sequela.text import quoted
 
 _LENGTHS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y%m%dT%H%M%S%.f%#z", "%Y%m%dT%H%M%#z")

@@ -72,6 +72,11 @@ class Vocabulary:
         if (counts["event"] == RARE).any():
             raise VocabularyError(f"the log has an event type named {RARE}, a reserved name; rename it")
         kept = counts.filter(pl.col("len") >= min_count)
+        if kept.height < 2 <= counts.height:
+            raise VocabularyError(
+                f"{kept.height} of the {counts.height:,} event types of this log occur {min_count} times or more "
+                f"(min_count={min_count}), and two are needed: lower min_count (--min-count 1), or give more events"
+            )
         folded = int(counts["len"].sum()) - int(kept["len"].sum())
         return cls(
             (*kept["event"].to_list(), RARE),

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
@@ -18,7 +17,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sequela.errors import check_choice
 from sequela.execution.chunks import Chunk, Chunks
 
 Model = TypeVar("Model")
@@ -111,7 +109,7 @@ def map_cases(
         task: What to do.
         model: What to do it with.
         cases: All cases.
-        engine: Where, from `start_engine`; by default in this process.
+        engine: Where, from `sequela.execution.engines.start_engine`; by default in this process.
         chunks: Folder of finished chunks: what is there is not done again, and what is done is kept there, written by a
             second thread. Without it everything stays in memory.
         update: Told how many cases are done, and all counts so far.
@@ -249,33 +247,3 @@ def run_here(
                 else n_events
             )
             at = end
-
-
-@contextmanager
-def _local(workers: int | None) -> Iterator[Engine]:
-    yield run_here
-
-
-def _ray(workers: int | None) -> AbstractContextManager[Engine]:
-    from sequela.execution.ray import ray_engine
-
-    return ray_engine(workers)
-
-
-_ENGINES: dict[str, Callable[[int | None], AbstractContextManager[Engine]]] = {"local": _local, "ray": _ray}
-ENGINES = tuple(_ENGINES)
-
-
-def start_engine(name: str, workers: int | None = None) -> AbstractContextManager[Engine]:
-    """Return a context manager that gives an engine; what it started ends with the block.
-
-    Args:
-        name: One of `ENGINES`. To add one, write a function like `_ray` and register it there.
-        workers: Processes that work; by default one for each processor. Plays no part for ``"local"``.
-
-    Raises:
-        ConfigError: There is no such engine, or fewer than one worker is asked for.
-        MissingExtraError: The engine is not installed.
-    """
-    check_choice("engine", name, ENGINES)
-    return _ENGINES[name](workers)

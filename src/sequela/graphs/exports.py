@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sequela.display import visible
 from sequela.errors import ConfigError, MissingExtraError, check_choice
 from sequela.events.times import seconds_to_datetime
 from sequela.files import whole_file, write_json
+from sequela.text import visible
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -64,7 +64,7 @@ def export(found: Any, path: StrPath, *, hierarchy_level: int | None = None) -> 
     if hierarchy_level is not None:
         graph = at_level(found, hierarchy_level)
     elif not hasattr(found, "to_networkx"):
-        graph = found.summary() if callable(found.summary) else found.summary
+        graph = found.summary()
     writers: dict[str, Callable[[StrPath], None]] = {
         ".graphml": graph.to_graphml,
         ".dot": graph.to_dot,
@@ -77,6 +77,16 @@ def export(found: Any, path: StrPath, *, hierarchy_level: int | None = None) -> 
     return graph
 
 
+def what_was_written(written: Any) -> str:
+    """Return what `export` wrote, in words."""
+    kind = type(written).__name__
+    if kind == "Discovery":
+        return "the log with the causes of each event"
+    name = {"InstanceGraph": "graph of case", "PopulationGraph": "graph of the population"}.get(kind, "summary graph")
+    case = f" '{visible(written.case, longest=60)}'" if kind == "InstanceGraph" else ""
+    return f"the {name}{case}, {written.edges.height:,} edges,"
+
+
 def at_level(found: Any, hierarchy_level: int) -> Any:
     """Return the summary graph of any result between types by their first ``hierarchy_level`` components.
 
@@ -84,7 +94,7 @@ def at_level(found: Any, hierarchy_level: int) -> Any:
         ConfigError: `hierarchy_level` is below 1, no type has components, or the result is a population graph of
             another level.
     """
-    if hasattr(found, "at_level"):  # a summary graph, or a folder
+    if hasattr(found, "at_level"):  # a summary graph
         return found.at_level(hierarchy_level)
     if not hasattr(found, "summary"):
         raise ConfigError(

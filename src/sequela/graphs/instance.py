@@ -1,121 +1,45 @@
-"""Causal graphs: of one sequence over its positions, and its summary over event types."""
+"""The causal graph of one sequence, over its positions."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sequela.display import TOP_ROWS, Shown
+from sequela.display import TOP_ROWS
 from sequela.effects.cmi import CMIEstimate
-from sequela.errors import ConfigError, MissingExtraError, check_range
-from sequela.events.log import event_at_level, event_components
 from sequela.events.sequences import Case
 from sequela.events.vocabulary import Vocabulary
-from sequela.graphs import exports
-from sequela.graphs.exports import AnnotatedLog, StrPath
+from sequela.graphs.base import Graph, direction_column
+from sequela.graphs.exports import AnnotatedLog
+from sequela.graphs.places import pair_counts
+from sequela.graphs.records import Arguments
+from sequela.graphs.schemas import INSTANCE
+from sequela.graphs.summary import SummaryGraph, summarise
 
 if TYPE_CHECKING:
     import networkx as nx
-    import pandas as pd
 
-INSTANCE_SCHEMA = pl.Schema(
-    {
-        "cause_position": pl.Int64,
-        "effect_position": pl.Int64,
-        "cause": pl.String,
-        "effect": pl.String,
-        "lag": pl.Int64,
-        "directed": pl.Boolean,
-        "cmi_nats": pl.Float64,
-        "std_error": pl.Float64,
-        "pointwise_nats": pl.Float64,
-    }
-)
-"""Columns of an instance edge table; positions are 0-based. ``lag`` counts ticks: 0 is an edge between two events at
-the same time, whose direction is not known (``directed`` is false) unless a population tells it."""
+INSTANCE_SCHEMA = INSTANCE.schema
+"""Columns of an instance edge table that are always there; positions are 0-based."""
 
 
-class _Graph(Shown):
-    """What all graphs share: exports, and how they show themselves."""
-
-    edges: pl.DataFrame
-
-    def to_networkx(self) -> nx.DiGraph[Any]:
-        """Return a networkx graph with all columns as attributes."""
-        raise NotImplementedError
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return the edge table as a pandas frame (extra ``pandas``)."""
-        return to_pandas(self.edges)
-
-    def to_graphml(self, path: StrPath) -> None:
-        """Write GraphML (Gephi, Cytoscape, yEd): all columns, ``label`` on nodes, ``weight`` on edges.
-
-        ``weight`` is ``cmi_nats_total`` of a summary, ``cmi_nats`` of other graphs. Numbers that are infinite or
-        missing are left out, control characters in names are spelled out.
-        """
-        exports.write_graphml(self.to_networkx(), path)
-
-    def to_dot(self, path: StrPath) -> None:
-        """Write DOT for Graphviz: width of an edge by its strength, colour by its sign, all columns as attributes."""
-        exports.write_dot(self.to_networkx(), path)
-
-    def to_json(self, path: StrPath) -> None:
-        """Write node-link JSON (``networkx.node_link_graph(..., edges="edges")`` reads it).
-
-        Numbers that JSON does not know (infinite, not a number) become null.
-        """
-        exports.write_node_link(self.to_networkx(), path)
-
-    def to_csv(self, path: StrPath, *, guard: bool = True) -> None:
-        """Write the edge table as CSV.
-
-        Args:
-            path: File.
-            guard: Put an apostrophe before text that begins with ``= + - @``, a tab or a carriage return: a
-                spreadsheet would run it as a formula. Switch it off where a program reads the names back.
-        """
-        exports.write_csv(self.edges, path, guard=guard)
-
-    def to_parquet(self, path: StrPath) -> None:
-        """Write the edge table as Parquet."""
-        exports.write_parquet(self.edges, path)
-
-    def __len__(self) -> int:
-        return self.edges.height
-
-
-def to_pandas(frame: pl.DataFrame) -> pd.DataFrame:
-    """Return a pandas frame.
-
-    Raises:
-        MissingExtraError: pandas is not installed.
-    """
-    if importlib.util.find_spec("pandas") is None:
-        raise MissingExtraError("to_pandas", "pandas")
-    return frame.to_pandas()
-
-
-@dataclass(frozen=True, repr=False)
-class InstanceGraph(_Graph, AnnotatedLog):
+@dataclass(frozen=True, repr=False, eq=False)
+class InstanceGraph(Graph, AnnotatedLog):
     """Which events of one sequence caused which.
 
     Attributes:
         case: Name of the case.
         events: Event type at each position, as the density knows it (``<rare>`` for folded types).
-        edges: One row an edge, columns `INSTANCE_SCHEMA`, sorted by effect, then cause; with a population also
-            ``confidence``.
+        edges: One row an edge, columns `sequela.graphs.schemas.INSTANCE`, sorted by effect, then cause.
         times: Seconds of each event, or None.
         n_tested: Pairs of positions that were tested.
         n_clamped: Log-probabilities that had to be clamped.
         n_unknown: Events whose type the density did not know (treated as ``<rare>``).
-        settings: How the graph was found.
+        settings: How the graph was found; its defaults where that is not known.
     """
 
     case: str
@@ -125,7 +49,7 @@ class InstanceGraph(_Graph, AnnotatedLog):
     n_tested: int = 0
     n_clamped: int = 0
     n_unknown: int = 0
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Arguments = Arguments()
 
     @classmethod
     def from_estimate(
@@ -138,7 +62,7 @@ class InstanceGraph(_Graph, AnnotatedLog):
         confidence: NDArray[np.float64] | None = None,
         directions: NDArray[np.int64] | None = None,
         n_unknown: int = 0,
-        settings: Mapping[str, Any] | None = None,
+        settings: Arguments | None = None,
     ) -> InstanceGraph:
         """Build a graph.
 
@@ -173,14 +97,12 @@ class InstanceGraph(_Graph, AnnotatedLog):
             "std_error": estimate.std_error[row, column],
             "pointwise_nats": estimate.pointwise[row, column],
         }
-        schema = dict(INSTANCE_SCHEMA)
         if estimate.mean_of_kl is not None:
             columns["mean_of_kl_nats"] = estimate.mean_of_kl[row, column]
-            schema["mean_of_kl_nats"] = pl.Float64()
         if confidence is not None:
             columns["confidence"] = confidence[row, column]
             columns["oriented_by"] = ["population" if told else None for told in (lag == 0) & (towards != 0)]
-            schema |= {"confidence": pl.Float64(), "oriented_by": pl.String()}
+        schema = {name: INSTANCE.columns[name].kind for name in columns}
         return cls(
             case=case.name,
             events=tuple(names[case.ids].tolist()),
@@ -189,7 +111,7 @@ class InstanceGraph(_Graph, AnnotatedLog):
             n_tested=estimate.n_tested,
             n_clamped=estimate.n_clamped,
             n_unknown=n_unknown,
-            settings=dict(settings or {}),
+            settings=settings or Arguments(),
         )
 
     def summary(self, *, self_loops: bool = False, hierarchy_level: int | None = None) -> SummaryGraph:
@@ -200,9 +122,53 @@ class InstanceGraph(_Graph, AnnotatedLog):
             hierarchy_level: Types by their first 1, 2, … components, for types of several columns; None for whole
                 types.
         """
-        counts = pl.Series("event", self.events, dtype=pl.String).to_frame().group_by("event").len("count")
+        events = pl.Series("event", self.events, dtype=pl.String).to_frame()
+        counts = events.group_by("event").agg(pl.len().cast(pl.Int64).alias("count"))
         edges = self.edges.with_columns(pl.lit(self.case).alias("case"))
-        return summarise(edges, counts, self_loops=self_loops, hierarchy_level=hierarchy_level)
+        return summarise(
+            edges,
+            counts,
+            places=self._places(),
+            chance=self.settings.chance,
+            least_cases=1,
+            self_loops=self_loops,
+            hierarchy_level=hierarchy_level,
+        )
+
+    def _places(self) -> pl.DataFrame | None:
+        """Return how often each pair was tested; None where that cannot be told (see `count_places`)."""
+        if self.settings.horizon is None or self.settings.proposal == "siblings":
+            return None
+        names = sorted(set(self.events))
+        ids = np.searchsorted(np.array(names), np.array(self.events)) if names else np.zeros(0)
+        times = None if self.times is None else np.array(self.times)
+        bounds = np.array([0, len(self.events)])
+        ticks = self.edges["lag"].min() == 0  # the graph itself does not say whether its ties have an order
+        return pair_counts(
+            ids.astype(np.int32), bounds, times, names=names, arguments=self.settings, unordered_ties=ticks
+        )
+
+    def root_causes(self, position: int | str = -1) -> pl.DataFrame:
+        """Rank the first causes of one event by how much of it they explain; see `sequela.root_causes`.
+
+        Args:
+            position: Position of the event, from 0 (from the end where negative), or its type where that occurs once.
+
+        Returns:
+            Columns `sequela.graphs.schemas.ROOTS`, largest share first.
+
+        Raises:
+            ConfigError: There is no such event, or several are of that type.
+
+        Example:
+            >>> rows = [(0, 1, "a", "b", 1, True, 0.4, 0.0, 1.0), (1, 2, "b", "c", 1, True, 0.6, 0.0, 2.0)]
+            >>> edges = pl.DataFrame(rows, schema=INSTANCE_SCHEMA, orient="row")
+            >>> InstanceGraph("case", ("a", "b", "c"), edges).root_causes("c").rows()
+            [(0, 'a', 1.0, 2)]
+        """
+        from sequela.graphs.root_causes import root_causes
+
+        return root_causes(self, position)
 
     def to_networkx(self) -> nx.DiGraph[Any]:
         """Return a networkx graph: nodes are positions with ``event`` (and ``time``), edges carry the columns."""
@@ -224,6 +190,9 @@ class InstanceGraph(_Graph, AnnotatedLog):
         case = pl.lit(self.case).alias("case")
         return events.select(case, pl.all()), self.edges.select(case, pl.all())
 
+    def _content(self) -> tuple[Any, ...]:
+        return self.case, self.events, self.times, self.edges
+
     def _top_rows(self) -> pl.DataFrame:
         columns = ["cause_position", "cause", "effect_position", "effect", "lag", "cmi_nats", "std_error"]
         order = [pl.col("cmi_nats").round(9), pl.col("effect_position"), pl.col("cause_position")]
@@ -235,170 +204,3 @@ class InstanceGraph(_Graph, AnnotatedLog):
         return (
             f"InstanceGraph(case '{self.case}': {len(self.events)} events, {len(self)} edges of {self.n_tested} tested)"
         )
-
-
-@dataclass(frozen=True, repr=False)
-class SummaryGraph(_Graph):
-    """Which event types caused which.
-
-    Attributes:
-        edges: One row a pair of types, strongest first: ``cause``, ``effect``, ``n_edges`` (instance edges),
-            ``n_cases``, ``mean_lag``, ``cmi_nats`` (mean over the edges), ``cmi_nats_total``, ``pointwise_nats``
-            (mean), ``n_undirected`` (edges between events at the same time, of unknown direction; they count for the
-            pair in the order of names) and ``directed`` (whether there are others).
-        nodes: ``event`` and ``count`` of every type that occurred.
-    """
-
-    edges: pl.DataFrame
-    nodes: pl.DataFrame
-
-    def at_level(self, hierarchy_level: int, *, self_loops: bool = False) -> SummaryGraph:
-        """Merge types that share their first components (``engine|P0A`` and ``engine|P0B`` at level 1).
-
-        How many cases hold a merged pair cannot be told from the summary alone: ``n_cases`` is the largest of the pairs
-        it is made of, so at least so many. The ``summary(hierarchy_level=...)`` of graphs and discoveries counts cases.
-
-        Args:
-            hierarchy_level: Leading components that are kept. Types with fewer stay as they are.
-            self_loops: Keep edges within a merged type, as far as this summary has them.
-
-        Raises:
-            ConfigError: `hierarchy_level` is below 1, or no type has components.
-
-        Example:
-            >>> pair = {"cause": "engine|P0A", "effect": "door|D1", "n_edges": 2, "n_cases": 1, "mean_lag": 1.5}
-            >>> nats = {"cmi_nats": 0.2, "cmi_nats_total": 0.4, "pointwise_nats": 1.0, "n_undirected": 0}
-            >>> nodes = pl.DataFrame({"event": ["door|D1", "engine|P0A"], "count": [3, 4]})
-            >>> merged = SummaryGraph(pl.DataFrame([pair | nats]), nodes).at_level(1)
-            >>> merged.edges.select("cause", "effect", "n_edges").rows()
-            [('engine', 'door', 2)]
-        """
-        weight = pl.col("n_edges")
-        sums = self.edges.select(
-            "cause", "effect", "n_edges", "n_cases", lag=pl.col("mean_lag") * weight,
-            cmi_nats=pl.col("cmi_nats_total"), pointwise_nats=pl.col("pointwise_nats") * weight,
-            n_undirected="n_undirected",
-        )  # fmt: skip
-        names = names_at_level(self.nodes["event"], hierarchy_level)
-        merged = (
-            _renamed(sums, names)
-            .group_by("cause", "effect")
-            .agg(pl.col("n_edges", "lag", "cmi_nats", "pointwise_nats", "n_undirected").sum(), pl.col("n_cases").max())
-        )
-        columns = ["cause", "effect", "n_edges", "n_cases", "lag", "cmi_nats", "pointwise_nats", "n_undirected"]
-        edges = finish_pairs(merged.select(columns), self_loops=self_loops)
-        return SummaryGraph(edges, merge_nodes(self.nodes, hierarchy_level))
-
-    def to_networkx(self) -> nx.DiGraph[Any]:
-        """Return a networkx graph: nodes are event types with ``count``, edges carry the columns."""
-        import networkx as nx
-
-        graph: nx.DiGraph[Any] = nx.DiGraph()
-        graph.add_nodes_from((row["event"], {"count": row["count"]}) for row in self.nodes.iter_rows(named=True))
-        for row in self.edges.iter_rows(named=True):
-            graph.add_edge(row.pop("cause"), row.pop("effect"), **row)
-        return graph
-
-    def _top_rows(self) -> pl.DataFrame:
-        columns = ["cause", "effect", "n_edges", "n_cases", "mean_lag", "cmi_nats"]
-        return self.edges.head(TOP_ROWS).select(*columns, direction_column())
-
-    def __repr__(self) -> str:
-        return f"SummaryGraph({self.nodes.height} event types, {len(self)} edges)"
-
-
-def names_at_level(events: pl.Series, hierarchy_level: int) -> dict[str, str]:
-    """Return the name of each event type at a level: its first ``hierarchy_level`` components.
-
-    Raises:
-        ConfigError: `hierarchy_level` is below 1, or no type has components.
-    """
-    check_range("hierarchy_level", hierarchy_level, low=1, whole=True)
-    if len(events) and all(len(event_components(name)) == 1 for name in events):
-        raise ConfigError(
-            f"hierarchy_level={hierarchy_level} needs event types made of several columns (event=[...], --event "
-            "repeated); these have none"
-        )
-    return {name: event_at_level(name, hierarchy_level) for name in events}
-
-
-def merge_nodes(nodes: pl.DataFrame, hierarchy_level: int) -> pl.DataFrame:
-    """Return ``event`` and ``count`` of the types at a level."""
-    names = names_at_level(nodes["event"], hierarchy_level)
-    merged = nodes.with_columns(pl.col("event").replace_strict(names, return_dtype=pl.String))
-    return merged.group_by("event").agg(pl.col("count").sum()).sort("event")
-
-
-def _renamed(pairs: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
-    return pairs.with_columns(pl.col("cause", "effect").replace_strict(names, return_dtype=pl.String))
-
-
-def summarise(
-    edges: pl.DataFrame, counts: pl.DataFrame, *, self_loops: bool = False, hierarchy_level: int | None = None
-) -> SummaryGraph:
-    """Group instance edges by their pair of event types.
-
-    Args:
-        edges: Instance edges of one or many cases, with a column ``case``.
-        counts: ``event`` and ``count`` of the sequences they come from.
-        self_loops: Keep ``u -> u``.
-        hierarchy_level: Types by their first 1, 2, … components; None for whole types.
-
-    Raises:
-        ConfigError: `hierarchy_level` is below 1, or no type has components.
-    """
-    if hierarchy_level is not None:
-        edges, counts = (
-            _renamed(edges, names_at_level(counts["event"], hierarchy_level)),
-            merge_nodes(counts, hierarchy_level),
-        )
-    return SummaryGraph(finish_pairs(pair_sums(edges), self_loops=self_loops), counts.sort("event"))
-
-
-def with_directed(edges: pl.DataFrame) -> pl.DataFrame:
-    """Return an edge table that has the column ``directed``: true where it was not there, as in a table of truth."""
-    return edges if "directed" in edges.columns else edges.with_columns(directed=pl.lit(True))
-
-
-def pair_sums(edges: pl.DataFrame) -> pl.DataFrame:
-    """Return sums per pair of types. Those of disjoint cases can be concatenated and added up."""
-    return (
-        with_directed(edges)
-        .group_by("cause", "effect")
-        .agg(
-            pl.len().cast(pl.Int64).alias("n_edges"),
-            pl.col("case").n_unique().cast(pl.Int64).alias("n_cases"),
-            pl.col("lag", "cmi_nats", "pointwise_nats").sum(),
-            (~pl.col("directed")).sum().cast(pl.Int64).alias("n_undirected"),
-        )
-    )
-
-
-def finish_pairs(sums: pl.DataFrame, *, self_loops: bool) -> pl.DataFrame:
-    """Add up `pair_sums` and turn them into the columns of `SummaryGraph.edges`."""
-    if not self_loops:
-        sums = sums.filter(pl.col("cause") != pl.col("effect"))
-    mean = {name: (pl.col(name) / pl.col("n_edges")) for name in ("lag", "cmi_nats", "pointwise_nats")}
-    return (
-        sums.group_by("cause", "effect")
-        .agg(pl.all().sum())
-        .select(
-            "cause",
-            "effect",
-            "n_edges",
-            "n_cases",
-            mean["lag"].alias("mean_lag"),
-            mean["cmi_nats"],
-            pl.col("cmi_nats").alias("cmi_nats_total"),
-            mean["pointwise_nats"],
-            "n_undirected",
-            directed=pl.col("n_undirected") < pl.col("n_edges"),
-        )
-        # Rounded for the order only: sums in another order differ in the last bits.
-        .sort([pl.col("cmi_nats_total").round(9), "cause", "effect"], descending=[True, False, False])
-    )
-
-
-def direction_column() -> pl.Expr:
-    """Return the sign of an edge in words: a cause makes its effect likelier or rarer."""
-    return pl.when(pl.col("pointwise_nats") >= 0).then(pl.lit("likelier")).otherwise(pl.lit("rarer")).alias("direction")

@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import polars as pl
 
 from sequela.display import TOP_ROWS
-from sequela.errors import LogFormatError
-from sequela.evidence.links import LAG_SCHEMA, POPULATION_SCHEMA
-from sequela.files import whole_folder, write_record
-from sequela.graphs.instance import _Graph, direction_column
-from sequela.graphs.run_record import MARKER, read_run
-from sequela.graphs.saved import SavedDiscovery, load_discovery
+from sequela.files import whole_folder
+from sequela.graphs.base import Graph, direction_column
+from sequela.graphs.records import FORMAT, MARKER, RunRecord
+from sequela.graphs.schemas import LAGS, POPULATION
+
+POPULATION_SCHEMA, LAG_SCHEMA = POPULATION.schema, LAGS.schema
 
 if TYPE_CHECKING:
     import networkx as nx
 
 
-@dataclass(frozen=True, repr=False)
-class PopulationGraph(_Graph):
+@dataclass(frozen=True, repr=False, eq=False)
+class PopulationGraph(Graph):
     """Which event types cause which in a population of cases.
 
     Attributes:
         pairs: One row an ordered pair of types that occurs within the horizon, edges first, strongest first; columns
-            `POPULATION_SCHEMA`: cases (at one lag, the most) and places (pairs of positions, all lags) that hold it,
-            its strongest lag, there the mean CMI with its 95 % interval (over cases) and the mean pointwise
-            information (above 0: the cause makes the effect more likely), log10 of the e-value, q-value, whether it
-            is an edge, and why it is uncertain.
+            `sequela.graphs.schemas.POPULATION`.
         nodes: ``event`` and ``count`` over the cases that were used.
-        run: Arguments, seed, versions and counts, as plain values.
-        lags: Strength of each pair at each lag, columns `LAG_SCHEMA`; empty where it is not known.
+        run: The record of the run (its plain values may be given).
+        lags: Strength of each pair at each lag, columns `sequela.graphs.schemas.LAGS`; empty where it is not known.
     """
 
     pairs: pl.DataFrame
     nodes: pl.DataFrame
-    run: Mapping[str, Any] = field(default_factory=dict)
-    lags: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LAG_SCHEMA))
+    run: RunRecord = RunRecord(kind="population")
+    lags: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LAGS.schema))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "run", RunRecord.of(self.run))
 
     @property
     def edges(self) -> pl.DataFrame:  # type: ignore[override]
@@ -62,7 +62,10 @@ class PopulationGraph(_Graph):
             self.pairs.write_parquet(folder / "population.parquet")
             self.nodes.write_parquet(folder / "nodes.parquet")
             self.lags.write_parquet(folder / "lags.parquet")
-            write_record(folder, MARKER, self.run)
+            msgspec.structs.replace(self.run, format=FORMAT, kind="population").write(folder)
+
+    def _content(self) -> tuple[Any, ...]:
+        return self.nodes, self.pairs, self.lags
 
     def _top_rows(self) -> pl.DataFrame:
         columns = ["cause", "effect", "support_cases", "lag", "cmi_nats", "cmi_low_nats", "cmi_high_nats"]
@@ -70,31 +73,3 @@ class PopulationGraph(_Graph):
 
     def __repr__(self) -> str:
         return f"PopulationGraph({self.nodes.height:,} event types, {len(self):,} edges of {self.pairs.height:,} pairs)"
-
-
-def load_population(path: str | Path) -> PopulationGraph:
-    """Open a folder that `PopulationGraph.save` wrote.
-
-    Raises:
-        LogFormatError: It is not such a folder, or is damaged.
-    """
-    folder = Path(path)
-    try:
-        run = read_run(folder)
-        pairs = pl.read_parquet(folder / "population.parquet")
-        missing = set(POPULATION_SCHEMA) - set(pairs.columns)
-        if missing:
-            raise ValueError(f"columns are missing: {', '.join(sorted(missing))}")
-        nodes, lags = (pl.read_parquet(folder / f"{name}.parquet") for name in ("nodes", "lags"))
-        return PopulationGraph(pairs, nodes, run, lags.select(list(LAG_SCHEMA)))
-    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-        raise LogFormatError(f"'{path}' is not a folder of population results: {error}") from error
-
-
-def load_results(path: str | Path) -> SavedDiscovery | PopulationGraph:
-    """Open a folder that ``sequela discover`` or ``sequela population`` wrote, whichever it is.
-
-    Raises:
-        LogFormatError: It is neither, or is damaged.
-    """
-    return load_population(path) if (Path(path) / "population.parquet").is_file() else load_discovery(path)

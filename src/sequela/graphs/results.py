@@ -1,47 +1,137 @@
-"""What discovery hands back for a whole log, and the tables it is made of."""
+"""What discovery hands back for a whole log, in memory or on disk, and the tables it is made of."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import polars as pl
 
 from sequela.density.base import Density
 from sequela.display import Shown
 from sequela.effects.settings import Settings
-from sequela.errors import LogFormatError, nearest
+from sequela.errors import LogFormatError, nearest_spelling
 from sequela.events.sequences import SequenceSet
-from sequela.graphs.exports import AnnotatedLog
-from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph, SummaryGraph, summarise, to_pandas
+from sequela.files import whole_folder
+from sequela.graphs.base import to_pandas
+from sequela.graphs.exports import AnnotatedLog, StrPath
+from sequela.graphs.instance import InstanceGraph
+from sequela.graphs.records import FORMAT, MARKER, RunRecord
+from sequela.graphs.schemas import EDGES, EVENTS, PLACES
+from sequela.graphs.summary import SummaryGraph, summarise
+from sequela.text import visible
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, repr=False)
 class Discovery(Shown, AnnotatedLog):
     """Graphs of all cases of a log.
 
-    Attributes:
-        edges: One row an edge of any case: ``case`` and the columns of `InstanceGraph.edges`.
+    In memory, as `discover_log` gives it, or on disk, as `discover_to` and `load_discovery` give it: then edges and
+    events stay in their files until they are asked for. `scan` reads only what a query needs, in both.
+
+    Args:
+        edges: One row an edge of any case, columns `sequela.graphs.schemas.EDGES`.
         nodes: ``event`` and ``count`` over the log.
-        run: Arguments, seed, versions and counts, as plain values.
-        events: One row an event as the density read it: ``case``, ``position`` (0-based), ``event`` and, when the log
-            has times, ``time`` (seconds); None when they are not known.
+        run: The record of the run, or its plain values.
+        events: One row an event as the density read it, columns `sequela.graphs.schemas.EVENTS`; None where they are
+            not known.
+        places: How often each pair of types was tested, columns `sequela.graphs.schemas.PLACES`; None where that is
+            not known.
+
+    Attributes:
+        nodes: As given.
+        run: The record of the run.
+        folder: Where the result lies on disk; None in memory.
     """
 
-    edges: pl.DataFrame
-    nodes: pl.DataFrame
-    run: dict[str, Any]
-    events: pl.DataFrame | None = None
+    def __init__(
+        self,
+        edges: pl.DataFrame,
+        nodes: pl.DataFrame,
+        run: RunRecord | Mapping[str, Any] = RunRecord(),
+        events: pl.DataFrame | None = None,
+        places: pl.DataFrame | None = None,
+    ) -> None:
+        self.nodes = nodes
+        self.run = RunRecord.of(run)
+        self.folder: Path | None = None
+        self._tables = {"edges": edges, "events": events, "places": places}
+        self._summary: SummaryGraph | None = None
 
-    def summary(self, *, self_loops: bool = False, hierarchy_level: int | None = None) -> SummaryGraph:
-        """Return which event types caused which, over all cases; see `InstanceGraph.summary`."""
-        return summarise(self.edges, self.nodes, self_loops=self_loops, hierarchy_level=hierarchy_level)
+    @classmethod
+    def on_disk(cls, folder: Path, summary: SummaryGraph, run: RunRecord) -> Discovery:
+        """Return a result whose edges and events stay in their files; `load_discovery` checks them first."""
+        found = cls.__new__(cls)
+        found.nodes, found.run, found.folder, found._summary = summary.nodes, run, folder, summary
+        found._tables = {}
+        return found
+
+    @property
+    def edges(self) -> pl.DataFrame:
+        """One row an edge of any case; read when first asked for (`scan` reads less)."""
+        table = self._table("edges")
+        assert table is not None
+        return table
+
+    @property
+    def events(self) -> pl.DataFrame | None:
+        """One row an event as the density read it; None where they are not known."""
+        return self._table("events")
+
+    @property
+    def places(self) -> pl.DataFrame | None:
+        """How often each pair of types was tested; None where that is not known."""
+        return self._table("places")
+
+    def scan(self) -> pl.LazyFrame:
+        """Return the edges as a lazy frame, which reads no more than a query needs.
+
+        Example:
+            >>> from sequela.worlds.softmax import SoftmaxWorld
+            >>> from sequela import discover_log, read_log
+            >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
+            >>> found = discover_log(world, read_log(world.to_log(world.sample(3, 6, seed=1))), progress=False)
+            >>> found.scan().filter(pl.col("lag") == 1).collect().equals(found.edges.filter(pl.col("lag") == 1))
+            True
+        """
+        edges = self._scan("edges")
+        assert edges is not None
+        return edges
+
+    def scan_events(self) -> pl.LazyFrame | None:
+        """Return the events as a lazy frame; None where they are not known."""
+        return self._scan("events")
+
+    def summary(self, *, self_loops: bool | None = None, hierarchy_level: int | None = None) -> SummaryGraph:
+        """Return which event types caused which, over all cases.
+
+        Args:
+            self_loops: Keep ``u -> u``; by default as the run was asked.
+            hierarchy_level: Types by their first 1, 2, … components, for types of several columns; None for whole
+                types.
+
+        Raises:
+            ConfigError: `hierarchy_level` is below 1, or no type has components.
+        """
+        asked = self.run.arguments.self_loops
+        if self._summary is not None and hierarchy_level is None and self_loops in (None, asked):
+            return self._summary
+        columns = ["case", "cause", "effect", "lag", "cmi_nats", "pointwise_nats", "directed"]
+        return summarise(
+            self.scan().select(columns).collect(),
+            self.nodes,
+            places=self.places,
+            chance=self.run.arguments.chance,
+            least_cases=least_cases(self.run.counts.n_cases),
+            self_loops=asked if self_loops is None else self_loops,
+            hierarchy_level=hierarchy_level,
+        )
 
     def case(self, name: str) -> InstanceGraph:
         """Return the graph of one case, as `discover` gives it (what was clamped is known for the whole run only).
@@ -60,36 +150,107 @@ class Discovery(Shown, AnnotatedLog):
             >>> len(found.case("case-00001").events)
             6
         """
-        events = None if self.events is None else self.events.lazy()
-        return case_graph(name, self.edges.lazy(), events, self.run, source="the discovery")
+        source = "the discovery" if self.folder is None else f"'{self.folder}'"
+        return case_graph(name, self.scan(), self.scan_events(), self.run, source=source)
+
+    def save(self, out: StrPath, *, overwrite: bool = False) -> Path:
+        """Write the folder that `load_discovery` opens and ``sequela discover`` writes.
+
+        Args:
+            out: Folder to make.
+            overwrite: Replace an earlier result.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ConfigError: The folder may not be written.
+        """
+        summary = self.summary()
+        with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
+            for name in ("edges", "events", "places"):
+                table = self._scan(name)
+                if table is not None:
+                    table.sink_parquet(folder / f"{name}.parquet", compression="zstd")
+            summary.edges.write_parquet(folder / "summary.parquet")
+            self.nodes.write_parquet(folder / "nodes.parquet")
+            counts = msgspec.structs.replace(self.run.counts, n_edges=self.n_edges)
+            record = msgspec.structs.replace(self.run, format=FORMAT, kind="discovery", counts=counts)
+            record.write(folder)
+        return Path(out)
 
     @cached_property
     def n_cases(self) -> int:
         """Cases with at least one edge."""
-        return self.edges["case"].n_unique()
+        return int(self.scan().select(pl.col("case").n_unique()).collect().item())
+
+    @cached_property
+    def n_edges(self) -> int:
+        """Edges of all cases."""
+        return int(self.scan().select(pl.len()).collect().item())
 
     def to_pandas(self) -> pd.DataFrame:
         """Return all edges as a pandas frame (extra ``pandas``)."""
         return to_pandas(self.edges)
 
+    def __len__(self) -> int:
+        """Return the number of edges: the rows of the edge table."""
+        return self.n_edges
+
+    def __bool__(self) -> bool:
+        """Return True, also without edges: ask ``len(found)`` for these."""
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other has the same nodes, events and edges, to the last bit, in memory or on disk."""
+        if not isinstance(other, Discovery):
+            return NotImplemented
+        if self.run.arguments != other.run.arguments or not self.nodes.equals(other.nodes):
+            return False
+        events, others = self.events, other.events
+        same = events is others if events is None or others is None else events.equals(others)
+        return same and self.edges.equals(other.edges)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.nodes.shape, self.n_edges))
+
     def _log(self) -> tuple[pl.DataFrame, pl.DataFrame]:
-        if self.events is None:
+        events = self.events
+        if events is None:
             raise LogFormatError("the discovery does not hold the events of its cases; run discover again")
-        return self.events, self.edges
+        return events, self.edges
+
+    def _table(self, name: str) -> pl.DataFrame | None:
+        if name not in self._tables:
+            lazy = self._scan(name)
+            self._tables[name] = None if lazy is None else lazy.collect()
+        return self._tables[name]
+
+    def _scan(self, name: str) -> pl.LazyFrame | None:
+        table = self._tables.get(name)
+        if table is not None or self.folder is None:
+            return None if table is None else table.lazy()
+        path = self.folder / f"{name}.parquet"
+        return pl.scan_parquet(path) if path.is_file() else None
 
     def _top_rows(self) -> pl.DataFrame:
         return self.summary()._top_rows()
 
     def __repr__(self) -> str:
-        return f"Discovery({self.edges.height:,} edges in {self.n_cases:,} cases)"
+        where = "" if self.folder is None else f", in '{self.folder}'"
+        return f"Discovery({self.n_edges:,} edges in {self.n_cases:,} cases{where})"
+
+
+def least_cases(n_cases: int) -> int:
+    """Return how many cases a link needs: two, where there are two (0: not known)."""
+    return 1 if n_cases == 1 else 2
 
 
 def empty_edges(settings: Settings) -> pl.DataFrame:
     """Return an empty edge table of many cases, with the columns these settings give."""
-    extra: dict[str, type[pl.DataType]] = {} if settings.statistic == "kl_of_mean" else {"mean_of_kl_nats": pl.Float64}
-    if settings.population is not None:
-        extra |= {"confidence": pl.Float64, "oriented_by": pl.String}
-    return pl.DataFrame(schema={"case": pl.String, **INSTANCE_SCHEMA, **extra})
+    extra = [] if settings.statistic == "kl_of_mean" else ["mean_of_kl_nats"]
+    extra += [] if settings.population is None else ["confidence", "oriented_by"]
+    return pl.DataFrame(schema=dict(EDGES.schema) | {name: EDGES.columns[name].kind for name in extra})
 
 
 def log_nodes(density: Density, sequences: SequenceSet) -> pl.DataFrame:
@@ -115,7 +276,7 @@ def log_events(density: Density, sequences: SequenceSet) -> pl.DataFrame:
 
 
 def case_graph(
-    name: str, edges: pl.LazyFrame, events: pl.LazyFrame | None, run: Mapping[str, Any], *, source: str
+    name: str, edges: pl.LazyFrame, events: pl.LazyFrame | None, run: RunRecord, *, source: str
 ) -> InstanceGraph:
     """Put the graph of one case together from the tables of many.
 
@@ -127,15 +288,29 @@ def case_graph(
     wanted = pl.col("case") == str(name)
     own = events.filter(wanted).sort("position").collect()
     if own.is_empty():
-        some = events.select("case").unique().head(10_000).collect()["case"].to_list()
-        raise LogFormatError(f"{source} has no case '{name}'{nearest(str(name), some)}")
-    arguments = run["arguments"]
-    causes = np.arange(min(int(arguments["context"]), own.height), own.height)
+        known = events.select("case").unique(maintain_order=True).collect()["case"].to_list()
+        raise LogFormatError(f"{source} has no case '{visible(str(name), longest=60)}'{nearest_spelling(name, known)}")
+    arguments = run.arguments
+    times = own["time"].to_numpy() if "time" in own.columns else None
     return InstanceGraph(
         case=str(name),
         events=tuple(own["event"]),
         edges=edges.filter(wanted).drop("case").collect(),
-        times=tuple(own["time"]) if "time" in own.columns else None,
-        n_tested=int(np.minimum(own.height - 1 - causes, int(arguments["horizon"])).sum()),
-        settings=dict(arguments),
+        times=None if times is None else tuple(times.tolist()),
+        n_tested=_n_tested(own.height, times, arguments.horizon or 1, arguments.context, arguments.horizon_seconds),
+        settings=arguments,
     )
+
+
+def _n_tested(n: int, times: Any, horizon: int, context: int, seconds: float | None) -> int:
+    """Return how many pairs of positions of a case of ``n`` events are tested."""
+    cause = np.arange(min(context, n), n)
+    effect = np.minimum(cause[:, None] + np.arange(1, horizon + 1), n)
+    tested = effect < n
+    if seconds is not None and times is not None:
+        tested &= np.append(times, np.inf)[effect] - times[cause][:, None] <= seconds
+    return int(tested.sum())
+
+
+FILES = {"edges": EDGES, "events": EVENTS, "places": PLACES}
+"""Tables of a result that stay on disk."""

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import networkx as nx
 import polars as pl
 
-from sequela.errors import check_range
-from sequela.graphs.instance import InstanceGraph, with_directed
+from sequela.errors import ConfigError, nearest
+from sequela.graphs.schemas import ROOTS
+from sequela.text import visible
 
-ROOT_SCHEMA = pl.Schema({"position": pl.Int64, "event": pl.String, "share": pl.Float64, "n_steps": pl.Int64})
-"""Columns of `root_causes`."""
+_MOST_LISTED = 10
 
 
-def root_causes(graph: InstanceGraph, position: int) -> pl.DataFrame:
+class CaseGraph(Protocol):
+    """What is asked of a graph: the events of a case and the edges between them."""
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """Event types, in order."""
+        ...
+
+    @property
+    def edges(self) -> pl.DataFrame:
+        """Edges, columns `sequela.graphs.schemas.INSTANCE`."""
+        ...
+
+
+def root_causes(graph: CaseGraph, position: int | str = -1) -> pl.DataFrame:
     """Rank the first causes of one event by how much of it they explain.
 
     Each event passes what is to be explained on to its direct causes, in proportion to how much more likely each made
@@ -22,24 +39,25 @@ def root_causes(graph: InstanceGraph, position: int) -> pl.DataFrame:
 
     Args:
         graph: Instance graph.
-        position: Position of the event to explain (0-based).
+        position: Position of the event to explain, from 0 (from the end where negative); or its type, where that
+            occurs once.
 
     Returns:
         One row a root, largest ``share`` first (they sum to 1): ``position``, ``event``, ``share``, and ``n_steps``,
         the fewest edges between it and the event.
 
     Raises:
-        ConfigError: There is no such position.
+        ConfigError: There is no such event, or several are of that type.
 
     Example:
-        >>> from sequela.graphs.instance import INSTANCE_SCHEMA
+        >>> from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph
         >>> rows = [(0, 1, "a", "b", 1, True, 0.4, 0.0, 1.0), (1, 2, "b", "c", 1, True, 0.6, 0.0, 2.0)]
         >>> edges = pl.DataFrame(rows, schema=INSTANCE_SCHEMA, orient="row")
         >>> root_causes(InstanceGraph("case", ("a", "b", "c"), edges), 2).rows()
         [(0, 'a', 1.0, 2)]
     """
     n_events = len(graph.events)
-    check_range("position", position, low=0, high=n_events - 1, whole=True)
+    position = position_of(graph.events, position)
     causal = _causal_graph(graph)
     behind = causal.subgraph(nx.ancestors(causal, position) | {position})
     share, steps = dict.fromkeys(behind, 0.0), dict.fromkeys(behind, n_events)
@@ -55,18 +73,18 @@ def root_causes(graph: InstanceGraph, position: int) -> pl.DataFrame:
         for cause, edge in sorted(causes.items()):
             share[cause] += share[effect] * edge["nats"] / total
             steps[cause] = min(steps[cause], steps[effect] + 1)
-    frame = pl.DataFrame(roots, schema=ROOT_SCHEMA, orient="row")
+    frame = pl.DataFrame(roots, schema=ROOTS.schema, orient="row")
     return frame.sort([pl.col("share").round(12), "position"], descending=[True, False])
 
 
-def _causal_graph(graph: InstanceGraph) -> nx.DiGraph[int]:
+def _causal_graph(graph: CaseGraph) -> nx.DiGraph[int]:
     """Return the directed edges that make their effect more likely, without cycles.
 
     A cycle can only arise within one tick, where a population told the directions; its edges there are left out.
     """
     causal: nx.DiGraph[int] = nx.DiGraph()
     causal.add_nodes_from(range(len(graph.events)))
-    rows = with_directed(graph.edges).filter((pl.col("pointwise_nats") > 0) & pl.col("directed"))
+    rows = graph.edges.filter((pl.col("pointwise_nats") > 0) & pl.col("directed"))
     for cause, effect, nats, lag in rows.select("cause_position", "effect_position", "pointwise_nats", "lag").rows():
         causal.add_edge(cause, effect, nats=nats, tied=lag == 0)
     for knot in list(nx.strongly_connected_components(causal)):
@@ -74,3 +92,31 @@ def _causal_graph(graph: InstanceGraph) -> nx.DiGraph[int]:
         within = [(cause, effect) for cause, effect in inside.edges if inside[cause][effect]["tied"]]
         causal.remove_edges_from(within)
     return causal
+
+
+def position_of(events: Sequence[str], wanted: int | str) -> int:
+    """Return the position of an event that is named by its position or by its type.
+
+    Raises:
+        ConfigError: There is no such event, or several are of that type.
+
+    Example:
+        >>> position_of(("a", "b", "a"), -1), position_of(("a", "b", "a"), "b")
+        (2, 1)
+    """
+    if isinstance(wanted, str):
+        found = [place for place, event in enumerate(events) if event == wanted]
+        if len(found) == 1:
+            return found[0]
+        name = visible(wanted, longest=60)
+        if not found:
+            raise ConfigError(f"the case has no event '{name}'{nearest(wanted, set(events))}")
+        places = ", ".join(map(str, found[:_MOST_LISTED])) + ("…" if len(found) > _MOST_LISTED else "")
+        raise ConfigError(f"the case has {len(found)} events '{name}': name one by its position, of {places}")
+    n_events = len(events)
+    if isinstance(wanted, bool) or not hasattr(wanted, "__index__") or not -n_events <= wanted < n_events:
+        raise ConfigError(
+            f"position must be a whole number from {-n_events} to {n_events - 1} (the case has {n_events} events), or "
+            f"the type of an event; got {wanted!r}"
+        )
+    return int(wanted) % n_events

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from sequela.density.base import Density
@@ -15,13 +16,10 @@ from sequela.effects.settings import Settings
 from sequela.errors import LogFormatError
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
-from sequela.files import damaged_files, read_json, read_record
+from sequela.files import damaged_files, read_record
 from sequela.graphs.instance import InstanceGraph
+from sequela.graphs.records import FORMAT, MARKER, Arguments, CountsRecord, DensityRecord, LogRecord, RunRecord
 from sequela.version import __version__
-
-MARKER = "run.json"
-
-FORMAT = 1
 
 
 @dataclass
@@ -58,59 +56,63 @@ class Counts:
             setattr(self, name, getattr(self, name) + value)
 
 
+def arguments_record(settings: Settings, density: Density, **more: Any) -> Arguments:
+    """Return settings, and arguments beside them, as they are written down."""
+    return msgspec.convert(settings.to_dict(density) | more, Arguments)
+
+
 def run_record(
-    density: Density, log: EventLog, sequences: SequenceSet, settings: Settings, counts: Counts
-) -> dict[str, Any]:
-    """Return everything one needs to know to repeat and to judge a run, as plain values."""
+    density: Density,
+    log: EventLog,
+    sequences: SequenceSet,
+    settings: Settings,
+    counts: Counts,
+    *,
+    kind: str = "discovery",
+    seconds: float | None = None,
+    **arguments: Any,
+) -> RunRecord:
+    """Return everything one needs to know to repeat and to judge a run.
+
+    Args:
+        density: The density that was asked.
+        log: The log.
+        sequences: Its cases as the density reads them.
+        settings: How it was asked.
+        counts: What happened on the way.
+        kind: ``"discovery"`` or ``"population"``.
+        seconds: How long it took.
+        **arguments: Arguments beside the settings, by their names in `Arguments`.
+    """
     import numpy as np
     import torch
 
     runtime = runtime_of(density)
     longest = int(sequences.lengths.max()) if sequences.n_cases else 1
-    return {
-        "format": FORMAT,
-        "arguments": settings.to_dict(density) | {"horizon": settings.horizon_for(density, longest)},
-        "log": {
-            "source": Path(log.source.strip("'")).name,
-            "n_events": sequences.n_events,
-            "n_ties": log.n_ties,
-        },
-        "counts": asdict(counts) | {"n_rare_events": _n_rare(density, sequences)},
-        "density": {
-            "backbone": density.backbone or type(density).__name__,
-            "device": runtime.device,
-            "precision": runtime.precision,
-            "compiled": runtime.compiled,
-            "memory": density.memory,
-            "vocabulary": density.vocabulary.fingerprint,
-            "n_types": density.vocabulary.n_types,
-            "report": density.info.get("report"),
-        },
-        "versions": {
+    return RunRecord(
+        format=FORMAT,
+        kind=kind,
+        arguments=arguments_record(settings, density, horizon=settings.horizon_for(density, longest), **arguments),
+        log=LogRecord(source=Path(log.source.strip("'")).name, n_events=sequences.n_events, n_ties=log.n_ties),
+        counts=msgspec.convert(asdict(counts) | {"n_rare_events": _n_rare(density, sequences)}, CountsRecord),
+        density=DensityRecord(
+            backbone=density.backbone or type(density).__name__,
+            device=runtime.device,
+            precision=runtime.precision,
+            compiled=runtime.compiled,
+            memory=density.memory,
+            vocabulary=density.vocabulary.fingerprint,
+            n_types=density.vocabulary.n_types,
+            report=density.info.get("report"),
+        ),
+        versions={
             "sequela": __version__,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "polars": pl.__version__,
             "numpy": np.__version__,
         },
-    }
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """Return what ``run.json`` says, after checking it and every file beside it against the checksums in it.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: It is of another format, or a file has changed since it was written; says which.
-        KeyError, TypeError: It is no such record.
-    """
-    run = read_json(folder / MARKER)
-    if run["format"] != FORMAT:
-        raise ValueError(f"format {run['format']}, this version reads {FORMAT}")
-    run = read_record(folder, MARKER)
-    damaged = [f"{name} {what}" for name, what in damaged_files(folder, run).items()]
-    if damaged:
-        raise ValueError("; ".join(damaged))
-    return run
+        seconds=None if seconds is None else round(seconds, 3),
+    )
 
 
 def verify_results(path: str | Path) -> pl.DataFrame:
@@ -134,7 +136,7 @@ def verify_results(path: str | Path) -> pl.DataFrame:
         >>> log = read_log(world.to_log(world.sample(3, 6, seed=1)))
         >>> found = discover_to(world, log, Path(tempfile.mkdtemp()) / "out", progress=False)
         >>> verify_results(found.folder)["damage"].null_count()
-        5
+        6
         >>> with (found.folder / "edges.parquet").open("ab") as file:
         ...     _ = file.write(b"!")
         >>> verify_results(found.folder).filter(pl.col("damage").is_not_null())["file"].to_list()

@@ -1,98 +1,105 @@
-"""Discovery results in a folder: the summary in memory, edges and events read when asked for."""
+"""Opening result folders: every table is checked for its columns before anything is made of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from sequela.display import Shown
 from sequela.errors import LogFormatError
-from sequela.graphs.exports import AnnotatedLog
-from sequela.graphs.instance import InstanceGraph, SummaryGraph, summarise
-from sequela.graphs.results import Discovery, case_graph
-from sequela.graphs.run_record import read_run
+from sequela.graphs.population import PopulationGraph
+from sequela.graphs.records import read_run
+from sequela.graphs.results import FILES, Discovery
+from sequela.graphs.schemas import LAGS, NODES, POPULATION, SUMMARY, Table, check_types
+from sequela.graphs.summary import SummaryGraph
 
 
-@dataclass(frozen=True, repr=False)
-class SavedDiscovery(Shown, AnnotatedLog):
-    """A folder of results: the summary is read, edges and events stay on disk until they are asked for.
-
-    Attributes:
-        folder: Where.
-        summary: Graph over event types.
-        run: What `run.json` says.
-    """
-
-    folder: Path
-    summary: SummaryGraph
-    run: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def edges(self) -> pl.LazyFrame:
-        """All edges, scanned from the file."""
-        return pl.scan_parquet(self.folder / "edges.parquet")
-
-    @property
-    def nodes(self) -> pl.DataFrame:
-        """``event`` and ``count`` over the log."""
-        return self.summary.nodes
-
-    @property
-    def events(self) -> pl.LazyFrame | None:
-        """All events, scanned from the file; None when the folder does not have them."""
-        path = self.folder / "events.parquet"
-        return pl.scan_parquet(path) if path.is_file() else None
-
-    def at_level(self, hierarchy_level: int, *, self_loops: bool = False) -> SummaryGraph:
-        """Return the summary between types at a hierarchy level, with cases counted from all edges.
-
-        Raises:
-            ConfigError: `hierarchy_level` is below 1, or no type has components.
-        """
-        columns = ["case", "cause", "effect", "lag", "cmi_nats", "pointwise_nats", "directed"]
-        return summarise(
-            self.edges.select(columns).collect(), self.nodes, self_loops=self_loops, hierarchy_level=hierarchy_level
-        )
-
-    def case(self, name: str) -> InstanceGraph:
-        """Return the graph of one case; see `Discovery.case`."""
-        return case_graph(name, self.edges, self.events, self.run, source=f"'{self.folder}'")
-
-    def collect(self) -> Discovery:
-        """Read all edges and events into memory."""
-        events = self.events
-        return Discovery(self.edges.collect(), self.nodes, self.run, None if events is None else events.collect())
-
-    def _log(self) -> tuple[pl.DataFrame, pl.DataFrame]:
-        return self.collect()._log()
-
-    def _top_rows(self) -> pl.DataFrame:
-        return self.summary._top_rows()
-
-    def __repr__(self) -> str:
-        return f"SavedDiscovery('{self.folder}': {self.summary!r})"
-
-
-def load_discovery(path: str | Path) -> SavedDiscovery:
-    """Open a folder that `discover_to` (``sequela discover``) wrote.
+def load_discovery(path: str | Path) -> Discovery:
+    """Open a folder that `discover_to` (``sequela discover``) or `Discovery.save` wrote.
 
     Args:
         path: The folder.
 
     Returns:
-        Its summary; edges and events are scanned when asked for (`SavedDiscovery.collect` reads them all).
+        The result: its summary is read, edges and events stay on disk until they are asked for.
 
     Raises:
-        LogFormatError: It is not such a folder, or is damaged.
+        LogFormatError: It is not such a folder, is damaged, or of another version.
     """
     folder = Path(path)
+    run = read_run(folder, kind="discovery", command="discover")
+    with _as_format_errors(folder, "discovery"):
+        nodes = _read(folder, "nodes", NODES)
+        pairs = _read(folder, "summary", SUMMARY)
+        check_types(pairs, nodes, f"'{folder / 'summary.parquet'}'")
+        for name, table in FILES.items():
+            file = folder / f"{name}.parquet"
+            if name == "edges" or file.exists():
+                _check_on_disk(file, table)
+        n_rows = pl.scan_parquet(folder / "edges.parquet").select(pl.len()).collect().item()
+        if n_rows != run.counts.n_edges:
+            raise LogFormatError(f"edges.parquet has {n_rows:,} rows, and run.json says {run.counts.n_edges:,}")
+    return Discovery.on_disk(folder, SummaryGraph(pairs, nodes), run)
+
+
+def load_population(path: str | Path) -> PopulationGraph:
+    """Open a folder that `PopulationGraph.save` (``sequela population``) wrote.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        The graph with all its pairs.
+
+    Raises:
+        LogFormatError: It is not such a folder, is damaged, or of another version.
+    """
+    folder = Path(path)
+    run = read_run(folder, kind="population", command="population")
+    with _as_format_errors(folder, "population"):
+        nodes, pairs, lags = (
+            _read(folder, name, table) for name, table in (("nodes", NODES), ("population", POPULATION), ("lags", LAGS))
+        )
+        for name, table in (("population", pairs), ("lags", lags)):
+            check_types(table, nodes, f"'{folder / name}.parquet'")
+    return PopulationGraph(pairs, nodes, run, lags.select(list(LAGS.schema)))
+
+
+def load_results(path: str | Path) -> Discovery | PopulationGraph:
+    """Open a folder that ``sequela discover`` or ``sequela population`` wrote, whichever it is.
+
+    Raises:
+        LogFormatError: It is neither, is damaged, or of another version.
+    """
+    return load_population(path) if (Path(path) / "population.parquet").is_file() else load_discovery(path)
+
+
+def _read(folder: Path, name: str, table: Table) -> pl.DataFrame:
+    return table.check(pl.read_parquet(folder / f"{name}.parquet"), f"'{folder / name}.parquet'")
+
+
+def _check_on_disk(file: Path, table: Table) -> None:
+    """Check columns and missing values without reading more of a large file than needed."""
+    schema = pl.read_parquet_schema(file)
+    table.check_schema(schema, f"'{file}'")
+    whole = [name for name in schema if name in table.columns and not table.columns[name].nullable]
+    missing = pl.scan_parquet(file).select(pl.col(whole).null_count()).collect().row(0, named=True)
+    for name, number in missing.items():
+        if number:
+            raise LogFormatError(f"'{file}': the column '{name}' lacks {number:,} values")
+
+
+@contextmanager
+def _as_format_errors(folder: Path, kind: str) -> Iterator[None]:
+    """Turn what reading a damaged file raises into one line."""
+    what = f"'{folder}' is not a folder of {kind} results"
     try:
-        run = read_run(folder)
-        summary = SummaryGraph(pl.read_parquet(folder / "summary.parquet"), pl.read_parquet(folder / "nodes.parquet"))
-        pl.read_parquet_schema(folder / "edges.parquet")
-    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-        raise LogFormatError(f"'{path}' is not a folder of discovery results: {error}") from error
-    return SavedDiscovery(folder, summary, run)
+        yield
+    except LogFormatError as error:
+        raise LogFormatError(f"{what}: {error}") from None
+    except OSError as error:
+        raise LogFormatError(f"{what}: {error.strerror or error}: {Path(str(error.filename or '')).name}") from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, TypeError) as error:
+        raise LogFormatError(f"{what}: a table is damaged: {str(error)[:200]}") from None

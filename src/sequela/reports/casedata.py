@@ -53,7 +53,7 @@ def _case(traces: Traces, number: int, columns: dict[str, list[Any]]) -> dict[st
     last = min(high, low + MAX_CASE_EVENTS)
     edges = np.arange(traces.edge_offsets[number], traces.edge_offsets[number + 1])
     n_edges = len(edges)
-    edges = edges[traces.effect[edges] < last]
+    edges = edges[np.maximum(traces.cause[edges], traces.effect[edges]) < last]
     n_here = len(edges)
     if n_here > MAX_CASE_EDGES:
         strength = traces.values["cmi_nats"].fill_nan(0).fill_null(0).to_numpy()[edges]
@@ -69,7 +69,8 @@ def _case(traces: Traces, number: int, columns: dict[str, list[Any]]) -> dict[st
         "n_edges_here": n_here,
         "cause": (traces.cause[edges] - low).tolist(),
         "effect": (traces.effect[edges] - low).tolist(),
-        "counted": traces.counted[edges].astype(int).tolist(),
+        "explains": traces.explains[edges].astype(int).tolist(),
+        "has_evidence": traces.has_evidence[edges].astype(int).tolist(),
         **{name: [values[edge] for edge in edges] for name, values in columns.items()},
     }
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from sequela.errors import ConfigError, check_range
 from sequela.files import whole_file
-from sequela.graphs.population import PopulationGraph, load_population, load_results
+from sequela.graphs.population import PopulationGraph
+from sequela.graphs.saved import load_population, load_results
 from sequela.reports.payload import Result, page_data
 
 _ASSETS = files("sequela.reports") / "assets"

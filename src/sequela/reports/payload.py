@@ -11,15 +11,15 @@ import polars as pl
 from sequela.errors import ConfigError, LogFormatError, nearest
 from sequela.events.log import COMPONENT_SEPARATOR, event_at_level
 from sequela.graphs.exports import at_level
-from sequela.graphs.instance import InstanceGraph, SummaryGraph
+from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.results import Discovery
-from sequela.graphs.saved import SavedDiscovery
+from sequela.graphs.summary import SummaryGraph
 from sequela.reports.casedata import embedded, plain
 from sequela.reports.traces import Traces, findings
 from sequela.reports.words import ASSUMPTIONS, badge, made_by, trust
 
-Result = InstanceGraph | SummaryGraph | PopulationGraph | Discovery | SavedDiscovery
+Result = InstanceGraph | SummaryGraph | PopulationGraph | Discovery
 
 MAX_CANDIDATES = 1_000
 """Most pairs without evidence that are in the page all the same."""
@@ -46,11 +46,12 @@ COLUMNS = (
     Column("presence_cmi_nats", "presence (nats)", "How much of it comes from whether the cause is there."),
     Column("state_cmi_nats", "state (nats)", "How much of it comes from the state of the cause."),
     Column("pointwise_nats", "gain (nats)", "Change of the effect's log-probability: +0.69 is twice as likely."),
-    Column("lag", "lag (events)", "Events from cause to effect where the link is strongest."),
-    Column("mean_lag", "lag (events)", "Events from cause to effect, on average."),
+    Column("lag", "lag (ticks)", "Ticks (distinct times) from cause to effect where the link is strongest."),
+    Column("mean_lag", "lag (ticks)", "Ticks (distinct times) from cause to effect, on average."),
     Column("n_cases", "cases with an edge", "Cases in which an event of one type caused one of the other."),
     Column("support_cases", "cases with both", "Cases that hold the pair within the horizon."),
     Column("n_edges", "edges", "Edges between events of these types."),
+    Column("n_undirected", "without direction", "Edges between events at one time, whose direction is not known."),
     Column("support", "places", "Pairs of events of these types within the horizon."),
     Column("cmi_low_nats", "low (nats)", "Lower end of the strength's 95 % interval."),
     Column("cmi_high_nats", "high (nats)", "Upper end of the strength's 95 % interval."),
@@ -158,9 +159,7 @@ def _summary(result: Result, hierarchy_level: int | None) -> SummaryGraph | None
         return SummaryGraph(merged.edges, merged.nodes)
     if isinstance(result, SummaryGraph):
         return result
-    if isinstance(result, SavedDiscovery):
-        return result.summary
-    return result.summary(self_loops=isinstance(result, InstanceGraph))
+    return result.summary(self_loops=True) if isinstance(result, InstanceGraph) else result.summary()
 
 
 def _population_at(population: PopulationGraph, hierarchy_level: int | None) -> PopulationGraph:
@@ -209,8 +208,10 @@ def _join(summary: SummaryGraph | None, evidence: PopulationGraph | None) -> pl.
         return summary.edges
     if summary is None:
         return evidence.pairs
+    own = [name for name in ("n_undirected", "directed") if name in summary.edges.columns]
+    own = [name for name in own if name not in evidence.pairs.columns]
     single = summary.edges.select(
-        "cause", "effect", "n_cases", "n_edges", pl.col("cmi_nats", "pointwise_nats").name.prefix("single_")
+        "cause", "effect", "n_cases", "n_edges", *own, pl.col("cmi_nats", "pointwise_nats").name.prefix("single_")
     )
     both = evidence.pairs.join(single, on=["cause", "effect"], how="full", coalesce=True)
     return (
@@ -226,8 +227,8 @@ def _join(summary: SummaryGraph | None, evidence: PopulationGraph | None) -> pl.
 def _run(result: Any) -> dict[str, Any]:
     if isinstance(result, InstanceGraph):
         counts = {"n_cases": 1, "n_unknown_events": result.n_unknown, "n_clamped": result.n_clamped}
-        return {"arguments": dict(result.settings), "counts": counts}
-    return dict(getattr(result, "run", {}) or {})
+        return {"arguments": result.settings.to_dict(), "counts": counts}
+    return result.run.to_dict() if isinstance(result, Discovery | PopulationGraph) else {}
 
 
 def _traces(
@@ -280,7 +281,7 @@ def _counts(
     return {
         "n_cases": len(traces.names) if traces is not None else run.get("counts", {}).get("n_cases"),
         "n_events": int(nodes["count"].sum()),
-        "n_types": nodes.height,
+        "n_types": int((nodes["count"] > 0).sum()),
         "n_links": n_links,
         "n_edges": None if traces is None else len(traces.cause),
         "has_evidence": evidence is not None,
@@ -306,8 +307,14 @@ def _n_components(nodes: pl.DataFrame) -> int:
     return counts.pop() if len(counts) == 1 else 1
 
 
+def _says_nothing(links: pl.DataFrame, key: str) -> bool:
+    """Return whether a column of directions has nothing to tell: all of them are known."""
+    values = links[key]
+    return (key == "n_undirected" and not values.sum()) or (key == "directed" and bool(values.fill_null(True).all()))
+
+
 def _links(links: pl.DataFrame, index: Mapping[str, int], n_links: int) -> dict[str, Any]:
-    columns = [column for column in COLUMNS if column.key in links.columns]
+    columns = [column for column in COLUMNS if column.key in links.columns and not _says_nothing(links, column.key)]
     has_total = "cmi_nats_total" in links.columns
     return {
         "columns": [{**column._asdict(), "numeric": links.schema[column.key].is_numeric()} for column in columns],

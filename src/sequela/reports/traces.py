@@ -13,6 +13,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+from sequela.graphs.summary import with_directed
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -20,7 +24,7 @@ Bools = NDArray[np.bool_]
 
 _EXAMPLES = 3
 _LONGEST_CHAIN = 8
-_EDGE_VALUES = ("cmi_nats", "std_error", "pointwise_nats", "confidence", "directed")
+_EDGE_VALUES = ("lag", "cmi_nats", "std_error", "pointwise_nats", "confidence", "directed")
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,10 @@ class Traces:
         cause: Row of the event that is the cause, ``[E]``; edges are sorted by effect, then cause.
         effect: Row of the event that is the effect, ``[E]``.
         values: Columns of the edge table, each ``[E]``.
-        counted: Whether an edge explains its effect, ``[E]``: the cause made it more likely and, where there is
-            evidence over cases, the link between the two types has it.
+        explains: Whether an edge can explain its effect, ``[E]``: it has a direction, the cause made the effect more
+            likely, and it is in no cycle (of events at one time).
+        has_evidence: Whether the link between the two types has evidence over cases, ``[E]``; true where none was
+            gathered.
     """
 
     names: list[str]
@@ -46,7 +52,8 @@ class Traces:
     cause: Ints
     effect: Ints
     values: dict[str, pl.Series]
-    counted: Bools
+    explains: Bools
+    has_evidence: Bools
 
     @classmethod
     def build(
@@ -72,11 +79,8 @@ class Traces:
         types = events["event"].replace_strict(index, return_dtype=pl.Int64).to_numpy()
         first = offsets[edges["number"].to_numpy()]
         cause, effect = first + edges["cause_position"].to_numpy(), first + edges["effect_position"].to_numpy()
-        counted = edges["pointwise_nats"].fill_null(0).fill_nan(0).to_numpy() > 0
-        if links is not None:
-            width = max(index.values(), default=0) + 1
-            known = np.array(sorted(a * width + b for a, b in links), dtype=np.int64)
-            counted &= np.isin(types[cause] * width + types[effect], known)
+        gain = edges["pointwise_nats"].fill_null(0).fill_nan(0).to_numpy()
+        directed = with_directed(edges)["directed"].fill_null(True).to_numpy()
         return cls(
             names=names.to_list(),
             offsets=offsets,
@@ -85,8 +89,19 @@ class Traces:
             cause=cause.astype(np.int64),
             effect=effect.astype(np.int64),
             values={name: edges[name] for name in _EDGE_VALUES if name in edges.columns},
-            counted=counted,
+            explains=_without_cycles(cause, effect, (gain > 0) & directed, len(types)),
+            has_evidence=_on_links(types[cause], types[effect], directed, links),
         )
+
+    @cached_property
+    def counted(self) -> Bools:
+        """Whether an edge counts: it can explain its effect and has evidence, ``[E]``."""
+        return self.explains & self.has_evidence
+
+    @cached_property
+    def depth(self) -> Ints:
+        """Edges of the longest chain that ends in each event, ``[N]``: larger for an effect than for its causes."""
+        return _depth(self.cause[self.counted], self.effect[self.counted], len(self.types))
 
     @cached_property
     def case_of(self) -> Ints:
@@ -117,11 +132,11 @@ class Traces:
         total = np.bincount(effect, gain, minlength=len(self.types))
         share = gain / total[effect]
         load = self.is_caused.astype(np.float64)
-        position = effect - self.offsets[self.case_of[effect]]
-        order = np.argsort(-position, kind="stable")
-        starts = np.flatnonzero(np.diff(position[order], prepend=-1))
+        depth = self.depth[effect]
+        order = np.argsort(-depth, kind="stable")
+        starts = np.flatnonzero(np.diff(depth[order], prepend=-1))
         for low, high in pairwise([*starts.tolist(), len(order)]):
-            rows = order[low:high]  # the effects at one position of all cases: all that they must explain has arrived
+            rows = order[low:high]  # effects of one depth: all that they must explain has arrived
             np.add.at(load, cause[rows], load[effect[rows]] * share[rows])
         return np.where(self.is_caused, 0.0, load)
 
@@ -143,6 +158,45 @@ class Traces:
         return [[kind for kind, _ in counter.most_common(most)] for counter in found]
 
 
+def _on_links(cause: Ints, effect: Ints, directed: Bools, links: set[tuple[int, int]] | None) -> Bools:
+    """Return whether pairs of types are links with evidence; without a direction, either way round."""
+    if links is None:
+        return np.ones(len(cause), dtype=np.bool_)
+    width = max((max(pair) for pair in links), default=0) + max(cause.max(initial=0), effect.max(initial=0)) + 1
+    known = np.array(sorted(first * width + second for first, second in links), dtype=np.int64)
+    forwards, backwards = np.isin(cause * width + effect, known), np.isin(effect * width + cause, known)
+    return forwards | (backwards & ~directed)
+
+
+def _without_cycles(cause: Ints, effect: Ints, wanted: Bools, n_events: int) -> Bools:
+    """Return the wanted edges, without those inside a cycle: as `root_causes` does."""
+    rows = np.flatnonzero(wanted)
+    if not (cause[rows] > effect[rows]).any():  # along the positions: there is none
+        return wanted
+    links = csr_matrix((np.ones(len(rows)), (cause[rows], effect[rows])), shape=(n_events, n_events))
+    _, knot = connected_components(links, connection="strong")
+    between: Bools = knot[cause] != knot[effect]
+    return wanted & between
+
+
+def _depth(cause: Ints, effect: Ints, n_events: int) -> Ints:
+    """Return the edges of the longest way to each event, ``[N]`` (Kahn 1962: an event is done when its causes are)."""
+    order = np.argsort(cause, kind="stable")
+    starts = np.searchsorted(cause[order], np.arange(n_events + 1))
+    effects = effect[order]
+    waiting = np.bincount(effect, minlength=n_events)
+    depth = np.zeros(n_events, dtype=np.int64)
+    done = np.flatnonzero(waiting == 0)
+    while len(done):
+        counts = starts[done + 1] - starts[done]
+        first = np.repeat(starts[done] - np.append(0, np.cumsum(counts)[:-1]), counts)
+        next_ones, n_causes = np.unique(effects[first + np.arange(counts.sum())], return_counts=True)
+        depth[next_ones] = depth[done[0]] + 1
+        waiting[next_ones] -= n_causes
+        done = next_ones[waiting[next_ones] == 0]
+    return depth
+
+
 class _Chains:
     """How often each chain of types occurs, when every event is traced back along its strongest cause."""
 
@@ -157,7 +211,9 @@ class _Chains:
         node = np.full(len(traces.types), -1, dtype=np.int64)
         root = np.arange(len(traces.types))
         types, parents, cases = traces.types.tolist(), traces.strongest_cause.tolist(), traces.case_of.tolist()
-        for row in np.flatnonzero(traces.is_caused).tolist():  # causes come first: their node is known
+        caused = np.flatnonzero(traces.is_caused)
+        order = np.lexsort((traces.depth[caused], traces.case_of[caused]))
+        for row in caused[order].tolist():  # causes come first: their node is known
             parent = parents[row]
             if node[parent] < 0:
                 node[parent] = self._add(self.starts, types[parent], parent, cases[parent])
@@ -211,12 +267,12 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
 
     Returns:
         ``n_caused`` (events with a cause that counts), ``n_roots`` (types), ``n_single`` (root types of one case only,
-        left out where the log has several), and ``roots``, each with ``type``, ``n_cases``, ``n_starts`` (events of the
-        type at which a chain begins), ``n_events`` (all events of the type), ``n_explained`` (events, a sum of shares),
-        ``chain`` (types), ``directed`` (for each link of the chain: whether the direction of most of its edges is
-        known), ``chain_count``, ``chain_cases``, ``seconds`` (median from the first to the last event of the chain;
-        None without times), ``confidence`` (of all links of the chain together; None where it is not known),
-        ``q_value`` (the largest of the chain's links) and ``examples`` (rows of the last events of such chains).
+        left out where the log has several), ``n_undirected`` (edges with evidence and without direction), and
+        ``roots``, each with ``type``, ``n_cases``, ``n_starts`` (events of the type at which a chain begins),
+        ``n_events`` (all events of the type), ``n_explained`` (events, a sum of shares), ``chain`` (types),
+        ``chain_count``, ``chain_cases``, ``seconds`` (median from the first to the last event of the chain; None
+        without times), ``confidence`` (of all links of the chain together; None where it is not known), ``q_value``
+        (the largest of the chain's links) and ``examples`` (rows of the last events of such chains).
     """
     chains = _Chains(traces)
     rows = np.flatnonzero(traces.explained)
@@ -230,8 +286,7 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
         .sort([pl.col("explained").round(9), "type"], descending=[True, False])
     )
     shown = ranked.filter(pl.col("n_cases") > 1) if len(traces.names) > 1 else ranked
-    confidence = _means(traces, "confidence")
-    directed = _means(traces, "directed")
+    confidence = _mean_confidence(traces)
     counts = np.bincount(traces.types)
     found = []
     for kind, n_cases, n_starts, explained in shown.head(most).iter_rows():
@@ -247,7 +302,6 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
                 "n_events": int(counts[kind]),
                 "n_explained": round(explained, 3),
                 "chain": chain,
-                "directed": [directed.get(pair, 1.0) >= 0.5 for pair in pairs],
                 "chain_count": chains.count[node] if node >= 0 else 0,
                 "chain_cases": chains.n_cases[node] if node >= 0 else 0,
                 "seconds": round(float(np.median(seconds)), 3) if seconds else None,
@@ -260,18 +314,25 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
         "n_caused": int(traces.is_caused.sum()),
         "n_roots": shown.height,
         "n_single": ranked.height - shown.height,
+        "n_undirected": _n_undirected(traces),
         "roots": found,
     }
 
 
-def _means(traces: Traces, column: str) -> dict[tuple[int, int], float]:
-    """Return the mean of a column over the edges that count, by their pair of types; empty where there is none."""
-    if column not in traces.values:
+def _mean_confidence(traces: Traces) -> dict[tuple[int, int], float]:
+    """Return the mean confidence of the edges that count, by their pair of types."""
+    if "confidence" not in traces.values:
         return {}
     types = {"cause": traces.types[traces.cause], "effect": traces.types[traces.effect]}
-    edges = pl.DataFrame({**types, "value": traces.values[column].cast(pl.Float64)}).filter(pl.Series(traces.counted))
+    edges = pl.DataFrame({**types, "value": traces.values["confidence"]}).filter(pl.Series(traces.counted))
     means = edges.group_by("cause", "effect").agg(pl.col("value").mean())
     return {(cause, effect): mean for cause, effect, mean in means.iter_rows() if mean is not None}
+
+
+def _n_undirected(traces: Traces) -> int:
+    if "directed" not in traces.values:
+        return 0
+    return int((~traces.values["directed"].fill_null(True).to_numpy() & traces.has_evidence).sum())
 
 
 def _chain_confidence(

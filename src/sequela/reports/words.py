@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 Level = Literal["good", "note", "warning"]
 Grade = Literal["good", "fair", "poor"]
-_MANY_TIES = 0.1
+_MANY_TIES = 0.5
 
 ASSUMPTIONS = (
     "Nothing outside the log drives two of its events: a cause that nobody recorded makes the events it drives look "
@@ -61,7 +61,7 @@ def _doubts(run: Mapping[str, Any], report: Mapping[str, Any] | None, *, has_evi
     """Yield what speaks against trusting a result, the most important first."""
     if not run:
         yield "how it was made is not recorded"
-    if report is not None and _gain(report) < 2 * report["gain_std_error"]:
+    if report is not None and _is_within_noise(report):
         yield "the model predicts new cases only a little better than simple counting"
     counts, log = run.get("counts", {}), run.get("log", {})
     share = log.get("n_ties", 0) / max(1, log.get("n_events", 1))
@@ -84,6 +84,10 @@ def _report(run: Mapping[str, Any], population: Mapping[str, Any] | None) -> Map
 def _gain(report: Mapping[str, Any]) -> float:
     """Return how much better than simple counting the model predicts, in nats an event."""
     return float(min(report["unigram"], report["bigram"], report["trigram"]) - report["cross_entropy"])
+
+
+def _is_within_noise(report: Mapping[str, Any]) -> bool:
+    return report["gain_std_error"] is None or _gain(report) < 2 * float(report["gain_std_error"])
 
 
 def trust(run: Mapping[str, Any], population: Mapping[str, Any] | None = None) -> list[Sentence]:
@@ -114,11 +118,17 @@ def trust(run: Mapping[str, Any], population: Mapping[str, Any] | None = None) -
     n_ties = run.get("log", {}).get("n_ties", 0)
     if n_ties:
         share = n_ties / max(1, run["log"]["n_events"])
+        unordered = run["log"].get("columns", {}).get("ties", "unordered") == "unordered"
+        way = (
+            "edges between events at one time have no direction, unless a population tells it."
+            if unordered
+            else "the order of the file was taken as the order."
+        )
         found.append(
             Sentence(
                 "warning" if share > _MANY_TIES else "note",
                 f"{_n(n_ties, 'event')} ({_percent(share)}) {'shares its' if n_ties == 1 else 'share their'} time with "
-                "the event before: the order of the file was taken as the order.",
+                f"the event before: {way}",
             )
         )
     return found
@@ -138,7 +148,7 @@ def _model(report: Mapping[str, Any] | None) -> Sentence:
             "The model does not predict new cases better than simple counting, so this graph is not to be trusted: "
             f"more data is needed ({numbers}).",
         )
-    if report["gain_std_error"] is None or gain < 2 * report["gain_std_error"]:
+    if _is_within_noise(report):
         return Sentence(
             "warning",
             f"The model predicts new cases only a little better than simple counting, within the noise ({numbers}).",

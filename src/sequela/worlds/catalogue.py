@@ -11,6 +11,7 @@ from sequela.worlds.base import World
 from sequela.worlds.confounded import ConfoundedWorld
 from sequela.worlds.diagnostic import DiagnosticWorld
 from sequela.worlds.fault_codes import FaultCodes
+from sequela.worlds.hidden_clock import HiddenClockWorld
 from sequela.worlds.observed import NoisyWorld, SimultaneousWorld
 from sequela.worlds.parentage import CausalLog
 from sequela.worlds.rules import RuleWorld
@@ -64,6 +65,11 @@ def confounded(n_types: int = 30, *, seed: int = 0, **options: Any) -> World:
     return ConfoundedWorld.random(n_types, seed=seed, **options)
 
 
+def slow_clock(n_types: int = 30, *, seed: int = 0, **options: Any) -> World:
+    """Frequencies drift with a hidden state that changes slowly, or goes round (``rotating=1``)."""
+    return HiddenClockWorld.random(n_types, seed=seed, **options)
+
+
 def simultaneous(
     n_types: int = 30, *, seed: int = 0, tick_size: float = 2.0, shuffle: bool = True, **options: Any
 ) -> World:
@@ -99,6 +105,7 @@ WORLDS: dict[str, Callable[..., World]] = {
         threshold,
         long_range,
         confounded,
+        slow_clock,
         simultaneous,
         noisy,
         diagnostic_log,
@@ -113,6 +120,7 @@ _MAKERS: dict[str, Callable[..., World]] = {
     "threshold": RuleWorld.threshold,
     "long_range": SoftmaxWorld.random,
     "confounded": ConfoundedWorld.random,
+    "slow_clock": HiddenClockWorld.random,
     "simultaneous": SoftmaxWorld.random,
     "noisy": SoftmaxWorld.random,
     "diagnostic_log": DiagnosticWorld.random,
@@ -183,7 +191,7 @@ def make_generator(name: str, **options: Any) -> LogGenerator:
         ConfigError: There is no such simulator, or it does not take such an option.
 
     Example:
-        >>> make_generator("fault_codes", seed=1).simulate(2, seed=0).columns["case"]
+        >>> make_generator("fault_codes", tied=0, seed=1).simulate(2, seed=0).columns["case"]
         'vehicle'
     """
     check_choice("world", name, list(GENERATORS))

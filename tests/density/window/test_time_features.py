@@ -174,6 +174,19 @@ def test_the_scale_spans_the_gaps():
     assert time_scale(still, 2) == (1.0, 2.0)
 
 
+@pytest.mark.parametrize("gap", [5e-324, 1e-300, 1e-9, 1.0, 1e9])
+def test_gaps_of_any_size_give_numbers(gap):
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame({
+        "case": np.repeat([f"c{i}" for i in range(12)], 6), "event": rng.choice(list("abc"), 72),
+        "at": np.tile(np.arange(6) * gap, 12),
+    })  # fmt: skip
+    log = read_log(frame, case="case", event="event", time="at", time_format="s")
+    density = fit(log, max_steps=3, times=True, progress=False, device="cpu")
+    assert np.isfinite(density.info["report"]["cross_entropy"])
+    assert np.isfinite(density.score(IDS[:5] % 3, np.arange(5) * gap)).all()
+
+
 def test_interrupted_training_with_times_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     quick = QUICK | {"max_steps": 30}
     whole = fit(LOG, **quick).state()

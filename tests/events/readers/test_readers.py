@@ -6,6 +6,7 @@ import io
 import os
 import random
 import sys
+import threading
 from pathlib import Path
 
 import polars as pl
@@ -138,6 +139,31 @@ def test_several_files(tmp_path):
         read([paths[0], tmp_path / "." / "one.csv"])
     with pytest.raises(ConfigError, match="empty"):
         read([])
+
+
+def test_several_files_of_other_types(tmp_path):
+    paths = [tmp_path / "one.parquet", tmp_path / "two.parquet"]
+    frame = pl.DataFrame({"case": [1, 1], "event": ["x", "y"], "time": [1, 2]})
+    frame.write_parquet(paths[0])
+    frame.with_columns(case=pl.lit("b"), time=pl.col("time") + 0.5).write_parquet(paths[1])
+    assert rows_of(read(paths)) == [("1", "x", "1"), ("1", "y", "2"), ("b", "x", "1.5"), ("b", "y", "2.5")]
+    frame.with_columns(time=pl.lit([1])).write_parquet(paths[1])
+    with pytest.raises(LogFormatError, match="values of different kinds") as caught:
+        read(paths)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+@pytest.mark.parametrize(("suffix", "packing"), KINDS)
+def test_a_pipe_is_read_once(suffix, packing, tmp_path):
+    content = put(tmp_path, suffix, packing).read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(content,))
+    writer.start()
+    case = "case:case" if suffix == ".xes" else "case"
+    log = read_log(tmp_path / "pipe", case=case, event="event", time="time", file_format=suffix)
+    writer.join()
+    assert rows_of(log) == ROWS
 
 
 @pytest.mark.parametrize(("suffix", "packing"), KINDS)

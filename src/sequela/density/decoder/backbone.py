@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from sequela.density.base import Density
-from sequela.density.decoder.huggingface import HuggingFaceDensity, load_causal_lm, quiet_transformers
+from sequela.density.decoder.huggingface import HuggingFaceDensity
+from sequela.density.decoder.wrap import load_causal_lm, quiet_transformers
 from sequela.density.registry import Backbone, Saved, Sizes, Steps, TrainedBackbone
 from sequela.density.training.objectives import DecoderTask
 from sequela.errors import ConfigError

@@ -16,11 +16,8 @@ in products of different heights (MKL does; `tests/density/test_branches.py` che
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -436,88 +433,3 @@ def _groups(jobs: list[Job], n_tokens: int, *, same: bool = False) -> Iterator[l
         total += size
     if group:
         yield group
-
-
-def wrap_huggingface(
-    model: Any | str | os.PathLike[str],
-    tokens: Mapping[str, int],
-    *,
-    begin_token: int | None = None,
-    hidden_token: int | None = None,
-    context: int | None = None,
-    device: str | None = None,
-) -> HuggingFaceDensity:
-    """Use a Hugging Face causal decoder, or a local checkpoint of one, as a density.
-
-    Args:
-        model: A loaded model, or a local folder with its configuration and safetensors weights.
-        tokens: Token id of each event type, in the order the vocabulary shall have.
-        begin_token: Token before the first event; the model's ``bos_token_id`` when not given.
-        hidden_token: Token of a hidden event, if the model was trained with one.
-        context: Most past events to look at; the model's own limit when not given.
-        device: ``"cpu"``, ``"cuda"``, …; chosen automatically when not given.
-
-    Raises:
-        ConfigError: The folder is not a checkpoint, a token does not fit, or the model does not honour 4-D masks.
-
-    Example:
-        >>> from transformers import LlamaConfig, LlamaForCausalLM
-        >>> config = LlamaConfig(vocab_size=4, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
-        ...     num_attention_heads=1, max_position_embeddings=32, bos_token_id=3)
-        >>> density = wrap_huggingface(LlamaForCausalLM(config), {"a": 0, "b": 1, "c": 2})
-        >>> density.score(np.array([0, 1, 2], np.int32)).shape
-        (3,)
-    """
-    from sequela.density.runtime.devices import choose_device
-
-    if isinstance(model, str | os.PathLike):
-        model = load_causal_lm(Path(model))
-    config = model.config.get_text_config()
-    if begin_token is None:
-        begin_token = config.bos_token_id
-        if begin_token is None:
-            raise ConfigError("begin_token must be given: the model's configuration names no bos_token_id")
-    limit = getattr(config, "max_position_embeddings", None)
-    if context is None:
-        context = (limit or 1025) - 1
-    vocabulary = Vocabulary(tuple(tokens), (0,) * len(tokens))
-    return HuggingFaceDensity(
-        model,
-        vocabulary,
-        tokens=np.array(list(tokens.values()), dtype=np.int64),
-        begin_token=int(begin_token),
-        hidden_token=hidden_token,
-        context=int(context),
-        device=device or choose_device(),
-    )
-
-
-def load_causal_lm(folder: Path) -> Any:
-    """Load a local causal language model from safetensors; no code and no pickle from the folder is run."""
-    from transformers import AutoModelForCausalLM
-
-    try:
-        with quiet_transformers():
-            return AutoModelForCausalLM.from_pretrained(
-                str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False
-            )
-    except Exception as error:  # the loader raises many kinds; each means that the folder is no good
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(f"'{folder}' is not a local Hugging Face causal model: {reason[0]}") from error
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep the library's own bars and notices out of ours."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()

@@ -80,6 +80,13 @@ def with_compilation(density: Density, on: bool = True, *, compiler: str = "indu
 
     Raises:
         ConfigError: A density of this kind cannot be compiled.
+
+    Example:
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> with_compilation(SoftmaxWorld.random(4, horizon=2, seed=0))
+        Traceback (most recent call last):
+        ...
+        sequela.errors.ConfigError: a SoftmaxWorld cannot be compiled, ...
     """
     if not isinstance(density, NetworkDensity) or not density.can_compile:
         if on:
@@ -100,6 +107,12 @@ def compiled_for(density: Density, compile: bool | str, n_steps: int) -> Density
             `WORTH_COMPILING_FLOPS` or more. That depends on the job and the device only, not on a clock: the same job
             is computed in the same way each time it is started.
         n_steps: Model steps of the job.
+
+    Example:
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
+        >>> compiled_for(world, "auto", n_steps=10**15) is world
+        True
     """
     before = runtime_of(density).compiled
     if isinstance(compile, str):

@@ -114,7 +114,13 @@ class NetworkDensity(Density):
 
 
 def runtime_of(density: Density) -> Runtime:
-    """Return how a density is run; a density without a network runs on the CPU in float32 (its sums in float64)."""
+    """Return how a density is run; one without a network has the default `Runtime`.
+
+    Example:
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> runtime_of(SoftmaxWorld.random(4, horizon=2, seed=0)).device
+        'cpu'
+    """
     return density.runtime if isinstance(density, NetworkDensity) else Runtime()
 
 
@@ -137,7 +143,13 @@ def density_cost(density: Density, longest: int = 1, horizon: int = 1) -> Cost:
 
 
 def window_bytes(density: Density) -> int:
-    """Return the bytes that one branch's window takes with all temporaries (measured): 64 an event of memory."""
+    """Return the bytes that one tail step takes as a window, with all temporaries (measured): 64 an event of memory.
+
+    Example:
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> window_bytes(SoftmaxWorld.random(4, horizon=2, seed=0))
+        160
+    """
     return 64 * (density.memory or 1) + 32
 
 

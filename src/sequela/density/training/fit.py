@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sequela.arguments import public
 from sequela.density import checkpoint
 from sequela.density.base import Density
 from sequela.density.quality.report import diagnose
 from sequela.density.registry import Sizes, TrainedBackbone, trained_backbone
 from sequela.density.runtime.devices import choose_device, is_first_process
 from sequela.density.runtime.threads import right_threads
+from sequela.density.training.arguments import FIT
 from sequela.density.training.loop import (
-    TRAINING_PRECISIONS,
     TrainingConfig,
     TrainingResult,
     forget_state,
@@ -35,7 +36,6 @@ from sequela.density.training.recipe import (
     use_times,
 )
 from sequela.density.training.size import WidthChoice, choose_width, has_time
-from sequela.errors import check_choice, check_range
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.events.split import Split
@@ -49,6 +49,7 @@ _PIECE = 32
 """Validation examples of which one loss is kept, to compare widths."""
 
 
+@public(FIT)
 @locks_out(is_first_process)
 def fit(
     log: EventLog,
@@ -80,38 +81,6 @@ def fit(
 
     Args:
         log: Event log.
-        backbone: ``"window"`` (looks at the last `memory` events; fast) or ``"llama"`` (a small Hugging Face
-            ``LlamaForCausalLM``; looks at up to 256 events), or another that was registered, see
-            `sequela.density.registry`.
-        out: Folder to save to. With it, a run that was interrupted is taken up by the same call.
-        overwrite: Replace an earlier density in `out`.
-        seed: Same seed, same weights.
-        min_count: Types seen less often than this are folded into ``<rare>``.
-        vocabulary: Event types to learn, for several densities with the same ones; those of the log by default.
-        memory: Past events the model looks at. More finds later effects, needs more data and time.
-        width: Size of the hidden layers. More fits more, needs more data and time. Not given, the window backbone tries
-            several (`size.WIDTHS`) in short runs and keeps the smallest whose validation loss is within one standard
-            error of the lowest, unless `max_steps` leaves no time for that (below 1,200).
-        n_blocks: Number of hidden blocks or decoder layers.
-        dropout: Share of the window network's numbers dropped in training.
-        hide: Highest share of past events hidden in training (masked history): it regularises, and allows the
-            design ``"masked"``; 0 turns it off.
-        times: Whether the density knows how long ago each past event was: True, False, or ``"auto"``: where the log has
-            times and the time since the last event tells something of the next one (at least 0.02 nats beyond the last
-            event, and thrice what shuffled times tell). Only the window backbone uses times. What is scored later
-            then needs times too.
-        components: Whether event types made of several columns are learnt as their components and what is their own,
-            so that
-            rare ones borrow strength from those they share components with: True, False, or ``"auto"``: where several
-            types share a component. Only the window backbone uses components. Scoring takes no longer.
-        max_steps: Most training steps.
-        batch_size: Events (window) or blocks of events (llama) a step.
-        learning_rate: Its highest value.
-        patience: Looks without improvement before training stops.
-        precision: ``"float32"``, ``"bfloat16"`` (matrix products in bfloat16: on a processor that has it in hardware
-            training takes about half the time), or ``"auto"``: bfloat16 where the device has it.
-        device: ``"cpu"``, ``"cuda"``, …; chosen automatically when not given.
-        progress: Show choices, a bar and the result; False for silence.
 
     Returns:
         The density; ``density.info["report"]`` compares it with n-grams on held-out cases.
@@ -121,13 +90,6 @@ def fit(
         ConfigError: An argument is out of range, or `out` may not be written.
     """
     kind = trained_backbone(backbone)
-    check_choice("precision", precision, TRAINING_PRECISIONS)
-    check_range("hide", hide, low=0, high=0.9)
-    check_range("dropout", dropout, low=0, high=0.9)
-    check_range("n_blocks", n_blocks, low=1, whole=True)
-    for name, value in {"memory": memory, "width": width}.items():
-        if value is not None:
-            check_range(name, value, low=2, whole=True)
     tell = reporter(progress)
     device = choose_device(device)
     if out is not None:

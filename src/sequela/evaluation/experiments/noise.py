@@ -39,7 +39,7 @@ def _score(plan: Plan, world: NoisyWorld, seed: int) -> Row:
     log = read_log(new.log, **_COLUMNS)
     found = discover_log(density, log, particles=particles, horizon=world.memory, progress=False)
     result = evaluate_edges(found.edges, new.truth)
-    n_pairs = found.run["counts"]["n_pairs_tested"]
+    n_pairs = found.run.counts.n_pairs_tested
     return {
         "precision": result.pooled.precision,
         "recall": result.pooled.recall,

@@ -15,13 +15,14 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from sequela.errors import ConfigError, LogFormatError, quoted
+from sequela.errors import ConfigError, LogFormatError
 from sequela.events.readers.csv import read_csv
 from sequela.events.readers.frames import read_frame
 from sequela.events.readers.json_lines import read_json_lines
 from sequela.events.readers.parquet import read_parquet
 from sequela.events.readers.source import Source, Table, open_source
 from sequela.events.readers.xes import read_xes
+from sequela.text import quoted
 
 READERS: dict[str, Callable[[Source], Table]] = {
     ".csv": read_csv,
@@ -97,9 +98,15 @@ def _read_files(paths: Sequence[str | Path], file_format: str | None) -> Table:
             raise LogFormatError(
                 f"{first.name} and {table.name} have different columns: '{quoted(odd[0])}' is in one of them alone"
             )
+    frame = pl.concat([table.frame.select(columns) for table in tables], how="vertical_relaxed")
+    name = f"{first.name} and {len(tables) - 1} more"
+    try:
+        frame.collect_schema()
+    except pl.exceptions.PolarsError as error:
+        raise LogFormatError(f"{name} hold values of different kinds in a column: {quoted(error)}") from error
     return Table(
-        pl.concat([table.frame.select(columns) for table in tables], how="vertical_relaxed"),
-        f"{first.name} and {len(tables) - 1} more",
+        frame,
+        name,
         None if any(table.n_rows is None for table in tables) else sum(table.n_rows or 0 for table in tables),
         tuple(file for table in tables for file in table.files),
     )

@@ -6,8 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from sequela.errors import LogFormatError, quoted
+from sequela.errors import LogFormatError
 from sequela.events.readers.source import Table
+from sequela.text import quoted
 
 NAME = "the frame"
 

@@ -17,7 +17,8 @@ from typing import IO, NamedTuple, cast
 import polars as pl
 import pyarrow as pa
 
-from sequela.errors import LogFormatError, quoted
+from sequela.errors import LogFormatError
+from sequela.text import quoted
 
 STANDARD_INPUT = "-"
 _SUFFIXES = {".gz": "gzip", ".zst": "zstd"}
@@ -54,7 +55,7 @@ class Source:
     """One file.
 
     Attributes:
-        path: Where it lies; standard input is copied to a temporary file first.
+        path: Where it lies; standard input and pipes are copied to a temporary file first.
         suffix: Its format as a suffix in lower case, compression left out: ``.csv``.
         compression: ``gzip``, ``zstd`` or None.
         name: What messages call it, quoted and harmless.
@@ -110,15 +111,17 @@ def open_source(path: str | Path, file_format: str | None, suffixes: list[str]) 
     files: tuple[TemporaryFolder, ...] = ()
     name = f"'{quoted(path, 200)}'"
     if str(path) == STANDARD_INPUT:
-        files = (TemporaryFolder(),)
-        name, path = "standard input", files[0].path / "input"
-        with path.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file, _BLOCK)
+        name, files = "standard input", (TemporaryFolder(),)
+        path = _kept(sys.stdin.buffer, files[0])
     elif path.is_dir():
         raise LogFormatError(f"{name} is a directory; give a file, or a list of files")
     elif not path.exists():
         hint = "; patterns are not expanded here, give a list of files" if set("*?[") & set(str(path)) else ""
         raise LogFormatError(f"there is no file {name}{hint}")
+    elif not path.is_file():  # a pipe, such as <(zcat log.gz): it can be read once only
+        files = (TemporaryFolder(),)
+        with path.open("rb") as pipe:
+            path = _kept(pipe, files[0])
     try:
         with path.open("rb") as file:
             start = file.read(4)
@@ -139,3 +142,10 @@ def open_source(path: str | Path, file_format: str | None, suffixes: list[str]) 
     if suffix not in suffixes:
         raise LogFormatError(f"{name}: unknown format '{quoted(suffix)}'; allowed are {', '.join(suffixes)}")
     return Source(path, suffix, found, name, files)
+
+
+def _kept(stream: IO[bytes], folder: TemporaryFolder) -> Path:
+    path = folder.path / "input"
+    with path.open("wb") as file:
+        shutil.copyfileobj(stream, file, _BLOCK)
+    return path

@@ -8,8 +8,9 @@ from xml.parsers import expat
 
 import polars as pl
 
-from sequela.errors import LogFormatError, quoted
+from sequela.errors import LogFormatError
 from sequela.events.readers.source import Source, Table, TemporaryFolder
+from sequela.text import quoted
 
 _ATTRIBUTES = {"string", "date", "int", "float", "boolean", "id"}
 _BATCH = 50_000

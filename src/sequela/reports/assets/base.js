@@ -101,9 +101,9 @@ function chip(type, attributes = {}) {
   return make("span", { class: "chip", ...attributes }, dot, shownName[type]);
 }
 
-/** Types as a chain: A → B – C, where the direction of the second link is not known. */
-function chainWords(types, directed = []) {
-  return types.flatMap((type, i) => (i ? [make("span", { class: "arrow" }, directed[i - 1] === false ? " – " : " → "), chip(type)] : [chip(type)]));
+/** Types as a chain: A → B → C. */
+function chainWords(types) {
+  return types.flatMap((type, i) => (i ? [make("span", { class: "arrow" }, " → "), chip(type)] : [chip(type)]));
 }
 
 function colour(name) {

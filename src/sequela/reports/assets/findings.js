@@ -9,7 +9,8 @@ function startFindings() {
   const [best] = found.roots;
   if (!best) {
     $("answer").textContent = "No root cause found in this log.";
-    $("answer-note").textContent = found.n_single
+    if (found.n_undirected) $("answer").textContent = "No root cause can be named in this log: the direction of its links is not known.";
+    $("answer-note").textContent = found.n_undirected ? "Only events that happened at one time are linked. The cases show which." : found.n_single
       ? `${plural(found.n_single, "event type")} began a chain of causes, each in one case only: that is no finding. The cases show them.`
       : "No event made a later one more likely, as far as this log and its model can tell.";
   } else {
@@ -34,6 +35,7 @@ function startFindings() {
   const left = [];
   if (found.n_roots > found.roots.length) left.push(`the ${whole.format(found.n_roots - found.roots.length)} smallest are not in this page`);
   if (best && found.n_single) left.push(`${plural(found.n_single, "root cause")} seen in one case only ${found.n_single === 1 ? "is" : "are"} not listed`);
+  if (found.n_undirected) left.push(`${plural(found.n_undirected, "edge")} between events at one time ${found.n_undirected === 1 ? "has" : "have"} no known direction and ${found.n_undirected === 1 ? "is" : "are"} not counted`);
   $("not-shown").textContent = left.length ? `${left.join("; ")}.`.replace(/^./, (first) => first.toUpperCase()) : "";
 }
 
@@ -52,7 +54,7 @@ function rootCard(root, i) {
     make("span", { class: "rank", "aria-hidden": "true" }, String(i + 1)),
     make(
       "div", { class: "finding" },
-      make("h3", { class: "chain" }, ...chainWords(root.chain, root.directed)),
+      make("h3", { class: "chain" }, ...chainWords(root.chain)),
       make("p", { class: "plain quiet" }, plainWords(root)),
       make("ul", { class: "facts" }, ...facts.map(([what, much]) => make("li", {}, `${what} `, make("b", {}, much)))),
     ),

@@ -121,7 +121,7 @@ function tellBasis() {
   $("candidates-box").hidden = nWeak === 0;
   const words = [];
   if (nLinks && !data.counts.has_evidence) words.push("These links have no evidence over cases (the command sequela population gathers it): the strongest are shown, and some may be false.");
-  if (nLess) words.push(`${plural(nLess, "link")} that ${nLess === 1 ? "makes its effect" : "make their effects"} less likely ${nLess === 1 ? "is" : "are"} hidden.`);
+  if (nLess) words.push(`${plural(nLess, "link")} that ${nLess === 1 ? "makes its effect" : "make their effects"} less likely ${nLess === 1 ? "is" : "are"} ${state.less ? "shown" : "hidden"}.`);
   $("basis").textContent = words.join(" ");
   $("basis").hidden = words.length === 0;
 }

@@ -3,17 +3,37 @@
 const openCase = { index: 0, kept: [], picked: null };
 const theCase = () => data.cases[openCase.index];
 
-const isKept = (one, i) => (one.pointwise_nats[i] ?? 0) > 0 && one.counted[i] === 1;
-
-/** Edges into each event that made it more likely, of those that are kept. */
+/** Edges into each event that can explain it, of those that are kept. */
 function causesByEvent(one, kept) {
   const into = new Map();
   for (const i of kept) {
-    if ((one.pointwise_nats[i] ?? 0) <= 0) continue;
+    if (!one.explains[i]) continue;
     if (!into.has(one.effect[i])) into.set(one.effect[i], []);
     into.get(one.effect[i]).push(i);
   }
   return into;
+}
+
+/** The events that an event goes back to, effects before their causes (within one time, positions say nothing). */
+function backwards(position, one, into) {
+  const order = [];
+  const seen = new Set([position]);
+  const stack = [[position, 0]];
+  while (stack.length) {
+    const top = stack.at(-1);
+    const causes = into.get(top[0]) ?? [];
+    if (top[1] === causes.length) {
+      order.unshift(stack.pop()[0]);
+      continue;
+    }
+    const cause = one.cause[causes[top[1]]];
+    top[1] += 1;
+    if (!seen.has(cause)) {
+      seen.add(cause);
+      stack.push([cause, 0]);
+    }
+  }
+  return order;
 }
 
 /**
@@ -23,23 +43,22 @@ function causesByEvent(one, kept) {
 function rootsOf(position, kept) {
   const one = theCase();
   const into = causesByEvent(one, kept);
+  const order = backwards(position, one, into);
   const share = new Map([[position, 1]]);
-  const steps = new Map([[position, 0]]);
   const roots = [];
   const edges = [];
-  for (let at = position; at >= 0; at -= 1) {
-    if (!share.has(at)) continue;
+  for (const at of order) {
     const causes = into.get(at) ?? [];
-    if (!causes.length) roots.push({ position: at, share: share.get(at), steps: steps.get(at) });
+    if (!causes.length) roots.push({ position: at, share: share.get(at) });
     const total = causes.reduce((sum, i) => sum + one.pointwise_nats[i], 0);
     for (const i of causes) {
       edges.push(i);
       share.set(one.cause[i], (share.get(one.cause[i]) ?? 0) + (share.get(at) * one.pointwise_nats[i]) / total);
-      steps.set(one.cause[i], Math.min(steps.get(one.cause[i]) ?? Infinity, steps.get(at) + 1));
     }
   }
-  roots.sort((a, b) => b.share - a.share || a.position - b.position);
-  return { roots, edges, into, positions: new Set(share.keys()) };
+  const rounded = (root) => Math.round(1e12 * root.share);
+  roots.sort((a, b) => rounded(b) - rounded(a) || a.position - b.position);
+  return { roots, edges, into, order, positions: new Set(order) };
 }
 
 /** Edges of the way along which most of the main root's share reaches the event, from the root on. */
@@ -47,7 +66,7 @@ function mainChain(position, found) {
   const one = theCase();
   const root = found.roots[0].position;
   const reach = new Map([[root, 1]]); // how much of an event comes from the root
-  for (const at of [...found.positions].sort((a, b) => a - b)) {
+  for (const at of [...found.order].reverse()) {
     const causes = found.into.get(at) ?? [];
     const total = causes.reduce((sum, i) => sum + one.pointwise_nats[i], 0);
     if (causes.length) reach.set(at, causes.reduce((sum, i) => sum + (one.pointwise_nats[i] / total) * (reach.get(one.cause[i]) ?? 0), 0));
@@ -62,7 +81,7 @@ function mainChain(position, found) {
 
 /** The last event that has a cause, else the last event. */
 function lastCaused(one, kept) {
-  const caused = kept.filter((i) => (one.pointwise_nats[i] ?? 0) > 0).map((i) => one.effect[i]);
+  const caused = kept.filter((i) => one.explains[i]).map((i) => one.effect[i]);
   return caused.length ? caused.reduce((a, b) => Math.max(a, b)) : null;
 }
 
@@ -70,30 +89,41 @@ function lastCaused(one, kept) {
 function storyWords(position, found, chain) {
   const one = theCase();
   const when = one.times ? ` (${timeBeside(one, position, found.roots[0].position)})` : "";
-  if (!chain.length) return [chip(one.events[position]), `${when} has no cause in this log: nothing earlier in the case made it more likely.`];
-  const way = chain.flatMap((i, step) => (step ? [make("span", { class: "arrow" }, isUndirectedEdge(one, chain[step - 1]) ? " – " : " → "), chip(one.events[one.cause[i]])] : [chip(one.events[one.cause[i]])]));
+  if (!chain.length) return [chip(one.events[position]), `${when} has no known cause in this log: nothing earlier in the case made it more likely.`, ...besideWords(position)];
+  const way = chain.flatMap((i, step) => [step ? make("span", { class: "arrow" }, " → ") : "", chip(one.events[one.cause[i]])]);
   const sure = one.confidence ? chain.reduce((product, i) => product * (one.confidence[i] ?? NaN), 1) : NaN;
   const share = found.roots[0].share;
   return [
     chip(one.events[position]), `${when} was caused by `, ...way, Number.isNaN(sure) ? "" : ` (confidence ${sure.toFixed(2)})`, ".",
     share < 0.75 ? ` It explains ${percent(share)}; ${found.roots.length - 1 === 1 ? "another root cause" : "other root causes"} the rest.` : "",
-    chain.some((i) => isUndirectedEdge(one, i)) ? " Where there is no arrow, the direction is not known." : "",
+    ...besideWords(position),
   ];
+}
+
+/** What an event is linked with where the direction is not known. */
+function besideWords(position) {
+  const one = theCase();
+  const edges = openCase.kept.filter((i) => isUndirectedEdge(one, i) && (one.cause[i] === position || one.effect[i] === position));
+  const others = edges.map((i) => (one.cause[i] === position ? one.effect[i] : one.cause[i]));
+  if (!others.length) return [];
+  return [" Linked at the same time, direction not known: ", ...others.flatMap((other, i) => [i ? ", " : "", chip(one.events[other])]), "."];
 }
 
 const isUndirectedEdge = (one, i) => one.directed?.[i] === false;
 
-const timeAt = (one, position) => one.start + one.times[position];
+/** Whether times are dates; else they count from the start of the log. */
+const isDated = (one) => one.times !== null && one.start > 1e8;
 
-/** A time as people read it: date and time where it can be one, else a duration from the start of the log. */
-function clock(seconds) {
-  return seconds > 1e8 ? new Date(Math.round(seconds * 1000)).toISOString().slice(0, 19).replace("T", " ") : duration(seconds);
+/** The time of an event as people read it: date and time, or how long after the start of the case. */
+function timeOf(one, position) {
+  if (!isDated(one)) return duration(one.times[position]);
+  return new Date(Math.round((one.start + one.times[position]) * 1000)).toISOString().slice(0, 19).replace("T", " ");
 }
 
 /** The time of an event beside another: without the date where both are of one day. */
 function timeBeside(one, position, other) {
-  const [now, then] = [clock(timeAt(one, position)), clock(timeAt(one, other))];
-  return one.start > 1e8 && now.slice(0, 10) === then.slice(0, 10) ? now.slice(11) : now;
+  const [now, then] = [timeOf(one, position), timeOf(one, other)];
+  return isDated(one) && now.slice(0, 10) === then.slice(0, 10) ? now.slice(11) : now;
 }
 
 function duration(seconds) {

@@ -15,14 +15,13 @@ function showCase(index, position = null) {
   $("only-story").checked = window.innerWidth <= 600; // little room: the story first
   const count = (test) => one.cause.filter((_, i) => test(i)).length;
   const nLess = count((i) => (one.pointwise_nats[i] ?? 0) < 0);
-  const nWeak = count((i) => (one.pointwise_nats[i] ?? 0) >= 0 && !one.counted[i]);
+  const nWeak = count((i) => (one.pointwise_nats[i] ?? 0) >= 0 && !one.has_evidence[i]);
   $("case-less-name").textContent = `less likely (${nLess})`;
   $("case-less-box").hidden = nLess === 0;
-  $("case-weak-name").textContent = `${data.counts.has_evidence ? "without evidence" : "no gain"} (${nWeak})`;
+  $("case-weak-name").textContent = `${data.counts.has_evidence ? "without evidence" : "other edges"} (${nWeak})`;
   $("case-weak-box").hidden = nWeak === 0;
   $("case-name").textContent = one.name || "The case";
-  const kept = one.cause.map((_, i) => i).filter((i) => isKept(one, i));
-  openCase.picked = position ?? lastCaused(one, kept);
+  openCase.picked = position ?? lastCaused(one, caseEdges());
   drawTimeline();
   reachPicked();
 }
@@ -33,7 +32,7 @@ function caseEdges() {
   const [less, weak] = [$("case-less").checked, $("case-weak").checked];
   return one.cause.map((_, i) => i).filter((i) => {
     const isLess = (one.pointwise_nats[i] ?? 0) < 0;
-    return isLess ? less : weak || one.counted[i] === 1;
+    return isLess ? less : weak || one.has_evidence[i] === 1;
   });
 }
 
@@ -46,7 +45,7 @@ function drawTimeline() {
   const cuts = [];
   if (one.events.length < one.n_events) cuts.push(`the first ${whole.format(one.events.length)} events are in this page`);
   if (one.cause.length < one.n_edges_here) cuts.push(`the ${whole.format(one.cause.length)} strongest edges of these are in this page`);
-  $("case-counts").textContent = `${plural(one.n_events, "event")}, ${whole.format(openCase.kept.length)} of ${plural(one.n_edges, "edge")} shown${cuts.length ? ` (${cuts.join("; ")})` : ""}.`;
+  $("case-counts").textContent = `${plural(one.n_events, "event")}, ${whole.format(openCase.kept.length)} of ${plural(one.n_edges, "edge")} shown${one.times && !isDated(one) ? `, starts at ${duration(one.start)}` : ""}${cuts.length ? ` (${cuts.join("; ")})` : ""}.`;
 }
 
 /** Positions of events that happened at one time, together. */
@@ -62,12 +61,10 @@ function moments(one) {
 /** A moment, and before it the date where a day begins. */
 function momentItems(one, positions) {
   const first = positions[0];
-  const isDated = one.times && one.start > 1e8;
-  const day = isDated ? clock(timeAt(one, first)).slice(0, 10) : null;
-  const isNew = isDated && (first === 0 || clock(timeAt(one, first - 1)).slice(0, 10) !== day);
+  const day = isDated(one) ? timeOf(one, first).slice(0, 10) : null;
+  const isNew = day !== null && (first === 0 || timeOf(one, first - 1).slice(0, 10) !== day);
   const gap = one.times && first > 0 ? one.times[first] - one.times[first - 1] : 0;
-  const now = one.times ? clock(timeAt(one, first)) : "";
-  const when = one.times ? [make("span", { class: "when" }, isDated ? now.slice(11) : now), gap > 0 ? make("span", { class: "gap" }, ` + ${duration(gap)}`) : ""] : [];
+  const when = one.times ? [make("span", { class: "when" }, timeBeside(one, first, first)), gap > 0 ? make("span", { class: "gap" }, ` + ${duration(gap)}`) : ""] : [];
   const moment = make(
     "li", { class: `moment${positions.length > 1 ? " together" : ""}` },
     make("div", { class: "time" }, ...when, positions.length > 1 ? make("span", { class: "hidden" }, `${positions.length} events at one time`) : ""),
@@ -109,12 +106,12 @@ function drawArcs() {
   const shown = openCase.kept.filter((i) => at.has(one.cause[i]) && at.has(one.effect[i]));
   const strongest = Math.max(1e-12, ...shown.map((i) => one.cmi_nats[i] ?? 0));
   const apart = (i) => at.get(one.effect[i])[1] - at.get(one.cause[i])[1];
-  const widest = Math.max(1, ...shown.map(apart));
+  const widest = Math.max(1, ...shown.map((i) => Math.abs(apart(i))));
   const room = Math.min(...[...at.values()].map(([x]) => x)) - Math.max(0, ...[...box.querySelectorAll(".time")].map((node) => node.offsetWidth)) - 12;
   const [arcs, hits] = [makeSvg("g"), makeSvg("g")];
   for (const i of shown) {
     const [[x1, y1], [x2, y2]] = [at.get(one.cause[i]), at.get(one.effect[i])];
-    const bulge = (4 / 3) * (12 + (room - 16) * Math.sqrt(apart(i) / widest));
+    const bulge = (4 / 3) * (12 + (room - 16) * Math.sqrt(Math.abs(apart(i)) / widest));
     const d = `M ${x1} ${y1} C ${x1 - bulge} ${y1} ${x2 - bulge} ${y2} ${x2 - 1} ${y2}`;
     const kind = (one.pointwise_nats[i] ?? 0) >= 0 ? "more" : "less";
     const width = 1 + 3.5 * Math.sqrt((one.cmi_nats[i] ?? 0) / strongest);
@@ -133,7 +130,7 @@ function arrowHeads() {
 
 function eventWords(i) {
   const one = theCase();
-  return `event ${i + 1}: ${shownName[one.events[i]]}${one.times ? `, ${clock(timeAt(one, i))}` : ""}`;
+  return `event ${i + 1}: ${shownName[one.events[i]]}${one.times ? `, ${timeOf(one, i)}` : ""}`;
 }
 
 function edgeWords(i) {
@@ -142,7 +139,7 @@ function edgeWords(i) {
   const later = one.times ? `, ${duration(one.times[to] - one.times[from])}` : "";
   const gain = one.pointwise_nats[i] ?? 0;
   const sure = one.confidence?.[i] ?? null;
-  return `${shownName[one.events[from]]} ${isUndirectedEdge(one, i) ? "–" : "→"} ${shownName[one.events[to]]}: ${show(Math.exp(Math.abs(gain)))} times ${gain >= 0 ? "more" : "less"} likely; strength ${show(one.cmi_nats[i])} ± ${show(one.std_error[i])} nats; lag ${plural(to - from, "event")}${later}${sure === null ? "" : `; confidence ${show(sure)}`}`;
+  return `${shownName[one.events[from]]} ${isUndirectedEdge(one, i) ? "–" : "→"} ${shownName[one.events[to]]}: ${show(Math.exp(Math.abs(gain)))} times ${gain >= 0 ? "more" : "less"} likely; strength ${show(one.cmi_nats[i])} ± ${show(one.std_error[i])} nats; lag ${plural(one.lag[i], "tick")}${later}${sure === null ? "" : `; confidence ${show(sure)}`}`;
 }
 
 function findInCase() {
@@ -251,7 +248,7 @@ function caseDetails(picked, found) {
   ];
   return [
     make("p", { class: "name" }, chip(one.events[picked])),
-    make("p", { class: "quiet" }, `event ${picked + 1} of ${one.n_events}${one.times ? `, ${clock(timeAt(one, picked))}` : ""}`),
+    make("p", { class: "quiet" }, `event ${picked + 1} of ${one.n_events}${one.times ? `, ${timeOf(one, picked)}${isDated(one) ? "" : " after the start of the case"}` : ""}`),
     make("h4", {}, "Where it began"),
     isOwnRoot
       ? make("p", { class: "quiet" }, "No earlier event in this graph made it more likely.")

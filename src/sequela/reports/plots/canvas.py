@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sequela.display import visible
 from sequela.files import whole_file
+from sequela.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

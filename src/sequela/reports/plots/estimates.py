@@ -11,10 +11,10 @@ import polars as pl
 from sequela.effects.cmi import CMIEstimate
 from sequela.effects.thresholds import Edges, sweep
 from sequela.errors import ConfigError
-from sequela.graphs.instance import InstanceGraph, SummaryGraph
+from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.results import Discovery
-from sequela.graphs.saved import SavedDiscovery
+from sequela.graphs.summary import SummaryGraph
 from sequela.reports.plots.canvas import (
     INK,
     LESS_LIKELY,
@@ -143,7 +143,7 @@ def plot_strength(graph: SummaryGraph | PopulationGraph, *, ax: Axes | None = No
         finite = table["cmi_high_nats"].is_finite().to_numpy()
         low, high = (table[f"cmi_{end}_nats"].clip(_FLOOR).to_numpy() for end in ("low", "high"))
         axes.vlines(table[support].to_numpy()[finite], low[finite], high[finite], color=PALE, linewidth=0.8, zorder=1)
-        delta = graph.run.get("arguments", {}).get("delta")
+        delta = graph.run.arguments.delta
         if delta:
             axes.axhline(delta, color=INK, linewidth=0.8, linestyle="--")
             more.append(Line2D([], [], color=INK, lw=0.8, ls="--", label=f"least effect of a link ({delta:g} nats)"))
@@ -168,7 +168,7 @@ def plot_strength(graph: SummaryGraph | PopulationGraph, *, ax: Axes | None = No
     return axes
 
 
-def plot_lags(found: InstanceGraph | Discovery | SavedDiscovery | PopulationGraph, *, ax: Axes | None = None) -> Axes:
+def plot_lags(found: InstanceGraph | Discovery | PopulationGraph, *, ax: Axes | None = None) -> Axes:
     """Draw how many edges have each lag, and how strong they are.
 
     Args:
@@ -186,7 +186,7 @@ def plot_lags(found: InstanceGraph | Discovery | SavedDiscovery | PopulationGrap
         'lag (events from cause to effect)'
     """
     table = (
-        found.edges.lazy()
+        (found.scan() if isinstance(found, Discovery) else found.edges.lazy())
         .filter(pl.col("lag").is_not_null())
         .group_by("lag")
         .agg(

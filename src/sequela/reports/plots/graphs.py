@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from sequela.graphs.instance import InstanceGraph, SummaryGraph
+from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.population import PopulationGraph
+from sequela.graphs.summary import SummaryGraph
 from sequela.reports.plots.canvas import INK, axes_or_new, legend, name_text, set_title, sign_colour, sign_handles
 
 if TYPE_CHECKING:

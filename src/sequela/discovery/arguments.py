@@ -1,0 +1,109 @@
+"""Arguments of the verbs: what several of them share, beside the settings; and from keywords to settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sequela.arguments import FLAG, PATH, Argument, Choice, Either, Kind, Number
+from sequela.effects.settings import TABLE, Settings
+from sequela.execution.engines import ENGINES
+
+if TYPE_CHECKING:
+    from sequela.evidence.edge_probability import Beliefs
+
+CASES = ("held-out", "all")
+
+
+_EVIDENCE, _RUN, _FILES = "Evidence", "How it runs", "Log and files"
+A_DENSITY = Kind(
+    "a density (from fit, load_density, cross_fit or wrap_huggingface, or a world)",
+    has=("vocabulary", "score_branches"),
+)
+_FOLDS = Kind("", "sequela.density.training.crossfit:CrossFit")
+A_LOG = Kind("an event log (from read_log)", "sequela.events.log:EventLog")
+_SEQUENCES = Kind("encoded cases", "sequela.events.sequences:SequenceSet")
+_ONE_CASE = Kind(
+    "the log of one case (log.case(name)) or a list of event types in time order",
+    "sequela.events.log:EventLog sequela.events.sequences:Case builtins:list builtins:tuple",
+)
+
+VERBS = TABLE | {
+    "density": Argument("A trained density, or a world.", A_DENSITY),
+    "case": Argument("The log of one case, or a list of event types in time order.", _ONE_CASE),
+    "log": Argument("Event log.", Either((A_LOG, _SEQUENCES))),
+    "out": Argument("Folder for the result; it appears when all is done.", PATH, panel=_FILES),
+    "overwrite": Argument("Replace an earlier result.", FLAG, False, panel=_FILES, flags="--overwrite"),
+    "progress": Argument(
+        "Show a bar.", Either((FLAG, Kind("a reporter", has=("say", "bar")))), True, flags=None
+    ),
+    "self_loops": Argument("Keep u -> u in the summary.", FLAG, False, panel="What counts as an edge",
+                           flags="--self-loops"),
+    "engine": Argument("local (this process), or ray (a Ray cluster; extra 'ray').", Choice(ENGINES), "local",
+                       more="Same result, to the last bit. Where a cluster is of several machines, ``out`` must be a "
+                       "folder that all of them see.", panel=_RUN),
+    "workers": Argument("Ray actors, each with a model of its own; by default one a processor.",
+                        Number(1, whole=True), None, panel=_RUN),
+    "compile": Argument("Run the model as compiled code; by default on CUDA for long jobs.",
+                        Either((FLAG, Choice(("auto",)))), "auto", panel=_RUN, flags="--compile/--no-compile",
+                        more="The ``density`` of `run.json` says what was done."),
+    "cases": Argument("held-out (kept out of training), or all: the log is new.", Choice(CASES), "held-out",
+                      more="Plays no part with `cross_fit`, where the density that never saw a case judges it.",
+                      panel=_EVIDENCE),
+    "hierarchy_level": Argument(
+        "Links between the first 1, 2, … components of event types (several event columns).", Number(1, whole=True),
+        None, panel=_EVIDENCE,
+        more="All types that share these components are hidden together and forecast together, so what is rare by "
+        "itself adds up; the density stays that of the whole types, and the strength is that of hiding (``design`` and "
+        "``particles`` play no part)."),
+    "pool": Argument(
+        "Types with components: less evidence is needed where others with the same first components are linked.", FLAG,
+        True, panel=_EVIDENCE, flags="--pool/--no-pool",
+        more="And more elsewhere, see `sequela.evidence.multiplicity.family_weights`."),
+    "calibrate": Argument("Score some cases for two seconds to tell the time.", FLAG, True, panel=_RUN, flags=None),
+}  # fmt: skip
+"""The arguments of the verbs, by name."""
+
+POPULATION = VERBS | {
+    "density": Argument(
+        "A density trained with hidden events (the default of `fit`), or `cross_fit` densities.",
+        Either((A_DENSITY, _FOLDS)),
+        more="With these each case is scored by the one that never saw it.",
+    ),
+    "out": Argument(
+        "Folder to save the result to.",
+        PATH,
+        None,
+        more="With it, a run that was interrupted, even killed, goes on when the same call is made again.",
+    ),
+    "fdr": Argument(
+        "Highest expected share of false links.",
+        Number(0, 1, above=True),
+        0.05,
+        more="Holds as far as the density's forecasts with hidden events are right; see the docs page on evidence.",
+        panel=_EVIDENCE,
+    ),
+    "delta": Argument(
+        "Least mean effect of a link, in nats.", Number(0), 0.05, more="At its strongest lag.", panel=_EVIDENCE
+    ),
+}
+"""The arguments of `discover_population`, where some mean the links rather than the edges."""
+
+
+def chosen(given: Mapping[str, Any]) -> tuple[Settings, Beliefs | None]:
+    """Return the settings among a verb's arguments as plain values, and what a population graph among them says.
+
+    Args:
+        given: The arguments of the verb by name; those that are no settings are left aside.
+    """
+    values = {name: given[name] for name in TABLE if name in given}
+    population = values.get("population")
+    if population is None:
+        return Settings(**values), None
+    from sequela.evidence.edge_probability import Beliefs
+
+    beliefs = Beliefs.of(population)
+    values["population"] = beliefs.fingerprint
+    if values.get("exclude_effect_type") is None:
+        values["exclude_effect_type"] = bool(population.run.arguments.exclude_effect_type)
+    return Settings(**values), beliefs

@@ -1,0 +1,152 @@
+"""Places: how often each pair of event types was tested, edge or not. Counted from the ids alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sequela.density.base import Density
+from sequela.events.hierarchy import siblings
+from sequela.events.sequences import SequenceSet
+from sequela.graphs.records import Arguments
+from sequela.graphs.schemas import PLACES
+
+_MOST_DENSE = 1 << 22
+"""Up to this many pairs of types their counts are held as one array (32 MiB)."""
+_BLOCK = 1 << 20
+"""Events that are counted at a time, or one case."""
+
+
+def count_places(density: Density, sequences: SequenceSet, arguments: Arguments) -> pl.DataFrame:
+    """Return how many places each pair of event types has within the horizon (columns `PLACES`, sorted).
+
+    In a log whose ties have an order these are the pairs of positions that are tested. Where ties have none, the
+    horizon counts ticks, and a density of short memory may not reach all of these places.
+
+    Args:
+        density: What is asked.
+        sequences: Its cases.
+        arguments: Of the discovery: horizon, time horizon, context and proposal decide what is tested.
+    """
+    can_cause = None
+    if arguments.proposal == "siblings":
+        can_cause = siblings(density.vocabulary, arguments.kept_components or 1).size > 1
+    return pair_counts(
+        np.asarray(sequences.ids), np.asarray(sequences.offsets), sequences.times,
+        names=list(density.vocabulary.names), arguments=arguments, can_cause=can_cause,
+        unordered_ties=sequences.unordered_ties,
+    )  # fmt: skip
+
+
+def pair_counts(
+    ids: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    times: NDArray[np.float64] | None,
+    *,
+    names: list[str],
+    arguments: Arguments,
+    can_cause: NDArray[np.bool_] | None = None,
+    unordered_ties: bool = False,
+) -> pl.DataFrame:
+    """Count pairs of positions of each pair of types within the horizon, in cases given one after the other.
+
+    Args:
+        ids: Event types (int32, ``[n]``).
+        offsets: Where each case begins, and the end of the last (int64, ``[n_cases + 1]``).
+        times: Seconds (float64, ``[n]``), or None.
+        names: Of the event types, by id.
+        arguments: See `count_places`.
+        can_cause: Which types can be causes (bool, by id); None for all.
+        unordered_ties: Whether events of one case at one time have no order: the horizon then counts time stamps, and
+            a place within one counts for the types in the order of their names, unless a population told directions.
+
+    Example:
+        >>> ids, offsets = np.array([0, 1, 0], dtype=np.int32), np.array([0, 3])
+        >>> pair_counts(ids, offsets, None, names=["a", "b"], arguments=Arguments(horizon=2)).rows()
+        [('a', 'a', 1), ('a', 'b', 1), ('b', 'a', 1)]
+    """
+    n_types = len(names)
+    dense = np.zeros(n_types**2 if n_types**2 <= _MOST_DENSE else 0, dtype=np.int64)
+    sparse: list[pl.DataFrame] = []
+    rank = np.argsort(np.argsort(np.array(names, dtype=object))) if names else np.zeros(0, dtype=np.int64)
+    both_ways = arguments.population is not None
+    groups = np.searchsorted(offsets, np.arange(0, max(1, len(ids)), _BLOCK))
+    for low, high in pairwise([*np.unique(groups).tolist(), len(offsets) - 1]):
+        at = slice(int(offsets[low]), int(offsets[high]))
+        block = _Block(
+            ids[at], offsets[low : high + 1] - offsets[low], None if times is None else times[at], unordered_ties
+        )
+        for cause, effect, within in _places(block, arguments, can_cause):
+            one, two = block.ids[cause].astype(np.int64), block.ids[effect].astype(np.int64)
+            turned = within & (rank[one] > rank[two]) & (not both_ways)
+            one, two = np.where(turned, two, one), np.where(turned, one, two)
+            codes = one * n_types + two
+            if both_ways:
+                codes = np.concatenate([codes, (two * n_types + one)[within & (one != two)]])
+            if len(dense):
+                dense += np.bincount(codes, minlength=len(dense))
+            else:
+                sparse.append(pl.DataFrame({"code": codes}).group_by("code").agg(pl.len().cast(pl.Int64).alias("n")))
+    if sparse:
+        counted = pl.concat(sparse).group_by("code").agg(pl.col("n").sum()).sort("code")
+        codes, counts = counted["code"].to_numpy(), counted["n"].to_numpy()
+    else:
+        codes = np.flatnonzero(dense)
+        counts = dense[codes]
+    known = pl.Series(names, dtype=pl.String)
+    found = pl.DataFrame(
+        {"cause": known.gather(codes // n_types), "effect": known.gather(codes % n_types), "n_places": counts},
+        schema=PLACES.schema,
+    )
+    return found.sort("cause", "effect")
+
+
+class _Block(NamedTuple):
+    """Some cases, one after the other."""
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    times: NDArray[np.float64] | None
+    unordered_ties: bool
+
+    def ticks(self) -> NDArray[np.int64] | None:
+        """Return the number of the tick of each event, over all cases; None where ties have an order."""
+        if not self.unordered_ties or self.times is None or not len(self.ids):
+            return None
+        starts = np.zeros(len(self.ids), dtype=bool)
+        starts[self.offsets[:-1][np.diff(self.offsets) > 0]] = True
+        starts[1:] |= np.diff(self.times) > 0
+        return np.cumsum(starts)
+
+
+def _places(
+    block: _Block, arguments: Arguments, can_cause: NDArray[np.bool_] | None
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]:
+    """Yield causes, effects (positions in the block) and whether they share a tick, a distance in events at a time."""
+    lengths = np.diff(block.offsets)
+    end = np.repeat(block.offsets[1:], lengths)
+    at = np.arange(len(block.ids))
+    position = at - np.repeat(block.offsets[:-1], lengths)
+    may = position >= arguments.context
+    if can_cause is not None:
+        may &= can_cause[block.ids]
+    ticks, horizon, seconds = block.ticks(), arguments.horizon or 1, arguments.horizon_seconds
+    for distance in range(1, int(lengths.max(initial=1))):
+        tested = may & (at + distance < end)
+        if ticks is None:
+            tested &= distance <= horizon
+        else:
+            tested[:-distance] &= ticks[distance:] - ticks[:-distance] <= horizon
+        if not tested.any():
+            return
+        if seconds is not None and block.times is not None:
+            tested[:-distance] &= block.times[distance:] - block.times[:-distance] <= seconds
+        cause = np.flatnonzero(tested)
+        effect = cause + distance
+        same = np.zeros(len(cause), dtype=bool) if ticks is None else ticks[cause] == ticks[effect]
+        yield cause, effect, same

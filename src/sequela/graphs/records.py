@@ -1,0 +1,258 @@
+"""What a run says of itself, as typed records: written to `run.json`, checked once when it is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sequela.errors import LogFormatError
+from sequela.files import damaged_files, read_json, read_record, write_record
+
+MARKER = "run.json"
+
+FORMAT = 2
+"""Of result folders, from 0.2.0 on; 1 was that of 0.1.0."""
+
+
+class Arguments(msgspec.Struct, frozen=True, kw_only=True):
+    """What decided a result; None where it played no part.
+
+    Attributes:
+        design: Intervention design.
+        proposal: What replaced causes.
+        kept_components: Components that siblings share, with that proposal.
+        particles: Replacements a cause.
+        statistic: What was averaged over replacements.
+        exclude_effect_type: Whether replacements of the effect's own type were left out.
+        horizon: Largest lag, in events.
+        horizon_seconds: Longest time between cause and effect, in seconds.
+        context: Leading events that are never causes.
+        threshold: The rule for edges and its numbers, by name.
+        seed: Seed.
+        screening: Share of errors of two-stage runs; 0 where all replacements were scored.
+        population: Fingerprint of the population graph that edges were weighed by.
+        fdr: Highest expected share of false edges, or links of a population.
+        self_loops: Whether the summary keeps ``u -> u``.
+        delta: Least mean effect of a link of a population, in nats.
+        cases: Which cases a population was weighed on.
+        folds: Densities that a population was weighed by.
+        hierarchy_level: Components that stand for a type, in a population.
+        pool: Whether the evidence of a pair counted for others of its family.
+    """
+
+    design: str = "atomic"
+    proposal: str = "uniform"
+    kept_components: int | None = None
+    particles: int = 32
+    statistic: str = "kl_of_mean"
+    exclude_effect_type: bool = False
+    horizon: int | None = None
+    horizon_seconds: float | None = None
+    context: int = 0
+    threshold: dict[str, str | float | bool | None] | None = None
+    seed: int = 0
+    screening: float = 0.0
+    population: str | None = None
+    fdr: float | None = None
+    self_loops: bool = False
+    delta: float | None = None
+    cases: str | None = None
+    folds: int | None = None
+    hierarchy_level: int | None = None
+    pool: bool | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return those that played a part as plain values."""
+        return {name: value for name, value in msgspec.to_builtins(self).items() if value is not None}
+
+    @property
+    def chance(self) -> float:
+        """Share of places without an effect that may be edges nevertheless: what the rule for edges allows."""
+        if self.population is not None and self.fdr is not None:
+            return self.fdr
+        level = (self.threshold or {}).get("confidence_level", 0.95)
+        return 1 - level if isinstance(level, float) and level < 1 else 0.05
+
+
+class LogRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The log that was read.
+
+    Attributes:
+        source: Name of the file.
+        n_events: Events.
+        n_ties: Events that share their time with the one before in their case.
+    """
+
+    source: str = ""
+    n_events: int = 0
+    n_ties: int = 0
+
+
+class CountsRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened on the way; see `sequela.execution.chunks.Counts`.
+
+    Attributes:
+        n_cases: Cases seen.
+        n_cases_skipped: Cases with fewer than two events.
+        n_pairs_tested: Pairs of positions tested.
+        n_edges: Edges found.
+        n_clamped: Log-probabilities clamped to stay finite.
+        n_unknown_events: Events of types the density did not know.
+        n_rare_events: Events that stand as ``<rare>``, those included.
+    """
+
+    n_cases: int = 0
+    n_cases_skipped: int = 0
+    n_pairs_tested: int = 0
+    n_edges: int = 0
+    n_clamped: int = 0
+    n_unknown_events: int = 0
+    n_rare_events: int = 0
+
+
+class DensityRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The density that was asked.
+
+    Attributes:
+        backbone: Its kind.
+        device: Where it ran.
+        precision: In which it ran.
+        compiled: Whether as compiled code.
+        memory: Events it looks back; None where without limit.
+        vocabulary: Fingerprint of its event types.
+        n_types: How many these are.
+        report: How it did on held-out cases, see `DensityReport`; None where it was not trained here.
+    """
+
+    backbone: str = ""
+    device: str = ""
+    precision: str = ""
+    compiled: bool = False
+    memory: int | None = None
+    vocabulary: str = ""
+    n_types: int = 0
+    report: dict[str, Any] | None = None
+
+
+class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A file as it was written.
+
+    Attributes:
+        bytes: Its size.
+        blake2b: Its checksum.
+    """
+
+    bytes: int
+    blake2b: str
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything one needs to know to repeat and to judge a run.
+
+    Attributes:
+        format: Of the folder; 0 where nothing is known of the run.
+        kind: ``"discovery"`` or ``"population"``.
+        arguments: What decided the result.
+        log: The log that was read.
+        counts: What happened on the way.
+        density: The density that was asked.
+        versions: Of the packages that matter.
+        seconds: How long it took.
+        files: The files of the folder, by name, once it is written.
+        checksum: Of the record itself, once it is written.
+    """
+
+    format: int = 0
+    kind: str = "discovery"
+    arguments: Arguments = Arguments()
+    log: LogRecord = LogRecord()
+    counts: CountsRecord = CountsRecord()
+    density: DensityRecord = DensityRecord()
+    versions: dict[str, str] = {}
+    seconds: float | None = None
+    files: dict[str, FileRecord] = {}
+    checksum: str | None = None
+
+    @classmethod
+    def of(cls, values: RunRecord | Mapping[str, Any]) -> RunRecord:
+        """Return a record from plain values; one that is a record already as it is.
+
+        Raises:
+            LogFormatError: A value is of the wrong type.
+        """
+        if isinstance(values, cls):
+            return values
+        try:
+            return msgspec.convert(values, cls)
+        except msgspec.ValidationError as error:
+            raise LogFormatError(f"this is not the record of a run: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, without sections that are not known and arguments that played no part."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        if "arguments" in values:
+            values["arguments"] = self.arguments.to_dict()
+        return values
+
+    def write(self, folder: Path) -> RunRecord:
+        """Write `run.json` with checksums of itself and of all files beside it; return the record with them.
+
+        Numbers that JSON does not know become null.
+        """
+        return msgspec.convert(write_record(folder, MARKER, _finite(self.to_dict())), RunRecord)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_run(folder: Path, *, kind: str, command: str) -> RunRecord:
+    """Read the `run.json` of a result, and check it and every file beside it against the checksums in it.
+
+    Args:
+        folder: The folder of the result.
+        kind: What it must be.
+        command: The command that makes such results, for messages.
+
+    Raises:
+        LogFormatError: There is none, it is of another kind or of another version, or a file has changed since it was
+            written; says which.
+    """
+    what = f"'{folder}' is not a folder of {kind} results"
+    try:
+        version = msgspec.convert(read_json(folder / MARKER), _Version).format
+        if version < FORMAT:
+            raise LogFormatError(
+                f"'{folder}' was made by Sequela 0.1.0 (format {version}), whose results this version does not read: "
+                f"make it again with  sequela {command}"
+            )
+        if version > FORMAT:
+            raise LogFormatError(
+                f"'{folder}' was made by a newer Sequela (format {version}; this version reads {FORMAT}): update it"
+            )
+        values = read_record(folder, MARKER)
+        record = msgspec.convert(values, RunRecord)
+        damaged = [f"{name} {damage}" for name, damage in damaged_files(folder, values).items()]
+    except OSError as error:
+        raise LogFormatError(f"{what}: {error.strerror or error}: {MARKER}") from None
+    except (msgspec.ValidationError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise LogFormatError(f"{what}: {MARKER} is damaged: {error}") from None
+    if record.kind != kind:
+        raise LogFormatError(f"{what}: it is one of {record.kind} results")
+    if damaged:
+        raise LogFormatError(f"{what}: {'; '.join(damaged)}")
+    return record
+
+
+class _Version(msgspec.Struct):
+    """The one thing that every version's `run.json` says."""
+
+    format: int

@@ -1,0 +1,243 @@
+"""Every table that Sequela hands out: its columns, their types, units and meanings, and the check that a file fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sequela.errors import LogFormatError
+from sequela.text import visible
+
+if TYPE_CHECKING:
+    from polars.datatypes import DataTypeClass
+
+    DataType = pl.DataType | DataTypeClass
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        kind: Its type.
+        unit: Unit of its numbers; empty where they have none.
+        meaning: What it says, in one sentence.
+        optional: Whether tables may lack it.
+        nullable: Whether values may be missing.
+    """
+
+    kind: DataType
+    unit: str
+    meaning: str
+    optional: bool = False
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Attributes:
+        name: What it is.
+        columns: Its columns, in order.
+    """
+
+    name: str
+    columns: Mapping[str, Column]
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Names and types of the columns that are always there."""
+        return pl.Schema({name: each.kind for name, each in self.columns.items() if not each.optional})
+
+    def check_schema(self, schema: Mapping[str, DataType], file: str) -> None:
+        """Raise `LogFormatError` unless a table has these columns, of these types."""
+        for name, column in self.columns.items():
+            if name not in schema:
+                if column.optional:
+                    continue
+                raise LogFormatError(f"{file} has no column '{name}': {column.meaning}")
+            if schema[name] != column.kind:
+                raise LogFormatError(f"{file}: the column '{name}' must be of type {column.kind}; got {schema[name]}")
+
+    def check(self, table: pl.DataFrame, file: str) -> pl.DataFrame:
+        """Return a table; raise `LogFormatError` where a column lacks, is of another type or has missing values."""
+        self.check_schema(table.schema, file)
+        for name, column in self.columns.items():
+            if name in table.columns and not column.nullable and table[name].null_count():
+                raise LogFormatError(f"{file}: the column '{name}' lacks {table[name].null_count():,} values")
+        return table
+
+    def markdown(self) -> str:
+        """Return the columns as a table for the docs."""
+        lines = [f"| {head} |" for head in ("column | type | unit | meaning", "---|---|---|---")]
+        for name, each in self.columns.items():
+            said = each.meaning + (" (only where it applies)" if each.optional else "")
+            lines.append(f"| `{name}` | {str(each.kind).lower()} | {each.unit or '–'} | {said} |")
+        return "\n".join(lines)
+
+
+_CAUSE = Column(pl.String(), "", "Event type of the cause.")
+_EFFECT = Column(pl.String(), "", "Event type of the effect.")
+_CASE = Column(pl.String(), "", "Name of the case.")
+_POSITION = "of the {}, counted from 0 in its case."
+
+INSTANCE = Table(
+    "edges of one case",
+    {
+        "cause_position": Column(pl.Int64(), "events", "Position " + _POSITION.format("cause")),
+        "effect_position": Column(pl.Int64(), "events", "Position " + _POSITION.format("effect")),
+        "cause": _CAUSE,
+        "effect": _EFFECT,
+        "lag": Column(
+            pl.Int64(), "ticks", "Distance from cause to effect in time stamps (in events, where ties are ordered); 1 "
+            "is the next, 0 the same.",
+        ),
+        "directed": Column(
+            pl.Boolean(), "", "False where it is not known which came first: events at one time, unless a population "
+            "told it.",
+        ),
+        "cmi_nats": Column(pl.Float64(), "nats", "Estimated conditional mutual information: the size of the effect."),
+        "std_error": Column(pl.Float64(), "nats", "Monte Carlo standard error of it."),
+        "pointwise_nats": Column(
+            pl.Float64(), "nats", "How much likelier the cause made its effect (log ratio); below 0: less likely."
+        ),
+        "mean_of_kl_nats": Column(pl.Float64(), "nats", "The second statistic, where it was asked for.", optional=True),
+        "confidence": Column(pl.Float64(), "", "Probability that the edge is one, with a population.", optional=True),
+        "oriented_by": Column(
+            pl.String(), "", "What told the direction of an edge within a tick: `population`; else missing.",
+            optional=True, nullable=True,
+        ),
+        "presence_cmi_nats": Column(
+            pl.Float64(), "nats", "Effect against another event in the place of the cause.", optional=True,
+            nullable=True,
+        ),
+        "state_cmi_nats": Column(
+            pl.Float64(), "nats", "Effect against the same event in another state.", optional=True, nullable=True
+        ),
+    },
+)  # fmt: skip
+
+EDGES = Table("edges of all cases (`edges.parquet`)", {"case": _CASE, **INSTANCE.columns})
+
+EVENTS = Table(
+    "events as the density read them (`events.parquet`)",
+    {
+        "case": _CASE,
+        "position": Column(pl.Int64(), "events", "Position in the case, counted from 0."),
+        "event": Column(pl.String(), "", "Event type; `<rare>` for types folded into one."),
+        "time": Column(pl.Float64(), "seconds", "Since 1970, where the log has times.", optional=True),
+    },
+)
+
+NODES = Table(
+    "event types (`nodes.parquet`)",
+    {
+        "event": Column(pl.String(), "", "Event type."),
+        "count": Column(pl.Int64(), "events", "Its events in the log."),
+    },
+)
+
+PLACES = Table(
+    "places of each pair of event types (`places.parquet`)",
+    {
+        "cause": _CAUSE,
+        "effect": _EFFECT,
+        "n_places": Column(
+            pl.Int64(),
+            "places",
+            "Pairs of positions of these types within the horizon; pairs within a tick count for "
+            "the types in the order of their names, unless a population told directions.",
+        ),
+    },
+)
+
+SUMMARY = Table(
+    "pairs of event types with an edge (`summary.parquet`)",
+    {
+        "cause": _CAUSE,
+        "effect": _EFFECT,
+        "n_edges": Column(pl.Int64(), "edges", "Edges between events of these types."),
+        "n_cases": Column(pl.Int64(), "cases", "Cases with such an edge."),
+        "mean_lag": Column(pl.Float64(), "events", "Mean distance over the edges."),
+        "cmi_nats": Column(pl.Float64(), "nats", "Mean effect over the edges."),
+        "cmi_nats_total": Column(pl.Float64(), "nats", "Sum of the effects of the edges."),
+        "pointwise_nats": Column(
+            pl.Float64(), "nats", "Mean log ratio over the edges: below 0, the cause makes the effect less likely."
+        ),
+        "n_undirected": Column(
+            pl.Int64(), "edges", "Edges of unknown direction among them; they count for the types in the order of "
+            "their names.",
+        ),
+        "directed": Column(pl.Boolean(), "", "Whether there are others."),
+        "n_places": Column(
+            pl.Int64(), "places", "Support: pairs of positions of these types within the horizon, edges or not.",
+            nullable=True,
+        ),
+        "share": Column(pl.Float64(), "", "Share of these places that are edges.", nullable=True),
+        "effect_nats": Column(
+            pl.Float64(), "nats", "Mean effect over all these places, 0 where there is no edge.", nullable=True
+        ),
+        "is_link": Column(
+            pl.Boolean(), "", "Whether the pair counts as a link: in two cases or more, and at more of its places than "
+            "the rule for edges lets through by chance (one-sided binomial test at that same rate).",
+        ),
+    },
+)  # fmt: skip
+
+POPULATION = Table(
+    "pairs of event types with their evidence (`population.parquet`)",
+    {
+        "cause": _CAUSE,
+        "effect": _EFFECT,
+        "support_cases": Column(pl.Int64(), "cases", "Cases that hold the pair (at one lag, the most)."),
+        "support": Column(pl.Int64(), "places", "Pairs of positions that hold it, all lags."),
+        "lag": Column(pl.Int64(), "events", "The lag at which it is strongest.", nullable=True),
+        "cmi_nats": Column(pl.Float64(), "nats", "Mean effect at that lag."),
+        "cmi_low_nats": Column(pl.Float64(), "nats", "Lower end of its 95 % interval over cases."),
+        "cmi_high_nats": Column(pl.Float64(), "nats", "Upper end of it."),
+        "pointwise_nats": Column(pl.Float64(), "nats", "Mean log ratio there: above 0, the effect gets likelier."),
+        "log10_e": Column(pl.Float64(), "log10", "Evidence: the e-value against no link."),
+        "q_value": Column(pl.Float64(), "", "Least false discovery rate at which the pair is a link."),
+        "is_edge": Column(pl.Boolean(), "", "Whether it is strong and certain enough to be a link."),
+        "mark": Column(pl.String(), "", "Why a link is uncertain; missing where nothing speaks against it.",
+                       nullable=True),
+    },
+)  # fmt: skip
+
+LAGS = Table(
+    "strength of each pair by lag (`lags.parquet`)",
+    {
+        "cause": _CAUSE,
+        "effect": _EFFECT,
+        "lag": Column(pl.Int64(), "events", "Distance from cause to effect."),
+        "support": Column(pl.Int64(), "places", "Pairs of positions at that lag."),
+        "cmi_nats": Column(pl.Float64(), "nats", "Mean effect there."),
+        "std_error": Column(pl.Float64(), "nats", "Its standard error over cases; infinite for one case."),
+    },
+)
+
+ROOTS = Table(
+    "root causes of one event",
+    {
+        "position": Column(pl.Int64(), "events", "Position " + _POSITION.format("root")),
+        "event": Column(pl.String(), "", "Its event type."),
+        "share": Column(pl.Float64(), "", "Share of what the graph explains of the event; they sum to 1."),
+        "n_steps": Column(pl.Int64(), "edges", "Fewest edges from the root to the event."),
+    },
+)
+
+TABLES = (INSTANCE, EDGES, EVENTS, NODES, PLACES, SUMMARY, POPULATION, LAGS, ROOTS)
+
+
+def check_types(pairs: pl.DataFrame, nodes: pl.DataFrame, file: str) -> None:
+    """Raise `LogFormatError` where a table of pairs names an event type that the nodes do not have."""
+    known = nodes["event"].implode()
+    for side in ("cause", "effect"):
+        strange = pairs.filter(~pl.col(side).is_in(known))
+        if strange.height:
+            name = visible(str(strange[side][0]), longest=60)
+            raise LogFormatError(f"{file}: the {side} '{name}' is not among the event types of nodes.parquet")
