@@ -95,6 +95,7 @@ def discover_population(
         settings = replace(settings, screening=0.0)
     if out is not None:
         check_writable_folder(out, marker=MARKER, overwrite=overwrite)
+    scheme = density.scheme if isinstance(density, CrossFit) else "leave-one-out"
     if isinstance(density, CrossFit):
         parts = list(density.held_out(log))
     else:
@@ -129,7 +130,7 @@ def discover_population(
             )  # fmt: skip
             summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
             lags = by_lag(pl.concat(sums)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
-            pairs = finish(sums, bets, delta=settings.delta, fdr=fdr, nodes=summed, pool=pool)
+            pairs = finish(sums, bets, delta=settings.delta, fdr=fdr, nodes=summed, pool=pool, scheme=scheme)
             found = PopulationGraph(pairs, summed, record, lags)
             if out is not None:
                 found.save(out, overwrite=overwrite)
