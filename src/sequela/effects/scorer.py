@@ -17,7 +17,7 @@ from sequela.effects.cmi import CMIEstimate
 from sequela.effects.designs import DESIGNS, Cells, Design, DesignSettings, Inquiry, Problem, Scores, default_proposal
 from sequela.effects.screening import screened
 from sequela.effects.settings import Settings
-from sequela.effects.ties import Order, TiedCase
+from sequela.effects.ties import Order, Precedence, TiedCase
 from sequela.errors import ConfigError
 from sequela.events.sequences import Case
 from sequela.execution.memory import Allotment
@@ -49,6 +49,7 @@ def score_cases(
     allotment: Allotment,
     *,
     deciding: bool = False,
+    precedence: Precedence | None = None,
 ) -> list[CMIEstimate]:
     """Estimate a batch of cases; each result depends on its own case, the settings and the seed alone.
 
@@ -59,6 +60,7 @@ def score_cases(
         horizon: Largest lag.
         allotment: Sizes that the memory budget allows.
         deciding: Whether only the decisions matter (is it an edge?): screening ``"auto"`` is then on.
+        precedence: Which types are known to cause which, to order the events of a tick.
     """
     if settings.design == "masked" and not density.knows_hidden:
         raise ConfigError(
@@ -70,7 +72,7 @@ def score_cases(
     with right_threads():
         causes = [np.arange(settings.context, len(case.ids) - 1) for case in ordered]
         in_order = iter(_score_ordered(density, ordered, causes, settings, horizon, allotment, deciding=deciding))
-        of_ticks = iter(_score_tied(density, tied, settings, horizon, allotment, deciding=deciding))
+        of_ticks = iter(_score_tied(density, tied, settings, horizon, allotment, precedence, deciding=deciding))
         return [next(in_order if case.ticks is None else of_ticks) for case in cases]
 
 
@@ -110,13 +112,21 @@ def _score_tied(
     settings: Settings,
     horizon: int,
     allotment: Allotment,
+    precedence: Precedence | None,
     *,
     deciding: bool,
 ) -> list[CMIEstimate]:
     """Estimate cases with ties: all orders of all of them, as many at a time as may be held."""
     limits = [limit for limit in (density.memory, density.max_tail) if limit is not None]
     tied = [
-        TiedCase(case, horizon=horizon, context=settings.context, seed=settings.seed, limit=min(limits, default=None))
+        TiedCase(
+            case,
+            horizon=horizon,
+            context=settings.context,
+            seed=settings.seed,
+            limit=min(limits, default=None),
+            precedence=precedence,
+        )
         for case in cases
     ]
     reach = max((one.reach for one in tied), default=1)
