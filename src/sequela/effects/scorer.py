@@ -20,7 +20,7 @@ from sequela.effects.contrasts import contrasts
 from sequela.effects.designs import DESIGNS, Cells, Design, DesignSettings, Inquiry, Problem, Scores, default_proposal
 from sequela.effects.screening import screened
 from sequela.effects.settings import Settings
-from sequela.effects.ties import Order, TiedCase
+from sequela.effects.ties import Order, Precedence, TiedCase
 from sequela.errors import ConfigError
 from sequela.events.sequences import Case
 from sequela.execution.memory import Allotment
@@ -52,6 +52,7 @@ def score_cases(
     allotment: Allotment,
     *,
     deciding: bool = False,
+    precedence: Precedence | None = None,
 ) -> list[CMIEstimate]:
     """Estimate a batch of cases; each result depends on its own case, the settings and the seed alone.
 
@@ -63,6 +64,7 @@ def score_cases(
         allotment: Sizes that the memory budget allows.
         deciding: Whether only the decisions matter (is it an edge?): screening ``"auto"`` is then on.
             Cases with ties are not screened: what decides is a mean over orders.
+        precedence: Which types are known to cause which, to order the events of a tick.
     """
     if settings.design == "masked" and not density.knows_hidden:
         raise ConfigError(
@@ -76,18 +78,30 @@ def score_cases(
     tied = [index for index, case in enumerate(cases) if case.ticks is not None]
     with right_threads():
         found = _score_ordered(density, [cases[index] for index in plain], design, settings, horizon, allotment)
-        found += _score_tied(density, [cases[index] for index in tied], settings, horizon, allotment)
+        found += _score_tied(density, [cases[index] for index in tied], settings, horizon, allotment, precedence)
     by_index = dict(zip(plain + tied, found, strict=True))
     return [by_index[index] for index in range(len(cases))]
 
 
 def _score_tied(
-    density: Density, cases: Sequence[Case], settings: Settings, horizon: int, allotment: Allotment
+    density: Density,
+    cases: Sequence[Case],
+    settings: Settings,
+    horizon: int,
+    allotment: Allotment,
+    precedence: Precedence | None,
 ) -> list[CMIEstimate]:
     """Estimate cases with ties: all orders of all of them, as many at a time as may be held."""
     limits = [limit for limit in (density.memory, density.max_tail) if limit is not None]
     tied = [
-        TiedCase(case, horizon=horizon, context=settings.context, seed=settings.seed, limit=min(limits, default=None))
+        TiedCase(
+            case,
+            horizon=horizon,
+            context=settings.context,
+            seed=settings.seed,
+            limit=min(limits, default=None),
+            precedence=precedence,
+        )
         for case in cases
     ]
     reach = max((one.reach for one in tied), default=1)

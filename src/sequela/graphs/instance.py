@@ -63,7 +63,6 @@ class InstanceGraph(Graph, AnnotatedLog):
         edges: NDArray[np.bool_],
         *,
         confidence: NDArray[np.float64] | None = None,
-        directions: NDArray[np.int64] | None = None,
         n_unknown: int = 0,
         settings: Arguments | None = None,
     ) -> InstanceGraph:
@@ -75,14 +74,12 @@ class InstanceGraph(Graph, AnnotatedLog):
             estimate: Its estimate.
             edges: The pairs that are edges (bool, ``[L, m]``).
             confidence: Probability of each (float64, ``[L, m]``).
-            directions: 1, or -1 where the later position causes the earlier, 0 where that is not known (int64,
-                ``[L, m]``); by default 1, and 0 within a tick.
             n_unknown: Events of unknown types.
             settings: How the graph was found.
         """
         row, column = np.nonzero(edges)
         lag = column + 1 if estimate.lags is None else estimate.lags[row, column]
-        towards = np.sign(lag) if directions is None else directions[row, column]
+        towards = np.sign(lag) if estimate.directions is None else estimate.directions[row, column]
         first, second = row, row + column + 1
         cause, effect = np.where(towards < 0, second, first), np.where(towards < 0, first, second)
         order = np.lexsort((cause, effect))
