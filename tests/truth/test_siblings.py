@@ -97,7 +97,7 @@ def test_graph_has_only_edges_that_were_tested():
     assert graph.settings.kept_components == 1
     every = discover_log(WORLD, log, proposal="siblings", particles=14, progress=False)
     assert every.edges.drop("case").equals(graph.edges)
-    assert "kept_components" not in discover(WORLD, log).settings
+    assert discover(WORLD, log).settings.kept_components is None
 
 
 def test_groups_and_rare():
