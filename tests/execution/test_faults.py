@@ -89,7 +89,7 @@ class FaultyDisk(files.Disk):
 
 def result(folder):
     found = load_results(folder)
-    return found.pairs if isinstance(found, PopulationGraph) else found.collect().edges
+    return found.pairs if isinstance(found, PopulationGraph) else found.edges
 
 
 def run_discover(out, seed, overwrite):
