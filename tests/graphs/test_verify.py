@@ -98,3 +98,14 @@ def test_results_without_checksums_are_refused(folder):
         load_results(folder)
     with pytest.raises(LogFormatError, match="no checksums"):
         verify_results(folder)
+
+
+def test_models_are_checked_too(tmp_path):
+    network = WindowNetwork(WindowConfig(4, 7, 2, 8, 8))
+    save_density(WindowDensity(network, WORLD.vocabulary, knows_hidden=True), tmp_path / "model")
+    assert verify_results(tmp_path / "model")["damage"].null_count() == 3
+    with (tmp_path / "model" / "weights.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"?")
+    found = dict(verify_results(tmp_path / "model").drop_nulls().iter_rows())
+    assert found == {"weights.safetensors": "has changed since it was written"}
