@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from conftest import tiny_window
 from sequela.cli.app import app
+from sequela.density.checkpoint import save_density
 from sequela.discovery.population import discover_population
 from sequela.discovery.stream import discover_to
 from sequela.errors import LogFormatError
@@ -101,8 +102,7 @@ def test_results_without_checksums_are_refused(folder):
 
 
 def test_models_are_checked_too(tmp_path):
-    network = WindowNetwork(WindowConfig(4, 7, 2, 8, 8))
-    save_density(WindowDensity(network, WORLD.vocabulary, knows_hidden=True), tmp_path / "model")
+    save_density(tiny_window(WORLD), tmp_path / "model")
     assert verify_results(tmp_path / "model")["damage"].null_count() == 3
     with (tmp_path / "model" / "weights.safetensors").open("r+b") as file:
         file.seek(-1, 2)

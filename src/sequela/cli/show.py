@@ -94,8 +94,8 @@ def verify(
 
     Example: sequela verify results
     """
-    from sequela.display import visible
     from sequela.graphs.run_record import verify_results
+    from sequela.text import visible
 
     found = verify_results(results)
     damaged = dict(found.drop_nulls().iter_rows())
