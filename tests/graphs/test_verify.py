@@ -102,7 +102,7 @@ def test_results_without_checksums_are_refused(folder):
 
 
 def test_models_are_checked_too(tmp_path):
-    save_density(tiny_window(WORLD), tmp_path / "model")
+    save_density(tiny_window(WORLD.vocabulary), tmp_path / "model")
     assert verify_results(tmp_path / "model")["damage"].null_count() == 3
     with (tmp_path / "model" / "weights.safetensors").open("r+b") as file:
         file.seek(-1, 2)
