@@ -250,7 +250,7 @@ def _traces(
             events = events.with_columns(pl.col("time") - pl.col("time").min())
     links = None
     if evidence is not None:
-        pairs = evidence.edges.select("cause", "effect")
+        pairs = evidence.edges.filter(pl.col("pointwise_nats").fill_nan(0).fill_null(0) >= 0).select("cause", "effect")
         links = {(index[cause], index[effect]) for cause, effect in pairs.iter_rows()}
     return Traces.build(events, edges, index, links), names
 
