@@ -90,7 +90,7 @@ class Traces:
             cause=cause.astype(np.int64),
             effect=effect.astype(np.int64),
             values={name: edges[name] for name in _EDGE_VALUES if name in edges.columns},
-            explains=_without_cycles(cause, effect, (gain > 0) & directed, len(types)),
+            explains=_without_cycles(cause, effect, (gain > 0) & np.isfinite(gain) & directed, len(types)),
             has_evidence=_on_links(types[cause], types[effect], directed, links),
         )
 
