@@ -25,7 +25,10 @@ Bools = NDArray[np.bool_]
 _EXAMPLES = 3
 _LONGEST_CHAIN = 8
 _OTHERS = 3
-_EDGE_VALUES = ("lag", "cmi_nats", "std_error", "pointwise_nats", "confidence", "directed")
+_EDGE_VALUES = (
+    "lag", "cmi_nats", "presence_cmi_nats", "state_cmi_nats", "std_error", "pointwise_nats", "confidence", "directed",
+)  # fmt: skip
+"""Columns of edges that the page shows, where they are there."""
 
 
 @dataclass(frozen=True)
