@@ -7,7 +7,8 @@ import pytest
 import sequela as sq
 from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph
 from sequela.reports.casedata import embedded, plain
-from sequela.reports.traces import Traces, findings
+from sequela.reports.findings import findings
+from sequela.reports.traces import Traces
 
 TYPES = ["a", "b", "c", "d", "e"]
 INDEX = {name: i for i, name in enumerate(TYPES)}

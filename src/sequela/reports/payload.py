@@ -16,7 +16,8 @@ from sequela.graphs.population import PopulationGraph
 from sequela.graphs.results import Discovery
 from sequela.graphs.summary import SummaryGraph
 from sequela.reports.casedata import embedded, plain
-from sequela.reports.traces import Traces, findings
+from sequela.reports.findings import findings
+from sequela.reports.traces import Traces
 from sequela.reports.words import ASSUMPTIONS, badge, made_by, trust
 
 Result = InstanceGraph | SummaryGraph | PopulationGraph | Discovery
