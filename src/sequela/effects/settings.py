@@ -71,7 +71,8 @@ class Settings:
         Choice("sequela.effects.contrasts:CONTRASTS"),
         "For types whose last column is a state: presence (anything else instead) or state (another state).",
         more="Both are computed in one pass and are columns of the edges; the one that is named decides which pairs "
-        'are edges. A cause of one observed state has no state contrast (not a number). For the design ``"atomic"``.',
+        'are edges. A cause of one observed state has no state contrast (not a number). For the design ``"atomic"``. '
+        "By default state where the log of the density was read with a state column, and otherwise neither.",
         panel=_QUESTION,
     )
     state_weights: str = setting(
