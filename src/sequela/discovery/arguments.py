@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from sequela.arguments import FLAG, PATH, Argument, Choice, Either, Kind, Number
 from sequela.effects.settings import TABLE, Settings
-from sequela.execution.engines import ENGINES
 
 if TYPE_CHECKING:
     from sequela.evidence.edge_probability import Beliefs
@@ -39,7 +38,8 @@ VERBS = TABLE | {
     ),
     "self_loops": Argument("Keep u -> u in the summary.", FLAG, False, panel="What counts as an edge",
                            flags="--self-loops"),
-    "engine": Argument("local (this process), or ray (a Ray cluster; extra 'ray').", Choice(ENGINES), "local",
+    "engine": Argument("local (this process), or ray (a Ray cluster; extra 'ray').",
+                       Choice("sequela.execution.engines:ENGINES"), "local",
                        more="Same result, to the last bit. Where a cluster is of several machines, ``out`` must be a "
                        "folder that all of them see.", panel=_RUN),
     "workers": Argument("Ray actors, each with a model of its own; by default one a processor.",

@@ -39,7 +39,7 @@ DESIGNS: dict[str, Design] = {
 }
 """Name to function; all but the staircase change the cause alone."""
 PROPOSALS = ("uniform", "unigram", "model", "siblings")
-STATISTICS = ("kl_of_mean", "mean_of_kl", "both")
+STATISTICS = ("kl_of_mean", "mean_of_kl", "both", "kl_of_median")
 
 
 def default_proposal(design: str, proposal: str | None) -> str:
