@@ -30,6 +30,7 @@ _HOMES = {
     "Vocabulary": "sequela.events.vocabulary",
     "diagnose_log": "sequela.discovery.diagnose",
     "cross_fit": "sequela.density.training.crossfit",
+    "load_cross_fit": "sequela.density.training.crossfit",
     "discover": "sequela.discovery.discover",
     "discover_log": "sequela.discovery.discover",
     "discover_population": "sequela.discovery.population",
@@ -50,7 +51,7 @@ __all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604
 if TYPE_CHECKING:
     from sequela.density.checkpoint import load_density
     from sequela.density.decoder.wrap import wrap_huggingface
-    from sequela.density.training.crossfit import CrossFit, cross_fit
+    from sequela.density.training.crossfit import CrossFit, cross_fit, load_cross_fit
     from sequela.density.training.fit import fit
     from sequela.discovery.diagnose import diagnose_log
     from sequela.discovery.discover import discover, discover_log, estimate
