@@ -67,7 +67,7 @@ class Plan:
             f"memory    {format_bytes(self.peak_bytes)} at most above the model and the log "
             f"(memory_budget {format_bytes(self.budget_bytes)})",
         ]
-        return found + ([] if self.seconds is None else [f"time      about {_duration(self.seconds)}"])
+        return found + ([] if self.seconds is None else [f"time      about {duration(self.seconds)}"])
 
 
 @public(VERBS)
@@ -167,7 +167,7 @@ def _calibrated(
     return (time.perf_counter() - started) * float(steps.sum()) / done
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a time for people."""
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 1 else "1 s"

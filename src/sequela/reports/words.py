@@ -163,6 +163,15 @@ def _rule(arguments: Mapping[str, Any], *, has_evidence: bool = False) -> list[S
         "masked": "hiding an event",
         "staircase": "replacing an event and all after it by noise",
     }.get(str(arguments.get("design")), "taking an event away")
+    if "fdr" in arguments and "population" in arguments:
+        return [
+            Sentence(
+                "note",
+                f"An edge between two events says: {doing} changes how likely the later one is. Its confidence comes "
+                f"from its own effect and from the evidence for its types; those of {_percent(1 - arguments['fdr'])} "
+                "or more are kept.",
+            )
+        ]
     if "fdr" in arguments:
         return [
             Sentence(
