@@ -151,6 +151,13 @@ def test_examples_of_the_verbs_run(verb):
     assert result.attempted > 0 or verb is fit
 
 
+def test_every_public_function_is_declared():
+    free = {"cross_fit", "wrap_huggingface"}  # their settings are those of `fit`, and of Hugging Face
+    functions = [name for name in sq.__all__ if inspect.isfunction(getattr(sq, name))]
+    assert {name for name in functions if not hasattr(getattr(sq, name), "__arguments__")} <= free
+    assert len(functions) > 12
+
+
 CALLS = {
     "swapped": (lambda: sq.discover(LOG, WORLD), r"discover: density must be a density .*; got an EventLog"),
     "swapped log": (lambda: sq.discover_log(LOG, WORLD), "density must be"),
@@ -183,6 +190,17 @@ CALLS = {
     "an engine": (lambda: sq.discover_population(WORLD, LOG, engine="rai"), "did you mean 'ray'"),
     "workers": (lambda: discover_to(WORLD, LOG, "out", workers=0), "workers must be a whole number, at least 1"),
     "out": (lambda: discover_to(WORLD, LOG, 7), "out must be a path; got 7"),
+    "read_log": (
+        lambda: sq.read_log(LOG),
+        "read_log: source must be a path, or a list of paths, or ",
+    ),
+    "read_log name": (lambda: sq.read_log(LOG.frame, evnt="event"), "did you mean 'event'"),
+    "report": (lambda: sq.report("page.html", LOG), "report: path must be a path; got an EventLog"),
+    "report swapped": (lambda: sq.report(WORLD, "page.html"), "report: result must be a result, or the folder of one"),
+    "report level": (lambda: sq.report("r", "p", level=1), "it is now 'hierarchy_level'"),
+    "load": (lambda: sq.load_density(WORLD), "load_density: path must be a path; got a SoftmaxWorld"),
+    "load results": (lambda: sq.load_discovery(None), "load_discovery: path must be a path; got None"),
+    "root causes": (lambda: sq.root_causes(2, LOG), "root_causes: graph must be an instance graph"),
     "settings": (lambda: Settings(design="x"), "design must be one of"),
 }
 

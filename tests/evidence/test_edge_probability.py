@@ -149,7 +149,7 @@ def test_more_is_kept_at_a_higher_rate_and_confidence_is_in_the_table():
     assert loose.edges["confidence"].min() >= 0.5
     keys = ("cause_position", "effect_position")
     assert set(strict.edges.select(keys).iter_rows()) <= set(loose.edges.select(keys).iter_rows())
-    assert loose.settings["population"] == Beliefs.of(POPULATION).fingerprint
+    assert loose.settings.population == Beliefs.of(POPULATION).fingerprint
     assert "confidence" not in discover(Markov(0.3), LOG.case("c000"), horizon=1).edges.columns
 
 

@@ -3,11 +3,10 @@
 import json
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
+from conftest import tiny_window
 from sequela.cli.app import app
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
 from sequela.discovery.population import discover_population
 from sequela.discovery.stream import discover_to
 from sequela.errors import LogFormatError
@@ -26,10 +25,7 @@ def folder(request, tmp_path):
     if request.param == "discovery":
         discover_to(WORLD, LOG, out, particles=2, progress=False)
     else:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            network = WindowNetwork(WindowConfig(4, 7, 2, 8, 8))
-        density = WindowDensity(network, WORLD.vocabulary, knows_hidden=True)
+        density = tiny_window(WORLD.vocabulary, memory=2, embedding=8, width=8)
         discover_population(density, LOG, cases="all", particles=2, out=out, progress=False)
     return out
 

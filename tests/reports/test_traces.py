@@ -86,21 +86,22 @@ CASES = {
 }
 
 
-def test_findings_of_three_cases_by_hand():
-    traces = Traces.build(*tables(CASES), INDEX)
+def test_findings_by_hand():
+    traces = Traces.build(*tables(CASES | {"4": (["a", "b"], [(0, 1, 1.0)])}), INDEX)
     found = findings(traces, None, most=10)
-    assert found["n_caused"] == 5  # b and c twice, b once; d was made less likely
+    assert found["n_caused"] == 6  # b four times, c twice; d was made less likely
     assert found["n_roots"] == 1
     assert found["n_single"] == 1  # e explains three quarters of one c, in one case
     (root,) = found["roots"]
     assert root["type"] == INDEX["a"]
-    assert root["n_cases"] == root["n_starts"] == root["n_events"] == 3
-    assert root["n_explained"] == pytest.approx(4.25)
-    # a leads to b three times; of these c follows once along the strongest cause (in case 2 it is e): not typical
+    assert root["n_cases"] == root["n_starts"] == root["n_events"] == 4
+    assert root["n_explained"] == pytest.approx(5.25)
+    # a leads to b four times; of these c follows once along the strongest cause (in case 2 it is e): not typical
     assert root["chain"] == [INDEX["a"], INDEX["b"]]
-    assert (root["chain_count"], root["chain_cases"], root["seconds"]) == (3, 3, 60.0)
-    assert root["examples"] == [1, 5, 8]
+    assert (root["chain_count"], root["chain_cases"], root["seconds"]) == (4, 4, 60.0)
+    assert root["examples"] == [11, 1, 8]  # in the shortest cases
     assert root["confidence"] is None
+    assert root["others"] == []
 
 
 def test_an_edge_without_direction_explains_nothing_and_has_evidence_either_way_round():
@@ -129,8 +130,8 @@ def test_confidence_of_the_edges_comes_first():
     sure = edges.with_columns(pl.Series("confidence", [0.5, 0.8, 0.7, 0.6, 0.1, 0.9, 0.3]).head(edges.height))
     traces = Traces.build(events, sure, INDEX)
     root = findings(traces, {(0, 1): {"confidence": 0.2}}, most=1)["roots"][0]
-    between = sure.filter(cause="a", effect="b")["confidence"].mean()
-    assert root["confidence"] == pytest.approx(between)
+    means = [sure.filter(cause=cause, effect=effect)["confidence"].mean() for cause, effect in ("ab", "bc")]
+    assert root["confidence"] == pytest.approx(means[0] * means[1])
 
 
 def test_no_event_and_no_edge():

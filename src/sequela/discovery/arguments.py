@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from sequela.arguments import FLAG, PATH, Argument, Choice, Either, Kind, Number
 from sequela.effects.settings import TABLE, Settings
-from sequela.execution.engines import ENGINES
 
 if TYPE_CHECKING:
     from sequela.evidence.edge_probability import Beliefs
@@ -39,7 +38,8 @@ VERBS = TABLE | {
     ),
     "self_loops": Argument("Keep u -> u in the summary.", FLAG, False, panel="What counts as an edge",
                            flags="--self-loops"),
-    "engine": Argument("local (this process), or ray (a Ray cluster; extra 'ray').", Choice(ENGINES), "local",
+    "engine": Argument("local (this process), or ray (a Ray cluster; extra 'ray').",
+                       Choice("sequela.execution.engines:ENGINES"), "local",
                        more="Same result, to the last bit. Where a cluster is of several machines, ``out`` must be a "
                        "folder that all of them see.", panel=_RUN),
     "workers": Argument("Ray actors, each with a model of its own; by default one a processor.",
@@ -90,6 +90,14 @@ POPULATION = VERBS | {
 """The arguments of `discover_population`, where some mean the links rather than the edges."""
 
 
+def _asks_of_states(values: Mapping[str, Any], density: Any) -> bool:
+    """Return whether the log that a density was trained on has a state column, and these settings can ask of states."""
+    info = getattr(density, "info", {})
+    has_state = bool(dict(info.get("log", {}).get("columns", {})).get("state"))
+    plain = values.get("design") in (None, "atomic") and values.get("proposal") != "siblings"
+    return has_state and plain and values.get("screening") in (None, "auto", 0)
+
+
 def chosen(given: Mapping[str, Any]) -> tuple[Settings, Beliefs | None]:
     """Return the settings among a verb's arguments as plain values, and what a population graph among them says.
 
@@ -97,6 +105,8 @@ def chosen(given: Mapping[str, Any]) -> tuple[Settings, Beliefs | None]:
         given: The arguments of the verb by name; those that are no settings are left aside.
     """
     values = {name: given[name] for name in TABLE if name in given}
+    if values.get("contrast") is None and _asks_of_states(values, given.get("density")):
+        values["contrast"] = "state"
     population = values.get("population")
     if population is None:
         return Settings(**values), None

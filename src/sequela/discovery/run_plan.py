@@ -96,11 +96,11 @@ def plan_run(
     """
     tell = reporter(progress)
     tell.say("measuring some steps of each stage")
-    chosen = {"backbone": backbone, "min_count": min_count, "memory": memory, "seed": seed, "device": device}
+    chosen: dict[str, Any] = {"backbone": backbone, "min_count": min_count, "memory": memory, "seed": seed, "device": device}
     times = []
     for steps in (_FEW, _MORE):
         started = time.perf_counter()
-        density = fit(log, max_steps=steps, progress=False, **chosen)  # type: ignore[arg-type]
+        density = fit(log, max_steps=steps, progress=False, **chosen)
         times.append(time.perf_counter() - started)
     a_step = max(times[1] - times[0], 1e-4) / (_MORE - _FEW)
     n_steps = _n_steps(log, density, max_steps, device)
@@ -111,7 +111,7 @@ def plan_run(
         own = min(n_steps, max(_LEAST_FOLD_STEPS, n_steps // folds))
         seconds["folds"] = (folds - 1) * (times[0] + own * a_step)
         seconds["population"] = _population_seconds(density, log, question) * (folds - 1) / folds
-    weighed = {} if "folds" not in seconds else {"screening": 0}
+    weighed: dict[str, Any] = {"screening": 0} if "folds" in seconds else {}
     seconds["discover"] = plan_discovery(density, log, **question, **weighed).seconds or 0.0
     return RunPlan(log.n_cases, log.n_events, n_steps, {name: round(value, 1) for name, value in seconds.items()})
 

@@ -71,6 +71,8 @@ def discover_to(
     design: str = "atomic",
     proposal: str | None = None,
     kept_components: int = 1,
+    contrast: str | None = None,
+    state_weights: str = "even",
     particles: int = 32,
     statistic: str = "kl_of_mean",
     exclude_effect_type: bool | None = None,

@@ -1,7 +1,7 @@
 """Rules that turn estimates into edges. Each is a small object with ``edges`` and ``to_dict``.
 
 `EffectSize` is the default. `Percentile` and `Otsu` are what other tools ship; on realistic logs they find next to
-nothing (METHOD section 5), and are here to be compared with.
+nothing (`docs/method.md`, section 5), and are here to be compared with.
 """
 
 from __future__ import annotations

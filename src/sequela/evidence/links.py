@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from scipy.stats import norm
 
-from sequela.evidence.multiplicity import e_bh, families, family_weights
-
-if TYPE_CHECKING:
-    pass
+from sequela.evidence.multiplicity import claimed, combined, e_bh, families, family_weights
 
 POPULATION_SCHEMA = pl.Schema(
     {
@@ -63,11 +59,12 @@ def finish(
     fdr: float,
     nodes: pl.DataFrame | None = None,
     pool: bool = False,
+    scheme: str = "leave-one-out",
 ) -> pl.DataFrame:
     """Turn strengths and log e-values, one frame each a density, into the columns of `PopulationGraph.pairs`.
 
-    The e-value of a pair is the mean over densities: those of cross-fitting have seen each other's cases, and the
-    product of their e-values would not be one.
+    Pairs weaker than ``delta`` are masked before e-BH (`claimed`), and count among its hypotheses all the same: a rate
+    that holds for all pairs with evidence need not hold for those of them that are strong.
 
     Args:
         sums: From `LagSums`.
@@ -76,14 +73,14 @@ def finish(
         fdr: Highest expected share of false ones among the edges.
         nodes: ``event`` and ``count``, to tell whether what links a pair goes with other events.
         pool: Weigh the evidence of a pair by that of its family: pairs with the same first components.
+        scheme: How the densities were cross-fitted, which says how their e-values are combined (`combined`).
     """
-    n_densities = len(bets)
     strength = _strongest(pl.concat(sums))
     evidence = pl.concat(bets).group_by("cause", "effect").agg("log_e")
     table = strength.join(evidence, on=["cause", "effect"], how="left").sort("cause", "effect")
-    # A density that never met the pair has placed no bet: its e-value is 1.
-    log_e = np.array([_log_mean_exp(list(row), n_densities) for row in table["log_e"]])
-    q_value = e_bh(log_e + np.log(family_weights(log_e, families(table))) if pool else log_e)
+    log_e = combined(table["log_e"].to_list(), len(bets), scheme)
+    claim = claimed(log_e, table["cmi_nats"].to_numpy(), delta)
+    q_value = e_bh(claim + np.log(family_weights(claim, families(table))) if pool else claim)
     table = table.with_columns(
         log10_e=pl.Series(log_e / np.log(10), dtype=pl.Float64), q_value=pl.Series(q_value, dtype=pl.Float64)
     ).with_columns(is_edge=(pl.col("q_value") <= fdr) & (pl.col("cmi_nats") >= delta))
@@ -131,12 +128,6 @@ def _strongest(sums: pl.DataFrame) -> pl.DataFrame:
     return best.unique(keys, keep="first", maintain_order=True).with_columns(
         cmi_low_nats=(pl.col("cmi_nats") - margin).clip(0), cmi_high_nats=pl.col("cmi_nats") + margin
     )
-
-
-def _log_mean_exp(values: list[float], n: int) -> float:
-    padded = [*values, *[0.0] * (n - len(values))]
-    top = max(padded)
-    return top + math.log(math.fsum(math.exp(value - top) for value in padded) / n)
 
 
 def _log_lift(table: pl.DataFrame, nodes: pl.DataFrame) -> list[float]:

@@ -1,9 +1,12 @@
 """From the e-values of many pairs to those that are accepted at a false discovery rate.
 
-Source: e-BH, Wang and Ramdas (2022).
+Sources: e-BH, Wang and Ramdas (2022); means and products of e-values, Vovk and Wang (2021).
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -15,6 +18,59 @@ from sequela.evidence.edge_probability import linked
 
 _FAMILY_PRIOR = 5.0
 """Pairs at the mean of all that the mean of a family is drawn towards."""
+
+
+def claimed(log_e: Floats, strength: Floats, delta: float) -> Floats:
+    """Return the log e-values (float64, ``[m]``) of the claim "linked, and at least ``delta`` strong".
+
+    It is that of the link where the strength is at least ``delta``, and minus infinity elsewhere. Wherever the strength
+    comes from, ``e * 1{strong}`` is at most ``e``, so it is an e-value too. To take the weak pairs out *after* e-BH is
+    something else: the rate holds for all rejected pairs together, and all false ones may be among the strong.
+
+    Args:
+        log_e: Log e-values (float64, ``[m]``).
+        strength: Estimated effects (float64, ``[m]``, nats).
+        delta: Least effect of a link, in nats.
+
+    Example:
+        >>> claimed(np.array([9.0, 9.0]), np.array([0.2, 0.01]), 0.05).tolist()
+        [9.0, -inf]
+    """
+    return np.where(strength >= delta, log_e, -np.inf)
+
+
+def combined(log_e: Sequence[Sequence[float]], n_densities: int, scheme: str) -> Floats:
+    """Return one log e-value a pair from those of several densities.
+
+    With ``"leave-one-out"`` it is the log of the mean: these densities were trained on each other's cases, and the
+    product of their e-values would not be an e-value. With ``"forward"`` it is the sum: the cases that a density bets
+    on were seen by none before it, so that each e-value is fair given those before it, and so is their product. A
+    density that never met the pair has placed no bet: its e-value is 1.
+
+    Args:
+        log_e: Log e-values of each pair, from the densities that met it.
+        n_densities: Densities in all.
+        scheme: ``"leave-one-out"`` or ``"forward"``.
+
+    Returns:
+        float64, ``[m]``.
+
+    Example:
+        >>> log_e = [[math.log(8.0), math.log(4.0)], [math.log(3.0)]]
+        >>> np.exp(combined(log_e, 2, "forward")).round(3).tolist()
+        [32.0, 3.0]
+        >>> np.exp(combined(log_e, 2, "leave-one-out")).round(3).tolist()
+        [6.0, 2.0]
+    """
+    if scheme == "forward":
+        return np.array([math.fsum(values) for values in log_e], dtype=np.float64)
+    return np.array([_log_mean_exp(values, n_densities) for values in log_e], dtype=np.float64)
+
+
+def _log_mean_exp(values: Sequence[float], n: int) -> float:
+    padded = [*values, *[0.0] * (n - len(values))]
+    top = max(padded)
+    return top + math.log(math.fsum(math.exp(value - top) for value in padded) / n)
 
 
 def e_bh(log_e: Floats) -> Floats:

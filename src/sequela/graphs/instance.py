@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class InstanceGraph(Graph, AnnotatedLog):
         n_clamped: Log-probabilities that had to be clamped.
         n_unknown: Events whose type the density did not know (treated as ``<rare>``).
         settings: How the graph was found; its defaults where that is not known.
+        counts: What the design counted on the way, by name.
     """
 
     case: str
@@ -52,6 +54,7 @@ class InstanceGraph(Graph, AnnotatedLog):
     n_clamped: int = 0
     n_unknown: int = 0
     settings: Arguments = Arguments()
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_estimate(
@@ -62,7 +65,6 @@ class InstanceGraph(Graph, AnnotatedLog):
         edges: NDArray[np.bool_],
         *,
         confidence: NDArray[np.float64] | None = None,
-        directions: NDArray[np.int64] | None = None,
         n_unknown: int = 0,
         settings: Arguments | None = None,
     ) -> InstanceGraph:
@@ -74,14 +76,12 @@ class InstanceGraph(Graph, AnnotatedLog):
             estimate: Its estimate.
             edges: The pairs that are edges (bool, ``[L, m]``).
             confidence: Probability of each (float64, ``[L, m]``).
-            directions: 1, or -1 where the later position causes the earlier, 0 where that is not known (int64,
-                ``[L, m]``); by default 1, and 0 within a tick.
             n_unknown: Events of unknown types.
             settings: How the graph was found.
         """
         row, column = np.nonzero(edges)
         lag = column + 1 if estimate.lags is None else estimate.lags[row, column]
-        towards = np.sign(lag) if directions is None else directions[row, column]
+        towards = np.sign(lag) if estimate.directions is None else estimate.directions[row, column]
         first, second = row, row + column + 1
         cause, effect = np.where(towards < 0, second, first), np.where(towards < 0, first, second)
         order = np.lexsort((cause, effect))
@@ -101,6 +101,7 @@ class InstanceGraph(Graph, AnnotatedLog):
         }
         if estimate.mean_of_kl is not None:
             columns["mean_of_kl_nats"] = estimate.mean_of_kl[row, column]
+        columns |= {k: values[row, column] for k, values in estimate.columns.items() if k in INSTANCE.columns}
         if confidence is not None:
             columns["confidence"] = confidence[row, column]
             columns["oriented_by"] = ["population" if told else None for told in (lag == 0) & (towards != 0)]
@@ -114,6 +115,7 @@ class InstanceGraph(Graph, AnnotatedLog):
             n_clamped=estimate.n_clamped,
             n_unknown=n_unknown,
             settings=settings or Arguments(),
+            counts=dict(estimate.counts),
         )
 
     def summary(self, *, self_loops: bool = False, hierarchy_level: int | None = None) -> SummaryGraph:

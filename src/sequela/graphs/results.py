@@ -13,6 +13,7 @@ import polars as pl
 
 from sequela.density.base import Density
 from sequela.display import Shown
+from sequela.effects.contrasts import COLUMNS as CONTRAST_COLUMNS
 from sequela.effects.settings import Settings
 from sequela.errors import LogFormatError, nearest_spelling
 from sequela.events.sequences import SequenceSet
@@ -250,7 +251,8 @@ def least_cases(n_cases: int) -> int:
 
 def empty_edges(settings: Settings) -> pl.DataFrame:
     """Return an empty edge table of many cases, with the columns these settings give."""
-    extra = [] if settings.statistic == "kl_of_mean" else ["mean_of_kl_nats"]
+    extra = ["mean_of_kl_nats"] if settings.statistic in ("mean_of_kl", "both") else []
+    extra += [] if settings.contrast is None else CONTRAST_COLUMNS
     extra += [] if settings.population is None else ["confidence", "oriented_by"]
     return pl.DataFrame(schema=dict(EDGES.schema) | {name: EDGES.columns[name].kind for name in extra})
 

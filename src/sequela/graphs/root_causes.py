@@ -8,6 +8,7 @@ from typing import Protocol
 import networkx as nx
 import polars as pl
 
+from sequela.arguments import TEXT, Either, Kind, Number, checks, public
 from sequela.errors import ConfigError, nearest
 from sequela.graphs.schemas import ROOTS
 from sequela.text import visible
@@ -29,6 +30,12 @@ class CaseGraph(Protocol):
         ...
 
 
+@public(
+    checks(
+        graph=Kind("an instance graph (from discover)", "sequela.graphs.instance:InstanceGraph"),
+        position=Either((Number(whole=True), TEXT)),
+    )
+)
 def root_causes(graph: CaseGraph, position: int | str = -1) -> pl.DataFrame:
     """Rank the first causes of one event by how much of it they explain.
 

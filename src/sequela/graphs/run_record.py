@@ -12,6 +12,7 @@ import polars as pl
 
 from sequela.density.base import Density
 from sequela.density.runtime.network_density import runtime_of
+from sequela.effects.screening import COUNTS as SCREENING_COUNTS
 from sequela.effects.settings import Settings
 from sequela.errors import LogFormatError
 from sequela.events.log import EventLog
@@ -33,6 +34,10 @@ class Counts:
         n_pairs_tested: Pairs of positions tested.
         n_edges: Edges found.
         n_clamped: Log-probabilities clamped to stay finite.
+        n_replacements: With screening, replacements scored, over all pairs.
+        n_pairs_stopped_early: Pairs that screening decided by fewer than all replacements.
+        n_pairs_audited: Pairs that got all of them to count screening's errors.
+        n_pairs_decided_otherwise: Those of the audited pairs that screening would have decided otherwise.
     """
 
     n_unknown_events: int = 0
@@ -41,6 +46,10 @@ class Counts:
     n_pairs_tested: int = 0
     n_edges: int = 0
     n_clamped: int = 0
+    n_replacements: int = 0
+    n_pairs_stopped_early: int = 0
+    n_pairs_audited: int = 0
+    n_pairs_decided_otherwise: int = 0
 
     def add(self, graph: InstanceGraph) -> None:
         """Count one graph."""
@@ -49,6 +58,8 @@ class Counts:
         self.n_pairs_tested += graph.n_tested
         self.n_edges += len(graph)
         self.n_clamped += graph.n_clamped
+        for name in SCREENING_COUNTS:
+            setattr(self, name, getattr(self, name) + graph.counts.get(name, 0))
 
     def include(self, other: Mapping[str, int]) -> None:
         """Add other counts, by name."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from sequela.arguments import PATH, checks, public
 from sequela.errors import LogFormatError
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.records import MARKER, read_run
@@ -16,6 +17,7 @@ from sequela.graphs.schemas import LAGS, NODES, POPULATION, SUMMARY, Table, chec
 from sequela.graphs.summary import SummaryGraph
 
 
+@public(checks(path=PATH))
 def load_discovery(path: str | Path) -> Discovery:
     """Open a folder that `discover_to` (``sequela discover``) or `Discovery.save` wrote.
 
@@ -44,6 +46,7 @@ def load_discovery(path: str | Path) -> Discovery:
     return Discovery.on_disk(folder, SummaryGraph(pairs, nodes), run)
 
 
+@public(checks(path=PATH))
 def load_population(path: str | Path) -> PopulationGraph:
     """Open a folder that `PopulationGraph.save` (``sequela population``) wrote.
 

@@ -122,6 +122,13 @@ INSTANCE = Table(
         "state_cmi_nats": Column(
             pl.Float64(), "nats", "Effect against the same event in another state.", optional=True, nullable=True
         ),
+        "presence_median_nats": Column(
+            pl.Float64(), "nats", "As `presence_cmi_nats`, against the median replacement.", optional=True,
+            nullable=True,
+        ),
+        "state_median_nats": Column(
+            pl.Float64(), "nats", "As `state_cmi_nats`, against the median replacement.", optional=True, nullable=True
+        ),
     },
 )  # fmt: skip
 

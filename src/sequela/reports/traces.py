@@ -24,6 +24,7 @@ Bools = NDArray[np.bool_]
 
 _EXAMPLES = 3
 _LONGEST_CHAIN = 8
+_OTHERS = 3
 _EDGE_VALUES = ("lag", "cmi_nats", "std_error", "pointwise_nats", "confidence", "directed")
 
 
@@ -212,7 +213,8 @@ class _Chains:
         root = np.arange(len(traces.types))
         types, parents, cases = traces.types.tolist(), traces.strongest_cause.tolist(), traces.case_of.tolist()
         caused = np.flatnonzero(traces.is_caused)
-        order = np.lexsort((traces.depth[caused], traces.case_of[caused]))
+        cases_of, lengths = traces.case_of[caused], np.diff(traces.offsets)
+        order = np.lexsort((traces.depth[caused], cases_of, lengths[cases_of]))  # short cases are the best examples
         for row in caused[order].tolist():  # causes come first: their node is known
             parent = parents[row]
             if node[parent] < 0:
@@ -242,7 +244,7 @@ class _Chains:
     def typical(self, start: int) -> tuple[list[int], int]:
         """Return the types of the typical chain from a type, and its last node; empty and -1 where there is none.
 
-        The most frequent effect comes next, for as long as it follows at least every second time.
+        The most frequent effect comes next, for as long as it follows at least every third time.
         """
         node = self.starts.get(start, -1)
         if node < 0:
@@ -250,11 +252,19 @@ class _Chains:
         chain = [start]
         while self.children[node] and len(chain) < _LONGEST_CHAIN:
             kind, child = max(self.children[node].items(), key=lambda item: (self.count[item[1]], -item[0]))
-            if len(chain) > 1 and 2 * self.count[child] < self.count[node]:
+            if len(chain) > 1 and 3 * self.count[child] < self.count[node]:
                 break
             chain.append(kind)
             node = child
         return chain, node
+
+    def others(self, chain: list[int]) -> list[list[int]]:
+        """Return what else follows the start of a chain, as ``[type, count]``, the most frequent first."""
+        if len(chain) < 2:
+            return []
+        after = self.children[self.starts[chain[0]]]
+        ranked = sorted(((self.count[node], -kind) for kind, node in after.items() if kind != chain[1]), reverse=True)
+        return [[-kind, count] for count, kind in ranked if count > 1][:_OTHERS]
 
 
 def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] | None, most: int) -> dict[str, Any]:
@@ -269,10 +279,11 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
         ``n_caused`` (events with a cause that counts), ``n_roots`` (types), ``n_single`` (root types of one case only,
         left out where the log has several), ``n_undirected`` (edges with evidence and without direction), and
         ``roots``, each with ``type``, ``n_cases``, ``n_starts`` (events of the type at which a chain begins),
-        ``n_events`` (all events of the type), ``n_explained`` (events, a sum of shares), ``chain`` (types),
-        ``chain_count``, ``chain_cases``, ``seconds`` (median from the first to the last event of the chain; None
-        without times), ``confidence`` (of all links of the chain together; None where it is not known), ``q_value``
-        (the largest of the chain's links) and ``examples`` (rows of the last events of such chains).
+        ``n_events`` (all events of the type), ``n_explained`` (events, a sum of shares), ``chain`` (types), ``others``
+        (what else follows its start: type and count), ``chain_count``, ``chain_cases``, ``seconds`` (median from the
+        first to the last event of the chain; None without times), ``confidence`` (of all links of the chain together;
+        None where it is not known), ``q_value`` (the largest of the chain's links) and ``examples`` (rows of the last
+        events of such chains).
     """
     chains = _Chains(traces)
     rows = np.flatnonzero(traces.explained)
@@ -302,6 +313,7 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
                 "n_events": int(counts[kind]),
                 "n_explained": round(explained, 3),
                 "chain": chain,
+                "others": chains.others(chain),
                 "chain_count": chains.count[node] if node >= 0 else 0,
                 "chain_cases": chains.n_cases[node] if node >= 0 else 0,
                 "seconds": round(float(np.median(seconds)), 3) if seconds else None,
