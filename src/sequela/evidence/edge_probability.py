@@ -89,7 +89,7 @@ class Beliefs:
         probability, share = linked(log_e)
         table = population.pairs.select("cause", "effect").with_columns(probability=pl.Series(probability))
         lags = population.lags.select("cause", "effect", "lag", "cmi_nats", "std_error")
-        links = population.edges.filter(pl.col("pointwise_nats") > 0).select("cause", "effect")
+        links = population.pairs.filter(pl.col("is_edge") & (pl.col("pointwise_nats") > 0)).select("cause", "effect")
         return cls(
             table.sort("cause", "effect"), lags.sort("cause", "effect", "lag"), share, links.sort("cause", "effect")
         )

@@ -165,7 +165,12 @@ def test_other_settings_do_not_take_up_what_an_interrupted_call_left(tmp_path):
     assert {density.info["training"]["max_steps"] for density in found.densities} == {25}
     marker.write_text(json.dumps(json.loads(marker.read_text()) | {"complete": False}))
     changed = LOG.frame.with_columns(event=pl.col("event").reverse())
-    again = cross_fit(read_log(changed), out=tmp_path / "c", **(settings | {"max_steps": 25}))
+    marker.write_text("[")
+    with pytest.raises(ConfigError, match="overwrite"):
+        cross_fit(LOG, out=tmp_path / "c", **settings)
+    with pytest.raises(CheckpointError, match="not a folder of cross-fitted densities"):
+        load_cross_fit(tmp_path / "c")
+    again = cross_fit(read_log(changed), out=tmp_path / "c", overwrite=True, **(settings | {"max_steps": 25}))
     assert not same(again.densities[0], found.densities[0])
 
 
