@@ -24,7 +24,7 @@ from sequela.cli.base import (
     read,
 )
 from sequela.cli.options import generated
-from sequela.discovery.run import RUN
+from sequela.discovery.arguments import RUN
 
 
 @command()
