@@ -60,7 +60,7 @@ class DensityReport:
     def oracle_score(self) -> float:
         """``(CE - H) / (log|X| - H)`` with the order-2 n-gram in place of the unknown entropy rate ``H``.
 
-        Negative when the density is better than the n-gram. Source: METHOD section 1.
+        Negative when the density is better than the n-gram. Source: `docs/method.md`, section 1.
         """
         return (self.cross_entropy - self.trigram) / (self.log_n_types - self.trigram)
 

@@ -30,7 +30,7 @@ class Task(Protocol):
 
 
 def hide_some(inputs: NDArray[np.int32], hidden_id: int, n_types: int, hide: float, rng: np.random.Generator) -> None:
-    """Replace past events by the hidden id, in place (masked history, METHOD section 3).
+    """Replace past events by the hidden id, in place (masked history, `docs/method.md`, section 3).
 
     Half of the rows stay as they are, so that the density stays sharp on complete histories; the others lose a share
     of their events drawn from 0 to ``hide`` for each row.

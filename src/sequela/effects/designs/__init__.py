@@ -1,4 +1,6 @@
-"""Intervention designs: which branches to score for some causes, and what (p, q) they give (METHOD section 3).
+"""Intervention designs: which branches to score for some causes, and what (p, q) they give.
+
+Formulas: `docs/method.md`, section 3.
 
 ``p`` is the probability of the observed effect with the cause as observed, ``q`` with the cause intervened on.
 
