@@ -34,7 +34,7 @@ from sequela.discovery.population import discover_population
 from sequela.discovery.stream import discover_to
 from sequela.effects.designs import DESIGNS, PROPOSALS, STATISTICS
 from sequela.effects.settings import TABLE, Settings
-from sequela.effects.thresholds import THRESHOLDS
+from sequela.effects.thresholds import RULES
 from sequela.errors import ConfigError
 from sequela.worlds.softmax import SoftmaxWorld
 
@@ -135,7 +135,7 @@ def test_the_settings_are_the_table():
         "design": DESIGNS,
         "proposal": PROPOSALS,
         "statistic": STATISTICS,
-        "threshold": THRESHOLDS,
+        "threshold": tuple(RULES),
     }.items():
         assert all(choice in TABLE[name].help for choice in choices), name
 

@@ -90,6 +90,14 @@ POPULATION = VERBS | {
 """The arguments of `discover_population`, where some mean the links rather than the edges."""
 
 
+def _asks_of_states(values: Mapping[str, Any], density: Any) -> bool:
+    """Return whether the log that a density was trained on has a state column, and these settings can ask of states."""
+    info = getattr(density, "info", {})
+    has_state = bool(dict(info.get("log", {}).get("columns", {})).get("state"))
+    plain = values.get("design") in (None, "atomic") and values.get("proposal") != "siblings"
+    return has_state and plain and values.get("screening") in (None, "auto", 0)
+
+
 def chosen(given: Mapping[str, Any]) -> tuple[Settings, Beliefs | None]:
     """Return the settings among a verb's arguments as plain values, and what a population graph among them says.
 
@@ -97,6 +105,8 @@ def chosen(given: Mapping[str, Any]) -> tuple[Settings, Beliefs | None]:
         given: The arguments of the verb by name; those that are no settings are left aside.
     """
     values = {name: given[name] for name in TABLE if name in given}
+    if values.get("contrast") is None and _asks_of_states(values, given.get("density")):
+        values["contrast"] = "state"
     population = values.get("population")
     if population is None:
         return Settings(**values), None
