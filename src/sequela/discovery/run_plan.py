@@ -96,7 +96,13 @@ def plan_run(
     """
     tell = reporter(progress)
     tell.say("measuring some steps of each stage")
-    chosen: dict[str, Any] = {"backbone": backbone, "min_count": min_count, "memory": memory, "seed": seed, "device": device}
+    chosen: dict[str, Any] = {
+        "backbone": backbone,
+        "min_count": min_count,
+        "memory": memory,
+        "seed": seed,
+        "device": device,
+    }
     times = []
     for steps in (_FEW, _MORE):
         started = time.perf_counter()
