@@ -207,9 +207,7 @@ def threads(repeats: int) -> list[dict[str, Any]]:
             for name, (count, wait) in ways.items():
                 # Torch comes first: the policy is the one given here.
                 own = free | {"OMP_WAIT_POLICY": wait, "OMP_NUM_THREADS": count}
-                done = subprocess.run(
-                    [sys.executable, "-c", FIT], env=own, capture_output=True, text=True, check=True
-                )
+                done = subprocess.run([sys.executable, "-c", FIT], env=own, capture_output=True, text=True, check=True)
                 seconds_, weight = done.stdout.split()
                 spent[name].append(float(seconds_))
                 weights.add(weight)

@@ -34,7 +34,7 @@ from sequela.discovery.population import discover_population
 from sequela.discovery.stream import discover_to
 from sequela.effects.designs import DESIGNS, PROPOSALS, STATISTICS
 from sequela.effects.settings import TABLE, Settings
-from sequela.effects.thresholds import THRESHOLDS
+from sequela.effects.thresholds import RULES
 from sequela.errors import ConfigError
 from sequela.worlds.softmax import SoftmaxWorld
 
@@ -135,7 +135,7 @@ def test_the_settings_are_the_table():
         "design": DESIGNS,
         "proposal": PROPOSALS,
         "statistic": STATISTICS,
-        "threshold": THRESHOLDS,
+        "threshold": tuple(RULES),
     }.items():
         assert all(choice in TABLE[name].help for choice in choices), name
 
@@ -149,6 +149,14 @@ def test_examples_of_the_verbs_run(verb):
     result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS).run(found)
     assert result.failed == 0
     assert result.attempted > 0 or verb is fit
+
+
+def test_every_public_function_is_declared():
+    # Their settings are those of `fit`, of Hugging Face, and a path.
+    free = {"cross_fit", "wrap_huggingface", "load_cross_fit", "load_run"}
+    functions = [name for name in sq.__all__ if inspect.isfunction(getattr(sq, name))]
+    assert {name for name in functions if not hasattr(getattr(sq, name), "__arguments__")} <= free
+    assert len(functions) > 12
 
 
 CALLS = {
@@ -183,6 +191,17 @@ CALLS = {
     "an engine": (lambda: sq.discover_population(WORLD, LOG, engine="rai"), "did you mean 'ray'"),
     "workers": (lambda: discover_to(WORLD, LOG, "out", workers=0), "workers must be a whole number, at least 1"),
     "out": (lambda: discover_to(WORLD, LOG, 7), "out must be a path; got 7"),
+    "read_log": (
+        lambda: sq.read_log(LOG),
+        "read_log: source must be a path, or a list of paths, or ",
+    ),
+    "read_log name": (lambda: sq.read_log(LOG.frame, evnt="event"), "did you mean 'event'"),
+    "report": (lambda: sq.report("page.html", LOG), "report: path must be a path; got an EventLog"),
+    "report swapped": (lambda: sq.report(WORLD, "page.html"), "report: result must be a result, or the folder of one"),
+    "report level": (lambda: sq.report("r", "p", level=1), "it is now 'hierarchy_level'"),
+    "load": (lambda: sq.load_density(WORLD), "load_density: path must be a path; got a SoftmaxWorld"),
+    "load results": (lambda: sq.load_discovery(None), "load_discovery: path must be a path; got None"),
+    "root causes": (lambda: sq.root_causes(2, LOG), "root_causes: graph must be an instance graph"),
     "settings": (lambda: Settings(design="x"), "design must be one of"),
 }
 

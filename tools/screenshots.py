@@ -15,7 +15,7 @@ from browser import find_browser, opened
 
 import sequela as sq
 from sequela.discovery.stream import discover_to
-from sequela.graphs.population import load_population
+from sequela.graphs.saved import load_population
 from sequela.worlds.fault_codes import FaultCodes
 
 OUT = Path(__file__).parents[1] / "docs" / "images"

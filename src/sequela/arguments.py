@@ -266,6 +266,16 @@ def table_of(record: type) -> dict[str, Argument]:
     return {each.name: each.metadata["argument"] for each in dataclasses.fields(record)}
 
 
+def checks(**constraints: Constraint) -> dict[str, Argument]:
+    """Return a table of constraints alone, for a function whose docstring says the rest."""
+    return {name: Argument("", check) for name, check in constraints.items()}
+
+
+def list_of(name: str) -> Constraint:
+    """Return the constraint of a list or tuple, of which ``name`` says what it holds."""
+    return Kind(name, "builtins:list builtins:tuple")
+
+
 def public(table: Table) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Check the arguments of a function against a table, and complete its docstring from it.
 
@@ -288,7 +298,9 @@ def public(table: Table) -> Callable[[Callable[P, R]], Callable[P, R]]:
             except TypeError as error:
                 raise ConfigError(f"{title}: {error}; it takes {', '.join(own)}") from None
             for name, value in given.items():
-                own[name].refuse(name, value, before="" if own[name].default is not REQUIRED else f"{title}: ")
+                default = signature.parameters[name].default
+                if value is not default:
+                    own[name].refuse(name, value, before=f"{title}: " if default is inspect.Parameter.empty else "")
             return function(*args, **kwargs)
 
         checked.__doc__ = _complete(function.__doc__ or "", own)
@@ -339,5 +351,5 @@ def _complete(text: str, own: Table) -> str:
     while end > start and not lines[end - 1]:
         end -= 1
     written = {line.strip().partition(":")[0] for line in lines[start:end] if line[:5].strip()}
-    added = [textwrap.indent(own[name].text(name), "    ") for name in own if name not in written]
+    added = [textwrap.indent(own[name].text(name), "    ") for name in own if name not in written and own[name].help]
     return "\n".join([*lines[:end], *added, *lines[end:]])

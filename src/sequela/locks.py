@@ -37,6 +37,7 @@ class _Held:
 _held: dict[str, _Held] = {}
 """Locks of this process, by the place they protect."""
 _guard = threading.Lock()
+_TRIES = 5
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_held.clear)  # a child holds nothing of its parent's
 
@@ -122,32 +123,33 @@ def locks_out(when: Callable[[], bool] = lambda: True) -> Callable[[Callable[P, 
 
 def _acquire(file: Path, path: str | os.PathLike[str]) -> FileLock:
     lock = FileLock(file, timeout=0, thread_local=False, fallback_to_soft=False)
-    for attempt in range(3):
+    for attempt in range(_TRIES):
         try:
             lock.acquire()
             break
         except Timeout:
-            # A holder that was just leaving has removed its lock file: then the lock is free.
-            if attempt == 2 or file.exists():
-                raise _refused(path, _holder(file)) from None
-            sleep(0.01)
+            # A holder that has just come has not written its name yet; one that is just leaving has removed its file.
+            holder = _holder(file)
+            if holder is not None or attempt == _TRIES - 1:
+                raise _refused(path, holder or "another process") from None
+            sleep(0.02)
         except OSError as error:
             raise ConfigError(
                 f"'{path}' cannot be locked against other writers ({error.strerror or error}): write to a folder "
                 "where you may create files, on a file system that has locks"
             ) from error
-    holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": strftime("%Y-%m-%d %H:%M:%S UTC", gmtime())}
+    mine = {"host": socket.gethostname(), "pid": os.getpid(), "since": strftime("%Y-%m-%d %H:%M:%S UTC", gmtime())}
     with contextlib.suppress(OSError):
-        file.write_text(json.dumps(holder), encoding="utf-8")
+        file.write_text(json.dumps(mine), encoding="utf-8")
     return lock
 
 
-def _holder(file: Path) -> str:
+def _holder(file: Path) -> str | None:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         return f"process {int(found['pid'])} on host {str(found['host'])[:60]!r}, since {str(found['since'])[:30]}"
     except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+        return None
 
 
 def _refused(path: str | os.PathLike[str], holder: str) -> ConfigError:

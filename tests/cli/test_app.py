@@ -44,7 +44,8 @@ def test_fit_prints_json_on_stdout_and_choices_on_stderr(model):
 
 def test_discover_reads_the_log_as_fit_did_and_writes_the_folder(model, log, tmp_path):
     out = tmp_path / "results"
-    result = RUN.invoke(app, ["discover", str(model[0]), str(log), "--out", str(out), "--quiet"])
+    arguments = ["discover", str(model[0]), str(log), "--out", str(out), "--delta", "0.001", "--quiet"]
+    result = RUN.invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "Strongest links" in result.stdout
     run = json.loads((out / "run.json").read_text())

@@ -5,9 +5,8 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from conftest import tiny_llama, tiny_window
 from sequela.discovery import stream as run
 from sequela.discovery.discover import discover, discover_log, estimate, iter_graphs
 from sequela.discovery.stream import discover_to
@@ -27,35 +26,11 @@ FRAME = WORLD.to_log(WORLD.sample(20, (2, 15), seed=1))
 LOG = read_log(FRAME)
 
 
-def window_density():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = WindowNetwork(WindowConfig(12, 15, 4, 16, 32))
-        torch.nn.init.normal_(network.head.weight, std=0.7)
-    return WindowDensity(network, WORLD.vocabulary, knows_hidden=True)
-
-
-def llama_density():
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from sequela.density.decoder.huggingface import HuggingFaceDensity
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = LlamaConfig(
-            vocab_size=15,
-            hidden_size=32,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=64,
-            initializer_range=0.3,
-        )
-        model = LlamaForCausalLM(config)
-    return HuggingFaceDensity(model, WORLD.vocabulary, tokens=np.arange(12), begin_token=13, context=16)
-
-
-DENSITIES = {"world": WORLD, "window": window_density(), "llama": llama_density()}
+DENSITIES = {
+    "world": WORLD,
+    "window": tiny_window(WORLD.vocabulary, head=0.7),
+    "llama": tiny_llama(WORLD.vocabulary, knows_hidden=False, intermediate_size=32, num_hidden_layers=1),
+}
 SETTINGS = {"particles": 4, "delta": 0.01, "horizon": 3}
 
 

@@ -1,9 +1,12 @@
 """Screening on exact worlds: the decisions of the full budget within the stated error, for less."""
 
+import msgspec
 import numpy as np
 import pytest
 
 from sequela.discovery.discover import discover, discover_log, estimate
+from sequela.discovery.plan import plan_discovery
+from sequela.discovery.population import discover_population
 from sequela.effects.proposals import draw_uniform, first_few, shuffled
 from sequela.effects.screening import COUNTS
 from sequela.effects.settings import Settings, make_settings
@@ -30,7 +33,7 @@ class Steps:
 @pytest.mark.parametrize("error", [0.005, 0.05])
 @pytest.mark.parametrize("threshold", [{"delta": 0.05}, {"threshold": "fixed", "tau": 0.05}])
 def test_decisions_are_those_of_the_full_budget_within_the_stated_error(error, threshold, monkeypatch):
-    n_differ = n_pairs = n_steps = n_full = n_replacements = 0
+    n_differ = n_pairs = n_steps = n_full = n_replacements = n_whole = 0
     for seed in range(3):
         world = SoftmaxWorld.random(150, horizon=4, decay=0.3, seed=seed)
         steps = Steps(world, monkeypatch)
@@ -45,13 +48,15 @@ def test_decisions_are_those_of_the_full_budget_within_the_stated_error(error, t
             n_pairs += full.n_tested
             # What got all particles is the full budget's result, to rounding (sums of another order).
             whole = (some.n_particles == 32) & np.isfinite(full.cmi)
-            assert 0 < whole.sum() < full.n_tested
+            assert whole.sum() < full.n_tested
+            n_whole += whole.sum()
             for name in ("cmi", "std_error", "log_q", "q_std_error"):
                 assert np.allclose(getattr(full, name)[whole], getattr(some, name)[whole], rtol=1e-9, atol=1e-12)
             assert np.array_equal(np.isfinite(full.cmi), np.isfinite(some.cmi))
             n_replacements += some.counts["n_replacements"]
             assert some.counts["n_pairs_stopped_early"] == ((some.n_particles < 32) & np.isfinite(full.cmi)).sum()
     assert n_differ / n_pairs <= error
+    assert n_whole > 0
     assert n_steps == n_replacements
     assert n_steps < n_full / 2.5
 
@@ -124,12 +129,12 @@ def test_auto_is_on_where_decisions_are_wanted_and_it_saves():
     world = SoftmaxWorld.random(60, horizon=3, seed=0)
     case = world.sample(1, 30, seed=1)[0]
     assert estimate(world, case).counts == {}
-    assert discover(world, case).settings["screening"] == 0.005
-    assert discover(world, case, screening=0).settings["screening"] == 0
+    assert discover(world, case).settings.screening == 0.005
+    assert discover(world, case, screening=0).settings.screening == 0
     small = SoftmaxWorld.random(12, horizon=3, seed=0)
     for settings in ({"particles": 8}, {"design": "leave-one-out"}, {"threshold": "otsu"}, {"statistic": "both"}):
-        assert discover(world, case, **settings).settings["screening"] == 0
-    assert discover(small, small.sample(1, 5, seed=1)[0]).settings["screening"] == 0
+        assert discover(world, case, **settings).settings.screening == 0
+    assert discover(small, small.sample(1, 5, seed=1)[0]).settings.screening == 0
 
 
 def test_cases_without_pairs():
@@ -166,3 +171,26 @@ def test_where_it_does_not_apply_it_is_refused(settings):
 def test_the_old_name_says_the_new_one():
     with pytest.raises(ConfigError, match="screening"):
         make_settings({"adaptive": 0.01})
+
+
+def test_runs_and_plans_say_how_much_was_saved_and_how_often_it_errs():
+    world = SoftmaxWorld.random(60, horizon=3, seed=0)
+    log = read_log(world.to_log(world.sample(40, 60, seed=1)))
+    found = discover_log(world, log, progress=False)
+    counts = msgspec.to_builtins(found.run.counts)
+    assert 3 * counts["n_pairs_tested"] <= counts["n_replacements"] < 16 * counts["n_pairs_tested"]
+    assert 0 < counts["n_pairs_audited"] < 0.03 * counts["n_pairs_tested"]
+    assert counts["n_pairs_decided_otherwise"] <= 0.05 * counts["n_pairs_audited"]
+    planned = plan_discovery(world, log)
+    assert planned.replacements_a_pair == pytest.approx(counts["n_replacements"] / counts["n_pairs_tested"], rel=0.3)
+    assert any("replacements a pair" in line for line in planned.lines())
+    assert plan_discovery(world, log, screening=0.0).replacements_a_pair is None
+    assert discover_log(world, log, screening=0.0, progress=False).run.counts.n_replacements == 0
+
+
+def test_a_population_is_of_all_replacements():
+    world = SoftmaxWorld.random(60, horizon=3, seed=0)
+    world.knows_hidden = True
+    log = read_log(world.to_log(world.sample(6, 20, seed=1)))
+    found = discover_population(world, log, cases="all", progress=False)
+    assert found.run.arguments.screening == 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import stdtrit
 
 from sequela.effects.cmi import CMIEstimate, bernoulli_kl, clamp, log1mexp, slope_in_p, slope_in_q
 from sequela.effects.thresholds import (
@@ -65,7 +66,7 @@ def test_interval_maps_the_error_of_q(q):
     p, error = 0.5, 0.02
     cmi = bernoulli_kl(np.log([[p]]), np.log([[q]]))
     low, high = make(cmi, q_std_error=np.array([[error]]), p=p, q=q).interval(0.95)
-    reach, odds = 1.962339 * error, np.log(q / (1 - q))  # Student's t, 1,000 degrees of freedom
+    reach, odds = stdtrit(1000, 0.975) * error, np.log(q / (1 - q))
     ends = [q + side * reach for side in (-1, 1)]
     by_odds = [1 / (1 + np.exp(-odds - side * reach / (q * (1 - q)))) for side in (-1, 1)]
     ends = [max(ends[0], by_odds[0]), min(ends[1], by_odds[1])]

@@ -7,8 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sequela as sq
-from sequela.density.training.objectives import Ticks
+from sequela.density.window.objective import Ticks
 from sequela.effects.cmi import bernoulli_kl
+from sequela.effects.scorer import score_cases
+from sequela.effects.settings import Settings
+from sequela.effects.ties import Precedence
 from sequela.events.sequences import Case, SequenceSet, case_hash
 from sequela.events.ties import random_order, shuffle_ticks
 from sequela.worlds.softmax import SoftmaxWorld
@@ -69,6 +72,33 @@ def test_effects_are_those_of_the_definition():
         assert found.cmi[one, other - one - 1] == pytest.approx(np.mean(each), abs=1e-9)
         assert found.lags[one, other - one - 1] == 0
     assert found.n_tested == 14 + 4
+
+
+def test_known_causes_in_the_tick_are_shown_in_their_order():
+    times, events = [0.0, 1, 1, 1, 2], [4, 0, 1, 2, 3]
+    log = a_log(times, events)
+    known = Precedence.of(np.array([2, 0]), np.array([0, 1]), n_types=5)  # e2 causes e0, e0 causes e1
+    (case,) = SequenceSet.from_log(log, WORLD.vocabulary)
+    settings = Settings(horizon=1, **ENUMERATED)
+    allotment = settings.allotment(WORLD, 1, 5)
+    (found,) = score_cases(WORLD, [case], settings, 1, allotment, precedence=known)
+    ids = case.ids
+    shown = {1: [3], 2: [3, 1], 3: []}  # e0 sees e2; e1 sees e2 and e0; e2 sees nothing of its tick
+    for effect, before in shown.items():
+        for cause in [0, *before]:
+            p, q = direct([0, *before], ids, cause, effect)
+            at = (min(cause, effect), abs(effect - cause) - 1)
+            assert found.cmi[at] == pytest.approx(bernoulli_kl(np.log(p), np.log(q)), abs=1e-9)
+            assert found.lags[at] == (cause == 0)
+            assert found.directions[at] == (1 if cause < effect else -1)
+    assert found.n_tested == 3 + 3 + 3  # onto the tick, within it, from it
+
+
+def test_types_that_cause_each_other_precede_nothing():
+    assert not Precedence.of(np.array([0, 1]), np.array([1, 0]), n_types=3).ancestors(np.array([0, 1, 2])).any()
+    circle = Precedence.of(np.array([0, 1, 2, 2]), np.array([1, 2, 0, 3]), n_types=4)
+    assert circle.ancestors(np.array([0, 1, 2])).sum() == 0
+    assert circle.ancestors(np.array([3, 2])).tolist() == [[False, True], [False, False]]
 
 
 @pytest.mark.parametrize("design", ["atomic", "leave-one-out", "staircase"])

@@ -195,7 +195,7 @@ def test_truncated_parquet(tmp_path):
 @pytest.mark.parametrize(
     ("source", "arguments", "kind", "says"),
     [
-        (3, {}, LogFormatError, "got int"),
+        (3, {}, ConfigError, "source must be .*; got 3"),
         (TABLE, {"case": "device", "event": []}, ConfigError, "at least one column"),
         (TABLE, {"case": "device", "event": "code", "time": True}, ConfigError, "column name, False"),
         (pl.DataFrame({"case": [[1], [1]], "event": ["x", "y"]}), {}, LogFormatError, "must hold text or numbers"),

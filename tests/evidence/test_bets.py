@@ -426,4 +426,3 @@ def test_refusals(tmp_path):
     with pytest.raises(ConfigError, match="no case of this log is held out"):
         discover_population(trained, log)
     assert sq.discover_population is discover_population
-

@@ -70,6 +70,7 @@ def graph_of(log10_e, lags=()):
         [{"cause": u, "effect": v, "log10_e": value} for (u, v), value in log10_e.items()],
         schema={"cause": pl.String, "effect": pl.String, "log10_e": pl.Float64},
     )
+    pairs = pairs.with_columns(is_edge=pl.lit(False), pointwise_nats=pl.lit(0.0))
     rows = [(u, v, lag, 10, mean, error) for u, v, lag, mean, error in lags]
     by_lag = pl.DataFrame(rows, schema=LAG_SCHEMA, orient="row")
     return PopulationGraph(pairs, pl.DataFrame({"event": ["e0"], "count": [1]}), {}, by_lag)
@@ -149,7 +150,7 @@ def test_more_is_kept_at_a_higher_rate_and_confidence_is_in_the_table():
     assert loose.edges["confidence"].min() >= 0.5
     keys = ("cause_position", "effect_position")
     assert set(strict.edges.select(keys).iter_rows()) <= set(loose.edges.select(keys).iter_rows())
-    assert loose.settings["population"] == Beliefs.of(POPULATION).fingerprint
+    assert loose.settings.population == Beliefs.of(POPULATION).fingerprint
     assert "confidence" not in discover(Markov(0.3), LOG.case("c000"), horizon=1).edges.columns
 
 

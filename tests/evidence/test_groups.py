@@ -3,10 +3,9 @@
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
+from conftest import tiny_window
 from sequela.density.training.crossfit import cross_fit
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
 from sequela.discovery.population import discover_population
 from sequela.errors import ConfigError
 from sequela.events.log import event_at_level, event_components, read_log
@@ -20,11 +19,7 @@ VOCABULARY = Vocabulary(NAMES, (1,) * 6)
 
 
 def window_density():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = WindowNetwork(WindowConfig(6, 9, 4, 16, 32))
-        torch.nn.init.normal_(network.head.weight, std=0.7)
-    return WindowDensity(network, VOCABULARY, knows_hidden=True)
+    return tiny_window(VOCABULARY, head=0.7)
 
 
 @pytest.mark.parametrize("cells", [7, 2**22])

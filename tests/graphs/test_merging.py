@@ -103,7 +103,7 @@ def test_an_empty_summary():
 def test_page_at_a_level(found):
     data = page_data(found, hierarchy_level=1)
     assert data["types"]["names"] == ["door", "engine", "radio"]
-    assert data["types"]["parts"] == 1
+    assert data["types"]["n_components"] == 1
     pairs = {(data["types"]["names"][u], data["types"]["names"][v])
              for u, v in zip(data["links"]["cause"], data["links"]["effect"], strict=True)}  # fmt: skip
     assert pairs == set(by_hand(found.edges, 1, False))

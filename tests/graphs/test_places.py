@@ -35,6 +35,7 @@ def by_hand(cases, horizon, context=0, seconds=None, times=None):
 def test_equals_its_definition(monkeypatch, dense, horizon, context, seconds):
     monkeypatch.setattr(places, "_BLOCK", 20)
     monkeypatch.setattr(places, "_MOST_DENSE", 1 << 22 if dense else 0)
+    monkeypatch.setattr(places, "_MOST_SPARSE", 30)
     cases = [LOG.case(name).events for name in LOG.case_names]
     times = [LOG.case(name).frame["time"].to_list() for name in LOG.case_names]
     sequences = encode_log(WORLD, LOG)

@@ -450,7 +450,7 @@ def test_from_a_finding_to_the_graph_and_to_an_example(open_page):
     assert page.evaluate("document.activeElement.id") == "graph"
     page.click("#tab-findings")
     page.click(".show-case")
-    assert page.inner_text("#case-name") == "car 1"
+    assert page.inner_text("#case-name") == "car 4"  # the shortest case with the whole chain
     assert page.inner_text(".event.picked") == "LKA C1B02"
 
 
@@ -484,6 +484,9 @@ def test_events_at_one_time_stand_together_and_undirected_edges_have_no_head(ope
     story = " ".join(page.inner_text("#story").split())
     assert "GW U0100" in story
     assert story.endswith("Linked at the same time, direction not known: ACC C1A00.")
+    assert "At the same time, direction not known" in page.inner_text("#case-details")
+    assert "Direct causes (0)" in page.inner_text("#case-details")
+    assert page.locator("#arcs .arc.on").count() == 1
     page.click('.event[data-position="2"]')
     assert page.inner_text("#case-less-name") == "less likely (1)"
     page.check("#case-less")
@@ -527,6 +530,13 @@ def test_every_case_is_found_by_name_event_and_root_cause(open_page):
     page.fill("#case-find", "cam")
     assert titles() == ["car 1", "car 4", "car 2"]
     page.fill("#case-find", "")
+    page.focus("#case-items [aria-current]")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#case-name") == "car 4"
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#case-name") == "car 1"
     page.click("#case-next")
     assert page.inner_text("#case-name") == "car 4"
     page.click("#case-items li:nth-child(4) button")
@@ -535,7 +545,7 @@ def test_every_case_is_found_by_name_event_and_root_cause(open_page):
 
 def test_the_page_says_how_many_cases_it_embeds(open_page):
     page = open_page(discovery(), tab="cases", settings={"max_megabytes": 0.0005})
-    assert page.inner_text("#case-found").startswith("This page embeds 1 of 4 cases; `sequela serve` has all.")
+    assert page.inner_text("#case-found").startswith("This page embeds 1 of 4 cases; sequela serve has all.")
 
 
 def test_anonymous_page(open_page):
@@ -612,6 +622,19 @@ def test_roots_are_those_of_the_library_also_within_a_tick(open_page):
         assert [name for name, _ in shares] == [event for event, _ in expected]
         assert [share for _, share in shares] == pytest.approx([share for _, share in expected], abs=1e-3)
     assert explained >= 4
+
+
+def test_a_very_long_case_is_cut_and_its_story_abbreviated(open_page):
+    n = 1_600
+    rows = [(i, i + 1, f"e{i}", f"e{i + 1}", 1, True, 0.1, 0.01, 1.0) for i in range(n - 1)]
+    table = pl.DataFrame(rows, schema=INSTANCE_SCHEMA, orient="row")
+    page = open_page(InstanceGraph("1", tuple(f"e{i}" for i in range(n)), table))
+    assert "the first 1,500 events are in this page" in page.inner_text("#case-counts")
+    assert " ".join(page.inner_text("#story").split()) == (
+        "e1499 was caused by e0 → e1 → e2 → e3 → … 1492 more … → e1496 → e1497 → e1498."
+    )
+    page.check("#only-story")
+    assert page.locator("#arcs .arc.main").count() == 1_499
 
 
 def test_dark_mode_and_print(open_page):

@@ -88,14 +88,14 @@ def test_page_holds_what_was_found(folder, tmp_path):
     names = data["types"]["names"]
     links = data["links"]
     assert [(names[c], names[e]) for c, e in zip(links["cause"], links["effect"], strict=True)] == list(
-        saved.summary.edges.select("cause", "effect").iter_rows()
+        saved.summary().edges.select("cause", "effect").iter_rows()
     )
-    assert links["values"]["cmi_nats"] == pytest.approx(saved.summary.edges["cmi_nats"].to_list(), rel=1e-3)
-    assert links["n_links"] == len(saved.summary)
-    assert {case["name"] for case in data["cases"]} == set(saved.events.collect()["case"])
+    assert links["values"]["cmi_nats"] == pytest.approx(saved.summary().edges["cmi_nats"].to_list(), rel=1e-3)
+    assert links["n_links"] == len(saved.summary())
+    assert {case["name"] for case in data["cases"]} == set(saved.events["case"])
     assert data["counts"] == {
         "n_cases": 15, "n_events": int(saved.nodes["count"].sum()), "n_types": len(names),
-        "n_links": len(saved.summary), "n_edges": saved.edges.collect().height, "has_evidence": False,
+        "n_links": len(saved.summary()), "n_edges": saved.edges.height, "has_evidence": False,
         "is_one_case": False,
     }  # fmt: skip
     for shown in data["cases"][:4]:
@@ -138,7 +138,7 @@ def test_anonymous(folder, tmp_path):
     events = saved.case("case-00000")
     assert [data["types"]["names"][i] for i in first["events"]] == list(events.events)
     assert [first["start"] + time for time in first["times"]] == pytest.approx(
-        [time - saved.events.collect()["time"].min() for time in events.times], abs=2e-3
+        [time - saved.events["time"].min() for time in events.times], abs=2e-3
     )
     asked = page_data(saved, cases=["case-00003"], anonymise=True)
     assert [case["name"] for case in asked["cases"]] == ["case 4"]
@@ -175,9 +175,12 @@ def test_evidence_decides_what_counts():
     assert links["values"]["n_edges"] == [2, 1, 1]
     (root,) = data["findings"]["roots"]
     assert (names[root["type"]], root["n_explained"], root["q_value"]) == ("a", 2, 0.01)
-    assert data["cases"][0]["has_evidence"] == [1, 0, 0]
-    assert data["cases"][0]["explains"] == [1, 1, 0]
+    (case,) = (case for case in data["cases"] if case["name"] == "1")
+    assert case["has_evidence"] == [1, 0, 0]
+    assert case["explains"] == [1, 1, 0]
     assert page_data(found)["findings"]["n_caused"] == 3
+    inhibiting = type(evidence)(evidence.pairs.with_columns(pointwise_nats=-0.5), evidence.nodes, evidence.run)
+    assert page_data(found, population=inhibiting)["findings"]["n_caused"] == 0
     assert data["badge"]["grade"] == "fair"
     other = population([{"cause": "a", "effect": "b", "cmi_nats": 0.2, "is_edge": True}])
     strange = type(other)(other.pairs, pl.DataFrame({"event": ["x"], "count": [1]}), other.run)
@@ -260,7 +263,7 @@ def test_cases_by_name(folder):
     with pytest.raises(LogFormatError, match="no case 'nobody'"):
         page_data(saved, cases=["nobody"])
     with pytest.raises(ConfigError, match="cases can be shown only"):
-        page_data(saved.summary, cases=["case-00003"])
+        page_data(saved.summary(), cases=["case-00003"])
     with pytest.raises(ConfigError, match="list of names"):
         report(saved, "x.html", cases="case-00003")
 
@@ -283,6 +286,14 @@ def test_case_without_edges():
     assert data["cases"][0]["cause"] == []
 
 
+def test_trust_of_a_discovery_with_a_population():
+    rule = {"rule": "EffectSize", "delta": 0.05, "confidence_level": 0.95}
+    run = {"arguments": {"population": "fb50", "fdr": 0.1, "threshold": rule}}
+    text = " ".join(sentence.text for sentence in trust(run, {"arguments": {"fdr": 0.05, "delta": 0.05}}))
+    assert "of them at most 10 % are expected to be false" in text
+    assert "Of the links shown, at most 5 %" in text
+
+
 def test_badge():
     keys = ("cross_entropy", "unigram", "bigram", "trigram", "gain_std_error")
     good = dict(zip(keys, (2.0, 2.5, 2.3, 2.2, 0.05), strict=True))
@@ -290,12 +301,17 @@ def test_badge():
     run = {"density": {"report": good}}
     assert badge(run, {"arguments": {"fdr": 0.05}}, True).reason.endswith("at most 5 % false links expected")
     assert badge(run, None, True).grade == "good"
+    assert badge(run | {"counts": {"n_unknown_events": 1}, "log": {"n_events": 100}}, None, True).grade == "good"
     assert badge({"density": {"report": bad}}, None, True).grade == "poor"
     for record, has_evidence, words in (
         ({"density": {"report": weak}}, True, "only a little better"),
         (run, False, "no evidence over cases"),
         (run | {"log": {"n_ties": 60, "n_events": 100}}, True, "60 % of the events share"),
-        (run | {"counts": {"n_unknown_events": 2}}, True, "2 events of types the model has never seen"),
+        (
+            run | {"counts": {"n_unknown_events": 2}, "log": {"n_events": 100}},
+            True,
+            "2 events of types the model has never seen",
+        ),
         ({"arguments": {}}, True, "not compared"),
         ({}, True, "not recorded"),
     ):
@@ -322,7 +338,7 @@ def test_trust_tells_what_was_folded_skipped_and_tied():
     run = {
         "arguments": {"horizon": 8, "context": 1, "design": "masked", "threshold": {"rule": "Fixed", "tau": 0.1}},
         "counts": {"n_rare_events": 1, "n_unknown_events": 3, "n_cases_skipped": 2, "n_clamped": 4},
-        "log": {"n_ties": 60, "n_events": 100, "columns": {"ties": "order"}},
+        "log": {"n_ties": 60, "n_events": 100},
     }
     text = " ".join(sentence.text for sentence in trust(run))
     for part in (
@@ -333,7 +349,7 @@ def test_trust_tells_what_was_folded_skipped_and_tied():
         "2 cases have",
         "4 prob",
         "60 %",
-        "order of the file",
+        "--ties order",
     ):
         assert part in text
     assert "hiding an event passed the rule Fixed (tau 0.1)" in text
@@ -350,6 +366,27 @@ def test_command(folder, tmp_path):
     assert result.exit_code == 1
     assert "not a folder of" in result.stderr
     assert not (tmp_path / "no.html").exists()
+
+
+def test_command_with_a_population_and_without_names(folder, tmp_path):
+    names = sq.load_discovery(folder).nodes["event"].to_list()
+    pair = {"cause": names[0], "effect": names[1], "cmi_nats": 0.2, "is_edge": True}
+    evidence = population([pair])
+    evidence = type(evidence)(evidence.pairs, pl.DataFrame({"event": names[:2], "count": [5, 6]}), evidence.run)
+    evidence.save(tmp_path / "population")
+    population([pair | {"cause": "a", "effect": "b"}]).save(tmp_path / "other")
+    out = tmp_path / "report.html"
+    command = ["report", str(folder), "--out", str(out), "--anonymise", "--max-megabytes", "0.001", "--population"]
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "population")])
+    assert result.exit_code == 0, result.output
+    data = data_of(out.read_text(encoding="utf-8"))
+    assert data["anonymised"]
+    assert data["counts"]["has_evidence"]
+    assert data["links"]["n_links"] == 1
+    assert len(data["cases"]) < 15
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "other")])
+    assert result.exit_code == 1
+    assert "no event type in common" in " ".join(result.stderr.split())
 
 
 def test_libraries_are_what_was_recorded():

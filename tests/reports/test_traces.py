@@ -6,8 +6,9 @@ import pytest
 
 import sequela as sq
 from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph
-from sequela.reports.casedata import embedded
-from sequela.reports.traces import Traces, findings
+from sequela.reports.casedata import embedded, plain
+from sequela.reports.findings import findings
+from sequela.reports.traces import Traces
 
 TYPES = ["a", "b", "c", "d", "e"]
 INDEX = {name: i for i, name in enumerate(TYPES)}
@@ -86,21 +87,22 @@ CASES = {
 }
 
 
-def test_findings_of_three_cases_by_hand():
-    traces = Traces.build(*tables(CASES), INDEX)
+def test_findings_by_hand():
+    traces = Traces.build(*tables(CASES | {"4": (["a", "b"], [(0, 1, 1.0)])}), INDEX)
     found = findings(traces, None, most=10)
-    assert found["n_caused"] == 5  # b and c twice, b once; d was made less likely
+    assert found["n_caused"] == 6  # b four times, c twice; d was made less likely
     assert found["n_roots"] == 1
     assert found["n_single"] == 1  # e explains three quarters of one c, in one case
     (root,) = found["roots"]
     assert root["type"] == INDEX["a"]
-    assert root["n_cases"] == root["n_starts"] == root["n_events"] == 3
-    assert root["n_explained"] == pytest.approx(4.25)
-    # a leads to b three times; of these c follows once along the strongest cause (in case 2 it is e): not typical
+    assert root["n_cases"] == root["n_starts"] == root["n_events"] == 4
+    assert root["n_explained"] == pytest.approx(5.25)
+    # a leads to b four times; of these c follows once along the strongest cause (in case 2 it is e): not typical
     assert root["chain"] == [INDEX["a"], INDEX["b"]]
-    assert (root["chain_count"], root["chain_cases"], root["seconds"]) == (3, 3, 60.0)
-    assert root["examples"] == [1, 5, 8]
+    assert (root["chain_count"], root["chain_cases"], root["seconds"]) == (4, 4, 60.0)
+    assert root["examples"] == [11, 1, 8]  # in the shortest cases
     assert root["confidence"] is None
+    assert root["others"] == []
 
 
 def test_an_edge_without_direction_explains_nothing_and_has_evidence_either_way_round():
@@ -129,8 +131,8 @@ def test_confidence_of_the_edges_comes_first():
     sure = edges.with_columns(pl.Series("confidence", [0.5, 0.8, 0.7, 0.6, 0.1, 0.9, 0.3]).head(edges.height))
     traces = Traces.build(events, sure, INDEX)
     root = findings(traces, {(0, 1): {"confidence": 0.2}}, most=1)["roots"][0]
-    between = sure.filter(cause="a", effect="b")["confidence"].mean()
-    assert root["confidence"] == pytest.approx(between)
+    means = [sure.filter(cause=cause, effect=effect)["confidence"].mean() for cause, effect in ("ab", "bc")]
+    assert root["confidence"] == pytest.approx(means[0] * means[1])
 
 
 def test_no_event_and_no_edge():
@@ -158,6 +160,15 @@ def test_as_many_cases_as_fit_examples_first():
     assert few == everything[: len(few)]
     asked, _ = embedded(traces, wanted=[3, 0], first=[], max_bytes=0)
     assert [case["name"] for case in asked] == [traces.names[3], traces.names[0]]
+
+
+def test_numbers_have_four_digits_and_nothing_that_json_does_not_know():
+    values = [0.000123456, 123.4567, -0.98767, 0.0, 1.23456e-30, float("inf"), float("nan"), None, 0.3]
+    assert plain(pl.Series(values)) == [0.0001235, 123.5, -0.9877, 0.0, 1.235e-30, None, None, None, 0.3]
+    assert plain(pl.Series([True, False])) == [True, False]
+    events, edges = tables({"1": (["a"] * 10, [(0, i + 1, value) for i, value in enumerate(values)])})
+    (case,), _ = embedded(Traces.build(events, edges, INDEX), wanted=None, first=[], max_bytes=1e6)
+    assert case["pointwise_nats"] == [0.0001235, 123.5, -0.9877, 0.0, 0.0, None, None, None, 0.3]
 
 
 def test_main_roots_of_each_case():

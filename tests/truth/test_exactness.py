@@ -2,11 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from sequela.density.decoder.huggingface import HuggingFaceDensity
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from conftest import tiny_llama, tiny_window
 from sequela.discovery.discover import estimate
 from sequela.effects.designs import DESIGNS, DesignSettings, Problem
 from sequela.effects.designs.staircase import draw_noise
@@ -22,25 +19,9 @@ VOCABULARY = Vocabulary(tuple(f"e{i}" for i in range(N_TYPES)), tuple(range(7, 0
 
 
 def densities():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = WindowNetwork(WindowConfig(N_TYPES, N_TYPES + 3, 5, 16, 32))
-        torch.nn.init.normal_(network.head.weight, std=0.5)
-        config = LlamaConfig(
-            vocab_size=N_TYPES + 3,
-            hidden_size=32,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=64,
-            initializer_range=0.2,
-        )
-        llama = LlamaForCausalLM(config)
-    window = WindowDensity(network, VOCABULARY, knows_hidden=True)
+    window = tiny_window(VOCABULARY, memory=5, head=0.5)
     # A context shorter than the sequence: branches cross block borders.
-    decoder = HuggingFaceDensity(
-        llama, VOCABULARY, tokens=np.arange(N_TYPES), begin_token=N_TYPES + 1, hidden_token=N_TYPES + 2, context=8
-    )
+    decoder = tiny_llama(VOCABULARY, context=8, intermediate_size=32, initializer_range=0.2)
     world = SoftmaxWorld.random(N_TYPES, horizon=4, decay=0.3, sparsity=0.5, nonlinear=1.0, seed=3)
     return {"window": window, "llama": decoder, "world": world}
 

@@ -94,10 +94,10 @@ def test_graph_has_only_edges_that_were_tested():
     alone = NAMES[13]
     assert alone not in graph.edges["cause"].to_list()
     assert len(graph) > 5
-    assert graph.settings["kept_components"] == 1
+    assert graph.settings.kept_components == 1
     every = discover_log(WORLD, log, proposal="siblings", particles=14, progress=False)
     assert every.edges.drop("case").equals(graph.edges)
-    assert "kept_components" not in discover(WORLD, log).settings
+    assert discover(WORLD, log).settings.kept_components is None
 
 
 def test_groups_and_rare():

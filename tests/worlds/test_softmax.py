@@ -227,7 +227,7 @@ def test_random_worlds():
 
 
 def test_paper_like_redundancy():
-    # METHOD section 6 has about 0.58 for 1000 event types.
+    # `docs/method.md`, section 6 has about 0.58 for 1000 event types.
     world = SoftmaxWorld.random(1000, seed=0)
     assert world.redundancy(seed=1, n_cases=20, length=40) == pytest.approx(0.58, abs=0.05)
 

@@ -52,7 +52,7 @@ class Density(ABC):
         vocabulary: Its event types. Ids ``0 … n_types - 1`` are predicted; inputs may also hold `hidden_id`.
         memory: How many past events it looks at; None when it looks at all of them.
         knows_hidden: Whether it was trained with hidden events, so that `hidden_id` in the past means
-            "something happened here that is not shown" (METHOD section 3, masked history).
+            "something happened here that is not shown" (`docs/method.md`, section 3, masked history).
         uses_times: Whether it predicts what comes from how long ago each past event was; it then needs the times of
             every sequence it scores. Densities that do not use times take and ignore them.
         max_tail: The longest tail `score_branches` can take; None when there is no limit.
@@ -136,7 +136,7 @@ class Density(ABC):
         return results
 
     def score_branches_many(self, branches: Sequence[Branches]) -> list[Floats]:
-        """Score branches of several sequences (METHOD section 2).
+        """Score branches of several sequences (`docs/method.md`, section 2).
 
         Returns:
             For each, ``log P(x_{s+k+1} | x_<s, y_0 … y_k)`` in nats (float64, ``[K, S]``): the observed next event

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from sequela.arguments import PATH, TEXT, checks, public
 from sequela.density.base import Density
 from sequela.density.registry import Saved, backbone_of, load_backbone
 from sequela.errors import CheckpointError, ConfigError, VocabularyError
@@ -109,6 +110,7 @@ def save_density(density: Density, path: str | Path, *, overwrite: bool = False)
         write_record(folder, MARKER, meta)
 
 
+@public(checks(path=PATH, device=TEXT, precision=TEXT))
 def load_density(path: str | Path, *, device: str | None = None, precision: str = "float32") -> Density:
     """Load a saved density, frozen and ready to score.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -15,6 +16,7 @@ from sequela.effects.cmi import CMIEstimate
 from sequela.effects.encoding import encode_case, encode_log, longest_case
 from sequela.effects.scorer import grouped, score_cases
 from sequela.effects.settings import Settings
+from sequela.effects.ties import Precedence
 from sequela.events.log import EventLog
 from sequela.events.sequences import Case, SequenceSet
 from sequela.graphs.instance import InstanceGraph
@@ -37,6 +39,8 @@ def discover(
     design: str = "atomic",
     proposal: str | None = None,
     kept_components: int = 1,
+    contrast: str | None = None,
+    state_weights: str = "even",
     particles: int = 32,
     statistic: str = "kl_of_mean",
     exclude_effect_type: bool | None = None,
@@ -77,7 +81,8 @@ def discover(
     """
     settings, beliefs = chosen(locals())
     one, n_unknown = encode_case(density, case)
-    return next(_graphs(density, [(one, n_unknown)], settings, len(one.ids), beliefs))[0]
+    graph = next(_graphs(density, [(one, n_unknown)], settings, len(one.ids), beliefs))[0]
+    return graph if population is None else replace(graph, edges=population.mark_edges(graph.edges))
 
 
 @public(VERBS)
@@ -88,6 +93,8 @@ def estimate(
     design: str = "atomic",
     proposal: str | None = None,
     kept_components: int = 1,
+    contrast: str | None = None,
+    state_weights: str = "even",
     particles: int = 32,
     statistic: str = "kl_of_mean",
     exclude_effect_type: bool | None = None,
@@ -140,6 +147,8 @@ def discover_log(
     design: str = "atomic",
     proposal: str | None = None,
     kept_components: int = 1,
+    contrast: str | None = None,
+    state_weights: str = "even",
     particles: int = 32,
     statistic: str = "kl_of_mean",
     exclude_effect_type: bool | None = None,
@@ -197,7 +206,9 @@ def discover_log(
         density, log, sequences, settings, counts, seconds=time.monotonic() - started, self_loops=self_loops
     )
     places = count_places(density, sequences, record.arguments)
-    return Discovery(pl.concat(frames), nodes, record, log_events(density, sequences), places)
+    edges = pl.concat(frames)
+    edges = edges if population is None else population.mark_edges(edges)
+    return Discovery(edges, nodes, record, log_events(density, sequences), places)
 
 
 def iter_graphs(
@@ -229,7 +240,12 @@ def iter_batches(
 
 
 def iter_estimates(
-    density: Density, sequences: SequenceSet, settings: Settings, *, longest: int | None = None
+    density: Density,
+    sequences: SequenceSet,
+    settings: Settings,
+    *,
+    longest: int | None = None,
+    precedence: Precedence | None = None,
 ) -> Iterator[tuple[Case, CMIEstimate]]:
     """Yield every case, in order, with its estimate; memory is that of one batch.
 
@@ -240,7 +256,8 @@ def iter_estimates(
     allotment = settings.allotment(density, horizon, longest)
     for batch in grouped(((case, 0) for case in sequences), settings, horizon, allotment):
         cases = [case for case, _ in batch]
-        yield from zip(cases, score_cases(density, cases, settings, horizon, allotment), strict=True)
+        estimates = score_cases(density, cases, settings, horizon, allotment, precedence=precedence)
+        yield from zip(cases, estimates, strict=True)
 
 
 def _graphs(
@@ -254,12 +271,14 @@ def _graphs(
     record = arguments_record(settings, density, horizon=horizon)
     allotment = settings.allotment(density, horizon, longest)
     own_beliefs = None if beliefs is None else beliefs.for_types(density.vocabulary)
+    precedence = None if own_beliefs is None else own_beliefs.precedence
     for batch in grouped(iter(cases), settings, horizon, allotment):
-        estimates = score_cases(density, [case for case, _ in batch], settings, horizon, allotment, deciding=True)
+        estimates = score_cases(
+            density, [case for case, _ in batch], settings, horizon, allotment, deciding=True, precedence=precedence
+        )
         graphs = []
         for (case, n_unknown), found in zip(batch, estimates, strict=True):
             confidence = None if own_beliefs is None else own_beliefs.confidence(case, found, settings.delta)
-            directions = None if own_beliefs is None else own_beliefs.directions(case, found)
             edges = rule.edges(found) if confidence is None else confidence >= 1 - settings.error_rate
             graph = InstanceGraph.from_estimate(
                 case,
@@ -267,7 +286,6 @@ def _graphs(
                 found,
                 edges,
                 confidence=confidence,
-                directions=directions,
                 n_unknown=n_unknown,
                 settings=record,
             )

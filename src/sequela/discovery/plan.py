@@ -18,6 +18,7 @@ from sequela.effects.settings import Settings
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.execution.memory import format_bytes
+from sequela.graphs.run_record import Counts
 
 if TYPE_CHECKING:
     from sequela.effects.thresholds import Threshold
@@ -40,6 +41,9 @@ class Plan:
         peak_bytes: Most memory above the loaded density and log.
         budget_bytes: What the run may use.
         seconds: Expected time from a calibration on the same machine; None when it was not asked for.
+        replacements_a_pair: With screening, how many replacements a pair took in the calibration; None without.
+        decided_otherwise: Share of the audited pairs of the calibration that screening would have decided otherwise
+            than all replacements do; None where none was audited.
     """
 
     n_cases: int
@@ -51,6 +55,8 @@ class Plan:
     peak_bytes: int
     budget_bytes: int
     seconds: float | None = None
+    replacements_a_pair: float | None = None
+    decided_otherwise: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain values."""
@@ -67,7 +73,15 @@ class Plan:
             f"memory    {format_bytes(self.peak_bytes)} at most above the model and the log "
             f"(memory_budget {format_bytes(self.budget_bytes)})",
         ]
-        return found + ([] if self.seconds is None else [f"time      about {_duration(self.seconds)}"])
+        if self.replacements_a_pair is not None:
+            found.append(
+                f"screening {self.replacements_a_pair:.1f} replacements a pair in a sample" + self._otherwise()
+            )
+        return found + ([] if self.seconds is None else [f"time      about {duration(self.seconds)}"])
+
+    def _otherwise(self) -> str:
+        share = self.decided_otherwise
+        return "" if share is None else f"; {share:.2%} of audited pairs decided otherwise"
 
 
 @public(VERBS)
@@ -79,6 +93,8 @@ def plan_discovery(
     design: str = "atomic",
     proposal: str | None = None,
     kept_components: int = 1,
+    contrast: str | None = None,
+    state_weights: str = "even",
     particles: int = 32,
     statistic: str = "kl_of_mean",
     exclude_effect_type: bool | None = None,
@@ -124,7 +140,10 @@ def plan_discovery(
     lengths = sequences.lengths
     pairs, branches, steps = case_costs(density, lengths, settings, horizon)
     n_steps, step_flops = int(steps.sum()), density_cost(density, longest, horizon).step_flops
-    seconds = _calibrated(density, sequences, steps, settings, longest) if calibrate and n_steps else None
+    seconds, counts = None, Counts()
+    if calibrate and n_steps:
+        seconds, counts = _calibrated(density, sequences, steps, settings, longest)
+    tested, audited = counts.n_pairs_tested, counts.n_pairs_audited
     return Plan(
         n_cases=sequences.n_cases,
         n_events=sequences.n_events,
@@ -135,6 +154,8 @@ def plan_discovery(
         peak_bytes=allotment.peak_bytes,
         budget_bytes=allotment.budget_bytes,
         seconds=seconds,
+        replacements_a_pair=counts.n_replacements / tested if counts.n_replacements else None,
+        decided_otherwise=counts.n_pairs_decided_otherwise / audited if audited else None,
     )
 
 
@@ -153,21 +174,23 @@ def case_costs(
 
 def _calibrated(
     density: Density, sequences: SequenceSet, steps: np.ndarray[Any, Any], settings: Settings, longest: int
-) -> float:
-    """Discover cases in random order for two seconds and scale up by model steps."""
+) -> tuple[float, Counts]:
+    """Discover cases in random order for two seconds; return the time, scaled up by model steps, and counts."""
     order = np.random.default_rng(0).permutation(sequences.n_cases)[:20_000]
     sample = sequences.take(order)
     next(iter_batches(density, sample.take([0]), settings, longest))  # warm up
-    n_graphs, started = 0, time.perf_counter()
+    counts, started = Counts(), time.perf_counter()
     for batch in iter_batches(density, sample, settings, longest):
-        n_graphs += len(batch)
+        for graph in batch:
+            counts.add(graph)
         if time.perf_counter() - started > CALIBRATION_SECONDS:
             break
-    done = max(1, int(steps[order[:n_graphs]].sum()))
-    return (time.perf_counter() - started) * float(steps.sum()) / done
+    seconds = time.perf_counter() - started
+    done = max(1, int(steps[order[: counts.n_cases]].sum()))
+    return seconds * float(steps.sum()) / done, counts
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a time for people."""
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 1 else "1 s"

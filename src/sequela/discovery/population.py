@@ -53,6 +53,8 @@ def discover_population(
     design: str = "atomic",
     proposal: str | None = None,
     kept_components: int = 1,
+    contrast: str | None = None,
+    state_weights: str = "even",
     particles: int = 32,
     statistic: str = "kl_of_mean",
     exclude_effect_type: bool | None = None,
@@ -92,6 +94,8 @@ def discover_population(
     settings, _ = chosen({name: value for name, value in locals().items() if name != "fdr"})  # here of the links
     if settings.exclude_effect_type is None:
         settings = replace(settings, exclude_effect_type=True)
+    if settings.screening == "auto":  # the mean strength is wanted, not a decision
+        settings = replace(settings, screening=0.0)
     if out is not None:
         check_writable_folder(out, marker=MARKER, overwrite=overwrite)
     scheme = density.scheme if isinstance(density, CrossFit) else "leave-one-out"

@@ -39,6 +39,8 @@ class CMIEstimate:
         n_clamped: Log-probabilities that had to be clamped.
         lags: Ticks between the two events (int64, ``[L, m]``) of a case with ties, 0 within one tick: such a pair has
             no direction. None where every event has a tick of its own, and the lag of column ``k`` is ``k + 1``.
+        directions: Of a case with ties, where they are known: 1, or -1 where the later position causes the earlier, 0
+            where that is not known (int64, ``[L, m]``).
         columns: Further estimates of the same pairs by name (float64, ``[L, m]`` each), as of other contrasts.
         counts: What was counted on the way, by name.
     """
@@ -53,6 +55,7 @@ class CMIEstimate:
     n_particles: int | NDArray[np.int64] = 2
     n_clamped: int = 0
     lags: NDArray[np.int64] | None = None
+    directions: NDArray[np.int64] | None = None
     columns: Mapping[str, Floats] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -100,7 +103,7 @@ class CMIEstimate:
         inside = (below <= self.log_p) & (self.log_p <= above) & ~exact
         low: Floats = np.where(inside, 0.0, np.minimum(at_below, at_above))
         high = np.maximum(at_below, at_above)
-        if self.lags is not None:  # within a tick the mean of two divergences is estimated
+        if self.lags is not None and self.directions is None:  # within a tick the mean of two divergences is estimated
             mixed = np.isnan(self.q_std_error) & np.isfinite(self.cmi)
             low = np.where(mixed, np.maximum(0.0, self.cmi - t * self.std_error), low)
             high = np.where(mixed, self.cmi + t * self.std_error, high)

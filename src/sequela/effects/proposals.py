@@ -127,14 +127,12 @@ def _even(
 def _distinct(n_others: NDArray[np.int64], n_draws: int, positions: NDArray[np.int64], key: int) -> NDArray[np.int64]:
     """Draw ``n_draws`` different numbers below ``n_others`` for each position (Floyd's algorithm, Bentley 1987)."""
     chosen = np.full((len(positions), n_draws), -1, dtype=np.int64)
-    counter = positions.astype(np.uint64)
+    top = n_others[:, None] - n_draws + np.arange(n_draws)  # [P, n_draws]
+    bits = random_bits(key, positions.astype(np.uint64)[:, None], np.arange(n_draws, dtype=np.uint64))
+    number = (bits % (top + 1).astype(np.uint64)).astype(np.int64)
     for draw in range(n_draws):
-        top = n_others - n_draws + draw
-        number = (random_bits(key, counter, np.array([draw], dtype=np.uint64)) % (top + 1).astype(np.uint64)).astype(
-            np.int64
-        )
-        taken = (chosen[:, :draw] == number[:, None]).any(axis=1)
-        chosen[:, draw] = np.where(taken, top, number)
+        taken = (chosen[:, :draw] == number[:, draw, None]).any(axis=1)
+        chosen[:, draw] = np.where(taken, top[:, draw], number[:, draw])
     return chosen
 
 

@@ -7,17 +7,20 @@ are scored together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sequela.density.base import Branches, Density, Floats
+from sequela.density.runtime.network_density import within_memory
 from sequela.density.runtime.threads import right_threads
 from sequela.effects.cmi import CMIEstimate
+from sequela.effects.contrasts import contrasts
 from sequela.effects.designs import DESIGNS, Cells, Design, DesignSettings, Inquiry, Problem, Scores, default_proposal
 from sequela.effects.screening import screened
 from sequela.effects.settings import Settings
-from sequela.effects.ties import Order, TiedCase
+from sequela.effects.ties import Order, Precedence, TiedCase
 from sequela.errors import ConfigError
 from sequela.events.sequences import Case
 from sequela.execution.memory import Allotment
@@ -49,6 +52,7 @@ def score_cases(
     allotment: Allotment,
     *,
     deciding: bool = False,
+    precedence: Precedence | None = None,
 ) -> list[CMIEstimate]:
     """Estimate a batch of cases; each result depends on its own case, the settings and the seed alone.
 
@@ -59,49 +63,24 @@ def score_cases(
         horizon: Largest lag.
         allotment: Sizes that the memory budget allows.
         deciding: Whether only the decisions matter (is it an edge?): screening ``"auto"`` is then on.
+            Cases with ties are not screened: what decides is a mean over orders.
+        precedence: Which types are known to cause which, to order the events of a tick.
     """
     if settings.design == "masked" and not density.knows_hidden:
         raise ConfigError(
             "the design 'masked' needs a density trained with hidden events (fit with hide > 0); "
             "use 'leave-one-out' for this one"
         )
-    ordered = [case for case in cases if case.ticks is None]
-    tied = [case for case in cases if case.ticks is not None]
+    longest = max((len(case.ids) for case in cases), default=1)
+    density = within_memory(density, allotment.model_bytes, longest=longest, horizon=horizon)
+    design = design_of(density, settings, deciding=deciding)
+    plain = [index for index, case in enumerate(cases) if case.ticks is None]
+    tied = [index for index, case in enumerate(cases) if case.ticks is not None]
     with right_threads():
-        causes = [np.arange(settings.context, len(case.ids) - 1) for case in ordered]
-        in_order = iter(_score_ordered(density, ordered, causes, settings, horizon, allotment, deciding=deciding))
-        of_ticks = iter(_score_tied(density, tied, settings, horizon, allotment, deciding=deciding))
-        return [next(in_order if case.ticks is None else of_ticks) for case in cases]
-
-
-def _score_ordered(
-    density: Density,
-    cases: Sequence[Case],
-    causes: Sequence[NDArray[np.int64]],
-    settings: Settings,
-    horizon: int,
-    allotment: Allotment,
-    *,
-    deciding: bool,
-) -> list[CMIEstimate]:
-    """Estimate cases whose events are in order, for some causes of each (positions, sorted)."""
-    design, asked = design_of(density, settings, deciding=deciding), design_settings(settings)
-    bands = [Band(case, horizon, settings) for case in cases]
-    size = max(1, allotment.n_cells // (settings.particles_for(density) * horizon))
-    waiting: list[tuple[Band, Problem]] = []
-    n_cells = 0
-    for band, own in zip(bands, causes, strict=True):
-        runs = np.split(own, np.flatnonzero(np.diff(own) > 1) + 1)  # a problem takes consecutive causes
-        for some in [run[low : low + size] for run in runs for low in range(0, len(run), size)]:
-            problem = Problem(density, band.case, some, horizon, asked)
-            more = len(some) * horizon * settings.particles_for(density)
-            if waiting and n_cells + more > allotment.n_cells:
-                _fill(waiting, design)
-                waiting, n_cells = [], 0
-            waiting.append((band, problem))
-            n_cells += more
-    _fill(waiting, design)
-    return [band.estimate() for band in bands]
+        found = _score_ordered(density, [cases[index] for index in plain], design, settings, horizon, allotment)
+        found += _score_tied(density, [cases[index] for index in tied], settings, horizon, allotment, precedence)
+    by_index = dict(zip(plain + tied, found, strict=True))
+    return [by_index[index] for index in range(len(cases))]
 
 
 def _score_tied(
@@ -110,24 +89,29 @@ def _score_tied(
     settings: Settings,
     horizon: int,
     allotment: Allotment,
-    *,
-    deciding: bool,
+    precedence: Precedence | None,
 ) -> list[CMIEstimate]:
     """Estimate cases with ties: all orders of all of them, as many at a time as may be held."""
     limits = [limit for limit in (density.memory, density.max_tail) if limit is not None]
     tied = [
-        TiedCase(case, horizon=horizon, context=settings.context, seed=settings.seed, limit=min(limits, default=None))
+        TiedCase(
+            case,
+            horizon=horizon,
+            context=settings.context,
+            seed=settings.seed,
+            limit=min(limits, default=None),
+            precedence=precedence,
+        )
         for case in cases
     ]
     reach = max((one.reach for one in tied), default=1)
     waiting: list[tuple[TiedCase, Order]] = []
+    design = design_of(density, replace(settings, screening=0.0))
 
     def flush() -> None:
         orders = [order for _, order in waiting]
-        found = _score_ordered(
-            density, [order.case for order in orders], [order.causes for order in orders], settings, reach, allotment,
-            deciding=deciding,
-        )  # fmt: skip
+        causes = [order.causes for order in orders]
+        found = _score_ordered(density, [order.case for order in orders], design, settings, reach, allotment, causes)
         for (one, order), estimate in zip(waiting, found, strict=True):
             one.add(order, estimate)
         waiting.clear()
@@ -146,6 +130,35 @@ def _score_tied(
     return [one.estimate() for one in tied]
 
 
+def _score_ordered(
+    density: Density,
+    cases: Sequence[Case],
+    design: Design,
+    settings: Settings,
+    horizon: int,
+    allotment: Allotment,
+    causes: Sequence[NDArray[np.int64]] | None = None,
+) -> list[CMIEstimate]:
+    """Estimate cases whose events are in order; ``causes`` names the positions to test in each, by default all."""
+    asked = design_settings(settings)
+    bands = [Band(case, horizon, settings) for case in cases]
+    a_cause = settings.particles_for(density) * horizon
+    size = max(1, allotment.n_cells // a_cause)
+    waiting: list[tuple[Band, Problem]] = []
+    n_cells = 0
+    for index, band in enumerate(bands):
+        chosen = np.arange(settings.context, len(band.case.ids) - 1) if causes is None else causes[index]
+        for low in range(0, len(chosen), size):
+            problem = Problem(density, band.case, chosen[low : low + size], horizon, asked)
+            if waiting and n_cells + len(problem.causes) * a_cause > allotment.n_cells:
+                _fill(waiting, design)
+                waiting, n_cells = [], 0
+            waiting.append((band, problem))
+            n_cells += len(problem.causes) * a_cause
+    _fill(waiting, design)
+    return [band.estimate() for band in bands]
+
+
 def design_settings(settings: Settings) -> DesignSettings:
     """Return what a design needs to know of the settings."""
     return DesignSettings(
@@ -159,10 +172,17 @@ def design_settings(settings: Settings) -> DesignSettings:
 
 
 def design_of(density: Density, settings: Settings, *, deciding: bool = False) -> Design:
-    """Return the design that the settings name, in stages where they ask for screening; see `score_cases`."""
-    design = DESIGNS[settings.design]
+    """Return the design that the settings name: of both contrasts, or in stages, where they ask for that.
+
+    Args:
+        density: What is asked.
+        settings: How.
+        deciding: See `score_cases`.
+    """
+    if settings.contrast is not None:
+        return contrasts(settings.contrast, state_weights=settings.state_weights)
     share = settings.screening_error(density, deciding=deciding)
-    return screened(settings.rule(density), share) if share else design
+    return screened(settings.rule(density), share) if share else DESIGNS[settings.design]
 
 
 def _fill(waiting: Sequence[tuple[Band, Problem]], design: Design) -> None:
@@ -237,7 +257,7 @@ class Band:
 
     def put(self, problem: Problem, cells: Cells) -> None:
         """Fill the rows of a problem's causes."""
-        rows = slice(int(problem.causes[0]), int(problem.causes[-1]) + 1)
+        rows = problem.causes
         for name in _ARRAYS:
             self._put(self.arrays, name, rows, getattr(cells, name))
         for name, value in (cells.columns or {}).items():
@@ -249,12 +269,10 @@ class Band:
         for name, count in (cells.counts or {}).items():
             self.counts[name] = self.counts.get(name, 0) + count
 
-    def _put(self, arrays: dict[str, Floats], name: str, rows: slice, value: Floats | None) -> None:
+    def _put(self, arrays: dict[str, Floats], name: str, rows: NDArray[np.int64], value: Floats | None) -> None:
         if value is not None:
             array = arrays.setdefault(name, np.full(self.shape, np.nan))
-            array[rows] = value
-            if self.too_late is not None:
-                array[rows][self.too_late[rows]] = np.nan
+            array[rows] = value if self.too_late is None else np.where(self.too_late[rows], np.nan, value)
 
     def estimate(self) -> CMIEstimate:
         """Return all rows."""

@@ -2,12 +2,14 @@
 
 Each stage scores only the pairs of positions (cause, effect) that are still open. The few are a random part of the full
 budget's own draws, so a pair that gets all of them has the result of the full budget (to rounding). A pair stops as
-soon as it is decided: *no edge* when the upper bound of its effect is below the threshold, and would still be if one
-more replacement made the effect impossible (a few that agree can miss the types that matter; where the effect was
-likely that would show); *edge* when the lower bound is above. The bounds' levels follow from the share of pairs whose
-decision may differ from the full budget's. Most pairs are far from the threshold, so that share is far below the error
-of one close pair: the factors were chosen on worlds that no published number rests on (`benchmarks/screening.py`
-measures on others).
+soon as it is decided: *edge* when the lower bound of its effect is above the threshold, *no edge* when the upper bound
+is below. A few replacements that agree can miss the types that matter. So where one of the few, in this place or
+further from the same effect, made the effect clearly less likely, the upper bound must stay below the threshold even if
+one more replacement made the effect impossible.
+
+The bounds' levels follow from the share of pairs whose decision may differ from the full budget's. Most pairs are far
+from the threshold, so that share is far below the error of one close pair: the factors were chosen on worlds that no
+published number rests on (`benchmarks/screening.py` measures on others).
 
 Some causes, chosen by a hash, get all replacements anyway. How many of their pairs would have been decided otherwise is
 counted: the estimate of the error that every run reports.
@@ -16,7 +18,7 @@ counted: the estimate of the error that every run reports.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +37,13 @@ FEWEST_OF_ALL = 16
 """With fewer replacements than this in all, stages save nothing."""
 DEFAULT_ERROR = 0.005
 """Share of pairs that may be decided otherwise, when nothing is said."""
-_NO_LEVEL, _YES_LEVEL = 20.0, 0.1
-"""Error levels of one "no" and of one "yes", as multiples of the share of pairs."""
+_LEVELS: dict[type, tuple[float, float]] = {EffectSize: (20.0, 0.02), Fixed: (10.0, 10.0)}
+"""Error levels of one "no" and of one "yes", as multiples of the share of pairs. The effect-size rule wants the lower
+bound of all replacements above its cut: a pair near the cut is no edge by that rule, and must not become one early."""
 _LOOSEST = 0.25
 """Most of either."""
+_FELL = 0.9
+"""Factor below which a replacement makes an effect clearly less likely."""
 _AUDITED = 128
 """One of so many causes gets all replacements, to count how often the stages err."""
 COUNTS = ("n_replacements", "n_pairs_stopped_early", "n_pairs_audited", "n_pairs_decided_otherwise")
@@ -87,20 +92,28 @@ class Rule:
     threshold: EffectSize | Fixed
     error: float
 
-    def decided(self, estimate: CMIEstimate) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which pairs are certainly no edges, and which certainly are."""
-        sure = 1 - min(_LOOSEST, _YES_LEVEL * self.error)
+    def decided(self, cells: Cells, n: int, doubtful: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which pairs are surely no edges, and which surely are (bool, ``[pairs]`` each).
+
+        Args:
+            cells: Their estimates so far (``[pairs, 1]``).
+            n: Replacements these rest on.
+            doubtful: Pairs whose few replacements may have been drawn badly (bool, ``[pairs]``).
+        """
+        no, yes = (1 - min(_LOOSEST, factor * self.error) for factor in _LEVELS[type(self.threshold)])
         if isinstance(self.threshold, EffectSize):
-            cut, sure = self.threshold.delta, max(sure, self.threshold.confidence_level)
-            _, high = estimate.interval(_two_sided(1 - min(_LOOSEST, _NO_LEVEL * self.error)))
+            cut, yes = self.threshold.delta, max(yes, self.threshold.confidence_level)
         else:
             cut = self.threshold.tau
-            _, high = estimate.interval(_two_sided(sure))
-        low, _ = estimate.interval(_two_sided(sure))
-        n = np.asarray(estimate.n_particles)
-        impossible = bernoulli_kl(estimate.log_p, clamp(estimate.log_q + np.log(n / (n + 1)))[0])
-        with np.errstate(invalid="ignore"):
-            return np.asarray(np.maximum(high, impossible) < cut), np.asarray(low > cut)
+        surely_not, surely = (np.zeros(len(doubtful), dtype=bool) for _ in range(2))
+        under = cells.cmi[:, 0] < cut
+        below, above = _estimate(cells, n, under), _estimate(cells, n, ~under)
+        impossible = bernoulli_kl(below.log_p, clamp(below.log_q + np.log(n / (n + 1)))[0])[:, 0]
+        surely_not[under] = (
+            np.maximum(below.interval(_two_sided(no))[1][:, 0], np.where(doubtful[under], impossible, 0.0)) < cut
+        )
+        surely[~under] = above.interval(_two_sided(yes))[0][:, 0] > cut
+        return surely_not, surely
 
 
 def _two_sided(level: float) -> float:
@@ -118,46 +131,66 @@ def screened(threshold: Threshold, error: float) -> Design:
     rule = Rule(threshold, error)
 
     def design(problem: Problem) -> Inquiry:
-        draws = problem.draw()
-        sizes = stage_sizes(draws.types.shape[1])
-        if len(sizes) == 1 or not (draws.variance > 0).all():  # nothing is saved where all types are enumerated
+        sizes, vocabulary = stage_sizes(problem.settings.n_particles), problem.density.vocabulary
+        n_others = vocabulary.n_types - vocabulary.has_rare - 1
+        if len(sizes) == 1 or sizes[-1] >= n_others:  # nothing is saved where all types are enumerated
             return (yield from atomic(problem))
-        return (yield from _in_stages(problem, shuffled(draws, problem.causes, problem.key), sizes, rule))
+        return (yield from _in_stages(problem, sizes, rule))
 
     return design
 
 
-def _in_stages(problem: Problem, draws: Draws, sizes: Sequence[int], rule: Rule) -> Inquiry:
-    """Ask for the pairs that are open, stage by stage."""
-    inside = problem.inside
-    row, column = np.nonzero(inside)  # of each pair: its cause among the problem's, and its lag - 1
+def _in_stages(asked: Problem, sizes: Sequence[int], rule: Rule) -> Inquiry:
+    """Ask for the pairs that are open, stage by stage.
+
+    The first stage takes in the causes just before those of the problem: what they tell of its effects must not depend
+    on how a case is cut into problems.
+    """
+    early = np.arange(max(0, asked.causes[0] - asked.horizon + 1), asked.causes[0])
+    problem = replace(asked, causes=np.concatenate([early, asked.causes]))
+    draws = shuffled(problem.draw(), problem.causes, problem.key)
+    row, column = np.nonzero(problem.inside & (problem.causes[:, None] + np.arange(problem.horizon) >= asked.causes[0]))
+    scores = yield _branches(problem, draws.types[:, : sizes[0]], row, column)
+    log_p = problem.observed(scores.observed)[row, column]
+    log_f = _picked(scores.branches, row, column, sizes[0])
+    doubtful = _doubtful(problem, row, column, log_f.min(axis=1) < log_p + np.log(_FELL))
+
+    own = row >= len(early)
+    row, column, log_p, log_f, doubtful = row[own], column[own], log_p[own], log_f[own], doubtful[own]
     audited = random_bits(problem.key ^ 0xA0D17, problem.causes.astype(np.uint64))[row] % np.uint64(_AUDITED) == 0
     first = np.full(len(row), -1)  # what the stages decided: 0, 1, or -1 for not yet
     stopped = np.full(len(row), sizes[-1])
     result = _Result(len(row))
     still = np.arange(len(row))
-    log_f = np.empty((len(row), 0))
-    log_p = np.empty(0)
-    for before, size in zip([0, *sizes], sizes, strict=False):
-        scores = yield _branches(problem, draws.types[:, before:size], row[still], column[still])
-        if before == 0:
-            log_p = problem.observed(scores.observed)[row, column]
-        log_f = np.concatenate([log_f, _picked(scores.branches, row[still], column[still], size - before)], axis=1)
+    for size, following in zip(sizes, [*sizes[1:], 0], strict=True):
         cells = _cells(problem, first_few(draws, size), row[still], column[still], log_p[still], log_f)
         result.put(still, cells)
-        if size == sizes[-1]:
+        if not following:
             break
-        no, yes = rule.decided(_estimate(cells, size))
+        no, yes = rule.decided(cells, size, doubtful[still])
         new = first[still] < 0
-        first[still] = np.where(new & (no | yes)[:, 0], yes[:, 0], first[still])
+        first[still] = np.where(new & (no | yes), yes, first[still])
         go = (first[still] < 0) | audited[still]
         stopped[still[~go]] = size
         still, log_f = still[go], log_f[go]
-    final = rule.threshold.edges(_estimate(result.cells(audited), sizes[-1]))[:, 0]
+        scores = yield _branches(problem, draws.types[:, size:following], row[still], column[still])
+        log_f = np.concatenate([log_f, _picked(scores.branches, row[still], column[still], following - size)], axis=1)
+    final = rule.threshold.edges(_estimate(result.cells(), sizes[-1], audited))[:, 0]
     otherwise = (first[audited] >= 0) & (first[audited] != final)
     counted = (stopped.sum(), (stopped < sizes[-1]).sum(), audited.sum(), otherwise.sum())
-    counts = dict(zip(COUNTS, map(int, counted), strict=True))
-    return result.banded(inside, stopped, counts)
+    return result.banded(asked.inside, stopped, dict(zip(COUNTS, map(int, counted), strict=True)))
+
+
+def _doubtful(
+    problem: Problem, row: NDArray[np.int64], column: NDArray[np.int64], fell: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return for each pair whether the effect fell in it, or in a pair of the same effect and a larger lag."""
+    effect = problem.causes[row] + column - problem.causes[0]
+    seen = np.zeros((int(effect.max(initial=0)) + 1, problem.horizon), dtype=bool)
+    seen[effect, column] = fell
+    seen = np.logical_or.accumulate(seen[:, ::-1], axis=1)[:, ::-1]
+    found: NDArray[np.bool_] = seen[effect, column]
+    return found
 
 
 def _branches(problem: Problem, types: Ids, row: NDArray[np.int64], column: NDArray[np.int64]) -> Branches:
@@ -216,8 +249,8 @@ class _Result:
             row[where] = getattr(cells, name)[:, 0]
         self.n_clamped = max(self.n_clamped, cells.n_clamped)
 
-    def cells(self, where: NDArray[np.bool_]) -> Cells:
-        cmi, std_error, log_p, log_q, q_std_error = self.values[:, where, None]
+    def cells(self) -> Cells:
+        cmi, std_error, log_p, log_q, q_std_error = self.values[:, :, None]
         return Cells(cmi, std_error, log_p, log_q, q_std_error)
 
     def banded(self, inside: NDArray[np.bool_], n_particles: NDArray[np.int64], counts: dict[str, int]) -> Cells:
@@ -232,8 +265,10 @@ class _Result:
         )
 
 
-def _estimate(cells: Cells, n_particles: int) -> CMIEstimate:
+def _estimate(cells: Cells, n: int, where: NDArray[np.bool_]) -> CMIEstimate:
+    """Return the estimates of some pairs, which rest on ``n`` replacements."""
+    assert cells.q_std_error is not None
+    log_p, log_q = cells.log_p[where], cells.log_q[where]
     return CMIEstimate(
-        cells.cmi, cells.std_error, cells.log_p - cells.log_q, cells.log_p, cells.log_q, cells.q_std_error,
-        n_particles=n_particles,
-    )  # fmt: skip
+        cells.cmi[where], cells.std_error[where], log_p - log_q, log_p, log_q, cells.q_std_error[where], n_particles=n
+    )

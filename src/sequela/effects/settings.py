@@ -66,6 +66,21 @@ class Settings:
         "Leading components of the cause that its siblings share: 1 is same component, other code.",
         panel=_QUESTION,
     )
+    contrast: str | None = setting(
+        None,
+        Choice("sequela.effects.contrasts:CONTRASTS"),
+        "For types whose last column is a state: presence (anything else instead) or state (another state).",
+        more="Both are computed in one pass and are columns of the edges; the one that is named decides which pairs "
+        'are edges. A cause of one observed state has no state contrast (not a number). For the design ``"atomic"``. '
+        "By default state where the log of the density was read with a state column, and otherwise neither.",
+        panel=_QUESTION,
+    )
+    state_weights: str = setting(
+        "even",
+        Choice("sequela.effects.contrasts:STATE_WEIGHTS"),
+        "With contrast: states weigh alike (even), or as the model finds them likely there (model).",
+        panel=_QUESTION,
+    )
     particles: int = setting(
         DEFAULT_PARTICLES,
         Number(2, whole=True),
@@ -76,8 +91,9 @@ class Settings:
     statistic: str = setting(
         "kl_of_mean",
         Choice("sequela.effects.designs:STATISTICS"),
-        "What is averaged over replacements: kl_of_mean, mean_of_kl or both.",
-        more='``"kl_of_mean"`` is the paper\'s formula; ``"mean_of_kl"`` is larger and noisier.',
+        "What is averaged over replacements: kl_of_mean, mean_of_kl, both, or kl_of_median.",
+        more='``"kl_of_mean"`` is the paper\'s formula; ``"mean_of_kl"`` is larger and noisier; ``"kl_of_median"`` '
+        "compares with the median replacement, which one type that acts strongly does not move.",
         panel=_QUESTION,
     )
     exclude_effect_type: bool | None = setting(
@@ -94,6 +110,7 @@ class Settings:
         None,
         Either((Number(1, whole=True), Choice(("full",)))),
         "Largest lag in events, or 'full'; by default the model's memory, or 8 if it has none.",
+        more="Where ties have no order it counts time stamps.",
         panel=_QUESTION,
     )
     horizon_time: str | float | None = setting(
@@ -106,7 +123,7 @@ class Settings:
     context: int = setting(0, Number(0, whole=True), "Leading events that are never causes.", panel=_QUESTION)
     threshold: str | Any = setting(
         "effect-size",
-        Either((Choice("sequela.effects.thresholds:THRESHOLDS"), Kind("a rule", has=("edges", "to_dict")))),
+        Either((Choice("sequela.effects.thresholds:RULES"), Kind("a rule", has=("edges", "to_dict")))),
         "When a pair is an edge: effect-size, fixed, vocabulary, percentile or otsu.",
         panel=_EDGES,
     )
@@ -175,7 +192,13 @@ class Settings:
             )
         if self.population is not None and not isinstance(rule, EffectSize):
             raise ConfigError("a population goes with the threshold 'effect-size' (delta and fdr) only")
-        if self.screening and self.screening != "auto":
+        screens = bool(self.screening) and self.screening != "auto"
+        if self.contrast is not None and (self.design != "atomic" or proposal == "siblings" or screens):
+            raise ConfigError(
+                f"contrast='{self.contrast}' needs the design 'atomic', another proposal than 'siblings', and no "
+                "screening: leave these out"
+            )
+        if screens:
             from sequela.effects.screening import check_screening
 
             check_screening(self.design, proposal, self.statistic, rule)
@@ -236,12 +259,14 @@ class Settings:
         applies = screening_applies(
             self.design, default_proposal(self.design, self.proposal), self.statistic, self.rule(density)
         )
-        saves = FEWEST_OF_ALL <= self.particles < n_others and self.population is None
+        saves = FEWEST_OF_ALL <= self.particles < n_others and self.population is None and self.contrast is None
         return DEFAULT_ERROR if deciding and applies and saves else 0.0
 
     def particles_for(self, density: Density) -> int:
-        """Return how many branches a cause has."""
-        return 1 if self.design == "masked" else min(self.particles, density.vocabulary.n_types)
+        """Return how many branches a cause has at most."""
+        if self.design == "masked":
+            return 1
+        return min(self.particles, density.vocabulary.n_types) * (1 if self.contrast is None else 2)
 
     def allotment(self, density: Density, horizon: int, longest: int) -> Allotment:
         """Return the sizes that the memory budget allows; `within_memory` makes the density keep to its part."""
@@ -278,6 +303,8 @@ class Settings:
             del values["population"], values["fdr"]
         else:
             values["fdr"] = self.error_rate
+        if self.contrast is None:
+            del values["contrast"], values["state_weights"]
         if values["proposal"] != "siblings":
             del values["kept_components"]
         for decided in ("delta", "confidence_level", "tau", "batch_size", "memory_budget", "horizon_time"):

@@ -8,6 +8,11 @@ each event is first in its tick in one of them and last in another:
 - effects *within* a tick: read where the effect stands last, so that the forecast sees all the rest of its tick. Which
   of two events came first is not known: the mean of both directions is the strength of an undirected edge.
 
+Where it is known which types precede which (`Precedence`: links of a population), the causes of an event that stand in
+its own tick are shown to its forecast too, in their order, and nothing else of the tick is. No event is then credited
+with what a tied mediator did, and effects within the tick have a direction. Pairs of one tick that are not linked, even
+by a chain, are not tested.
+
 Lags and the horizon count ticks; the memory of a density counts events.
 """
 
@@ -15,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,13 +41,49 @@ class Order:
         case: The case in that order, without ticks.
         events: Which event of the case stands at each place (int64, ``[L]``).
         wanted: Whether the effects in each tick are read in this order (bool, ``[n_ticks]``).
+        reads: Place at which the effects of what stands before it are read in each tick (int64, ``[n_ticks]``).
         causes: Places of the causes that are needed for that (int64, ``[P]``, sorted).
     """
 
     case: Case
     events: Positions
     wanted: NDArray[np.bool_]
+    reads: Positions
     causes: Positions
+
+
+@dataclass(frozen=True)
+class Precedence:
+    """Which event types are known to cause which, to order the events of a tick.
+
+    Attributes:
+        codes: Sorted ``cause * n_types + effect`` (int64, ``[P]``); of types that cause each other neither precedes.
+        n_types: Event types.
+
+    Example:
+        >>> known = Precedence.of(np.array([0, 1, 2, 1]), np.array([1, 2, 1, 3]), n_types=4)
+        >>> known.ancestors(np.array([3, 1, 0])).astype(int).tolist()
+        [[0, 1, 1], [0, 0, 1], [0, 0, 0]]
+    """
+
+    codes: Positions
+    n_types: int
+
+    @classmethod
+    def of(cls, causes: Positions, effects: Positions, n_types: int) -> Precedence:
+        """Build from linked pairs of type ids (int64, ``[P]`` each)."""
+        forward, backward = causes * n_types + effects, effects * n_types + causes
+        return cls(np.unique(forward[~np.isin(forward, backward)]), n_types)
+
+    def ancestors(self, ids: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Return which events (columns) precede which (rows), directly or by a chain of them (bool, ``[k, k]``)."""
+        one, other = np.meshgrid(ids.astype(np.int64), ids.astype(np.int64), indexing="ij")
+        behind = np.isin(other * self.n_types + one, self.codes)
+        while True:
+            longer = behind | ((behind.astype(np.int64) @ behind.astype(np.int64)) > 0)
+            if (longer == behind).all():
+                return behind & ~behind.T  # round a circle nothing precedes
+            behind = longer
 
 
 class TiedCase:
@@ -53,10 +95,21 @@ class TiedCase:
         context: Leading events that are never causes.
         seed: Of the random orders.
         limit: Most events that the density looks back, or that a tail may have; None for no limit.
+        precedence: Which types are known to precede which.
     """
 
-    def __init__(self, case: Case, *, horizon: int, context: int, seed: int, limit: int | None) -> None:
+    def __init__(
+        self,
+        case: Case,
+        *,
+        horizon: int,
+        context: int,
+        seed: int,
+        limit: int | None,
+        precedence: Precedence | None = None,
+    ) -> None:
         assert case.ticks is not None
+        self.precedence = precedence
         self.case, self.ticks, self.horizon, self.context = case, case.ticks, horizon, context
         self.key = case_hash(case.name, seed)
         self.first = np.searchsorted(self.ticks, np.arange(self.ticks[-1] + 1))  # [n_ticks]
@@ -75,7 +128,9 @@ class TiedCase:
     def orders(self) -> Iterator[Order]:
         """Yield the orders to score."""
         for rotation in range(int(self.n_orders.max())):
-            events = random_order(self.ticks, self.key, rotation)
+            events, reads = random_order(self.ticks, self.key, rotation), self.first
+            if self.precedence is not None:
+                events, reads = self._preceded(events)
             wanted = self.n_orders > rotation
             near = np.zeros(len(wanted) + 1, dtype=np.int64)  # ticks from which a wanted one can be reached
             numbers = np.flatnonzero(wanted)
@@ -83,7 +138,22 @@ class TiedCase:
             np.add.at(near, numbers + 1, -1)
             places = np.flatnonzero((np.cumsum(near)[:-1] > 0)[self.ticks] & (events >= self.context))
             case = Case(self.case.name, self.case.ids[events], self.case.times)
-            yield Order(case, events, wanted, places[places < len(events) - 1])
+            yield Order(case, events, wanted, reads, places[places < len(events) - 1])
+
+    def _preceded(self, events: Positions) -> tuple[Positions, Positions]:
+        """Put what precedes the first event of each tick before it; return the order, and that event's place."""
+        assert self.precedence is not None
+        events, reads = events.copy(), self.first.copy()
+        for tick in np.flatnonzero(self.size > 1):
+            places = slice(self.first[tick], self.first[tick] + self.size[tick])
+            members = events[places]
+            ancestors = self.precedence.ancestors(self.case.ids[members])
+            shown = np.flatnonzero(ancestors[0])
+            shown = shown[np.argsort(ancestors[shown].sum(axis=1), kind="stable")]  # each after its own ancestors
+            rest = np.setdiff1d(np.arange(1, len(members)), shown)
+            events[places] = members[np.concatenate([shown, [0], rest])]
+            reads[tick] += len(shown)
+        return events, reads
 
     def add(self, order: Order, found: CMIEstimate) -> None:
         """Take the cells of one order that are read in it."""
@@ -91,12 +161,14 @@ class TiedCase:
         effect_place = place + column + 1
         tick, effect_tick = self.ticks[place], self.ticks[effect_place]
         lag = effect_tick - tick
-        is_first = effect_place == self.first[effect_tick]
-        is_last = effect_place == self.first[effect_tick] + self.size[effect_tick] - 1
+        is_read = effect_place == order.reads[effect_tick]
+        within_read = is_read
+        if self.precedence is None:
+            within_read = effect_place == self.first[effect_tick] + self.size[effect_tick] - 1
         wanted = order.wanted[effect_tick]
         cause, effect = order.events[place], order.events[effect_place]
-        lagged = wanted & (lag >= 1) & (lag <= self.horizon) & is_first
-        within = wanted & (lag == 0) & is_last
+        lagged = wanted & (lag >= 1) & (lag <= self.horizon) & is_read
+        within = wanted & (lag == 0) & within_read
         for sums, chosen, low, high in (
             (self.lagged, lagged, cause, effect),
             (self.forward, within & (cause < effect), cause, effect),
@@ -107,6 +179,8 @@ class TiedCase:
     def estimate(self) -> CMIEstimate:
         """Return the estimate of all pairs, by positions in the case."""
         lagged, forward, backward = (sums.means() for sums in (self.lagged, self.forward, self.backward))
+        if self.precedence is not None:
+            return self._directed(lagged, forward, backward)
         within = np.isfinite(forward.cmi) & np.isfinite(backward.cmi)
 
         def joined(name: str) -> Floats:
@@ -119,8 +193,6 @@ class TiedCase:
             name: np.where(within, (forward.columns[name] + backward.columns[name]) / 2, values)
             for name, values in lagged.columns.items()
         }
-        length = len(self.case.ids)
-        effect = np.minimum(np.arange(length)[:, None] + 1 + np.arange(self.width), length - 1)
         own_kl = None if lagged.mean_of_kl is None else joined("mean_of_kl")
         n_particles = np.where(within, np.minimum(forward.n_particles, backward.n_particles), lagged.n_particles)
         return CMIEstimate(
@@ -136,8 +208,33 @@ class TiedCase:
             n_clamped=lagged.n_clamped,
             columns=columns,
             counts=lagged.counts,
-            lags=self.ticks[effect] - self.ticks[:, None],
+            lags=self._lags(),
         )
+
+    def _directed(self, lagged: CMIEstimate, forward: CMIEstimate, backward: CMIEstimate) -> CMIEstimate:
+        """Join effects of earlier ticks with those within a tick, of which at most one direction was read."""
+        ahead, back = np.isfinite(forward.cmi), np.isfinite(backward.cmi)
+
+        def chosen(one: Any, two: Any, other: Any) -> Any:
+            return None if other is None else np.where(ahead, one, np.where(back, two, other))
+
+        arrays = ("cmi", "std_error", "pointwise", "log_p", "log_q", "q_std_error", "mean_of_kl", "n_particles")
+        parts = (forward, backward, lagged)
+        lags = self._lags()
+        return CMIEstimate(
+            **{name: chosen(*(getattr(each, name) for each in parts)) for name in arrays},
+            n_clamped=lagged.n_clamped,
+            columns={name: chosen(*(each.columns[name] for each in parts)) for name in lagged.columns},
+            counts=lagged.counts,
+            lags=lags,
+            directions=np.where(lags > 0, 1, ahead.astype(np.int64) - back),
+        )
+
+    def _lags(self) -> Positions:
+        length = len(self.case.ids)
+        effect = np.minimum(np.arange(length)[:, None] + 1 + np.arange(self.width), length - 1)
+        lags: Positions = self.ticks[effect] - self.ticks[:, None]
+        return lags
 
 
 class _Sums:

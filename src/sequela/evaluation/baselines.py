@@ -315,7 +315,7 @@ def adjacent_pairs(ids: Ids, horizon: int) -> Bools:
         ConfigError: `horizon` is below 1.
 
     Source:
-        In the paper-like world 83 to 85 % of edges have lag 1 (METHOD section 6): a strong baseline there.
+        In the paper-like world 83 to 85 % of edges have lag 1 (`docs/method.md`, section 6): a strong baseline there.
 
     Example:
         >>> adjacent_pairs(np.array([4, 4, 7], np.int32), 2).tolist()

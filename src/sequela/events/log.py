@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sequela.arguments import FLAG, PATH, TEXT, Choice, Either, Kind, Parsed, checks, list_of, public
 from sequela.display import TOP_ROWS, Shown
 from sequela.errors import ConfigError, LogFormatError, check_choice, nearest
 from sequela.events.labels import to_labels
@@ -19,6 +20,8 @@ from sequela.text import quoted
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_FRAME = Kind("a polars or pandas frame", "polars:DataFrame polars:LazyFrame", has=("iloc", "to_dict"))
 
 DEFAULT_COLUMNS = {
     "case": ("case:concept:name", "case", "case_id"),
@@ -127,6 +130,19 @@ class EventLog(Shown):
         )
 
 
+@public(
+    checks(
+        source=Either((PATH, list_of("a list of paths"), _FRAME)),
+        case=TEXT,
+        event=Either((TEXT, list_of("a list"))),
+        time=Either((TEXT, FLAG)),
+        state=TEXT,
+        time_format=TEXT,
+        ties=Choice(("unordered", "order")),
+        tick=Parsed("seconds above 0, or text like '1s', '10ms'", "sequela.events.times:parse_duration", True),
+        file_format=TEXT,
+    )
+)
 def read_log(
     source: str | Path | Sequence[str | Path] | pl.DataFrame | pl.LazyFrame | pd.DataFrame,
     *,

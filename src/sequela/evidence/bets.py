@@ -1,4 +1,4 @@
-"""Evidence for type pairs from many sequences, without labels (METHOD section 7).
+"""Evidence for type pairs from many sequences, without labels (`docs/method.md`, section 7).
 
 For a pair ``u -> v`` and an event at ``q`` that has ``u`` among the ``m`` events before it, two forecasts of "the next
 event is ``v``" bet against each other: ``p`` from the whole past, ``q`` from the past with *every* ``u`` of the last

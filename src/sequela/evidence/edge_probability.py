@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -30,16 +30,33 @@ from scipy.special import expit, ndtr
 
 from sequela.density.base import Floats
 from sequela.effects.cmi import CMIEstimate
+from sequela.effects.ties import Precedence
 from sequela.errors import ConfigError
 from sequela.events.sequences import Case
 from sequela.events.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from sequela.graphs.population import PopulationGraph
-
 OWN_WEIGHT = 0.5
 """Share of what the case itself shows in the effect of an edge; the rest is the mean of its pair and lag."""
 _ROUNDS = 200
+
+
+class Population(Protocol):
+    """What is asked of a population graph: its tables (`sequela.graphs.schemas`)."""
+
+    @property
+    def pairs(self) -> pl.DataFrame:
+        """Pairs of event types with their evidence."""
+        ...
+
+    @property
+    def edges(self) -> pl.DataFrame:
+        """The pairs that are links."""
+        ...
+
+    @property
+    def lags(self) -> pl.DataFrame:
+        """Strength of each pair by lag."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,14 +67,17 @@ class Beliefs:
         pairs: ``cause``, ``effect`` and ``probability`` of a link, of the pairs that the population tested.
         lags: ``cause``, ``effect``, ``lag``, ``cmi_nats`` and ``std_error`` of each pair at each lag.
         share: Probability of a link for all other pairs: the estimated share of linked pairs.
+        links: ``cause`` and ``effect`` of the links that make the effect more likely: they tell what precedes what
+            among events at the same time.
     """
 
     pairs: pl.DataFrame
     lags: pl.DataFrame
     share: float
+    links: pl.DataFrame
 
     @classmethod
-    def of(cls, population: PopulationGraph) -> Beliefs:
+    def of(cls, population: Population) -> Beliefs:
         """Read them from a population graph.
 
         Raises:
@@ -69,13 +89,16 @@ class Beliefs:
         probability, share = linked(log_e)
         table = population.pairs.select("cause", "effect").with_columns(probability=pl.Series(probability))
         lags = population.lags.select("cause", "effect", "lag", "cmi_nats", "std_error")
-        return cls(table.sort("cause", "effect"), lags.sort("cause", "effect", "lag"), share)
+        links = population.pairs.filter(pl.col("is_edge") & (pl.col("pointwise_nats") > 0)).select("cause", "effect")
+        return cls(
+            table.sort("cause", "effect"), lags.sort("cause", "effect", "lag"), share, links.sort("cause", "effect")
+        )
 
     @property
     def fingerprint(self) -> str:
         """Hash of all beliefs."""
         digest = hashlib.blake2b(np.float64(self.share).tobytes(), digest_size=8)
-        for table in (self.pairs, self.lags):
+        for table in (self.pairs, self.lags, self.links):
             for column in table.iter_columns():
                 text = column.round(9).cast(pl.String) if column.dtype.is_float() else column.cast(pl.String)
                 digest.update("\0".join(text).encode())
@@ -93,7 +116,14 @@ class Beliefs:
         return TypeBeliefs(
             n, n_lags, self.share, codes, known["probability"].to_numpy(), lag_codes[order],
             lags["cmi_nats"].to_numpy()[order], lags["std_error"].to_numpy()[order],
+            precedence(self.links, vocabulary),
         )  # fmt: skip
+
+
+def precedence(links: pl.DataFrame, vocabulary: Vocabulary) -> Precedence:
+    """Return the links (``cause``, ``effect``) between types that a vocabulary has, as what precedes what in a tick."""
+    codes, _ = _coded(links, vocabulary)
+    return Precedence.of(*np.divmod(codes, vocabulary.n_types), vocabulary.n_types)
 
 
 def linked(log_e: Floats) -> tuple[Floats, float]:
@@ -136,6 +166,7 @@ class TypeBeliefs:
         lag_codes: Sorted ``code * n_lags + lag - 1`` (int64, ``[Q]``).
         strengths: Mean CMI there (float64, ``[Q]``).
         errors: Its standard error (float64, ``[Q]``).
+        precedence: What precedes what among events at the same time.
     """
 
     n_types: int
@@ -146,6 +177,7 @@ class TypeBeliefs:
     lag_codes: NDArray[np.int64]
     strengths: Floats
     errors: Floats
+    precedence: Precedence
 
     def confidence(self, case: Case, estimate: CMIEstimate, delta: float) -> Floats:
         """Return the confidence of every tested pair of positions (float64, ``[L, m]``; NaN where not tested).
@@ -159,11 +191,11 @@ class TypeBeliefs:
         probability = _looked_up(self.codes, self.probabilities, codes, self.share)
         lag: NDArray[np.int64] = np.arange(1, estimate.cmi.shape[1] + 1)
         if estimate.lags is not None:
-            # Within a tick the likelier direction counts, with its strength one tick later.
+            # Within a tick the known direction counts, or else the likelier one; with its strength a tick later.
             back = _looked_up(self.codes, self.probabilities, reverse, self.share)
-            within = estimate.lags == 0
-            codes = np.where(within & (back > probability), reverse, codes)
-            probability = np.where(within, np.maximum(probability, back), probability)
+            known_back = back > probability if estimate.directions is None else estimate.directions < 0
+            turned = (estimate.lags == 0) & known_back
+            codes, probability = np.where(turned, reverse, codes), np.where(turned, back, probability)
             lag = np.maximum(estimate.lags, 1)
         lag_codes = np.where(lag <= self.n_lags, codes * self.n_lags + lag - 1, -1)
         # One case does not say how cases differ: such a pair counts as not met.
@@ -175,18 +207,6 @@ class TypeBeliefs:
         with np.errstate(divide="ignore", invalid="ignore"):
             large = np.where(error > 0, ndtr(above / error), above > 0)
         return np.where(np.isfinite(estimate.cmi), probability * large, np.nan)
-
-    def directions(self, case: Case, estimate: CMIEstimate) -> NDArray[np.int64]:
-        """Return the direction of every pair of positions (int64, ``[L, m]``): 1, or -1 for the later on the earlier.
-
-        Within a tick it is that of the pair of types which is more likely linked than not, if it is one direction only;
-        otherwise 0.
-        """
-        if estimate.lags is None:
-            return np.ones(estimate.cmi.shape, dtype=np.int64)
-        codes, reverse = self._codes(case, estimate)
-        there, back = (_looked_up(self.codes, self.probabilities, one, 0.0) > 0.5 for one in (codes, reverse))
-        return np.where(estimate.lags > 0, 1, there.astype(np.int64) - back)
 
     def _codes(self, case: Case, estimate: CMIEstimate) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the code of the types of every pair of positions (int64, ``[L, m]``), and of the pair reversed."""

@@ -45,7 +45,7 @@ def to_units(values: Floats, *, down: bool = False) -> Integers:
         >>> to_units(np.array([0.5, -2.0**-40]), down=True).tolist()
         [2147483648, -1]
     """
-    scaled = np.ldexp(values, UNIT_BITS)
+    scaled = values * 2.0**UNIT_BITS  # exact, as are all products with a power of two
     check_scaled(scaled)
     (np.floor if down else np.rint)(scaled, out=scaled)
     return scaled.astype(np.int64)
@@ -61,7 +61,7 @@ def from_units(units: Integers, *, down: bool = False) -> Floats:
     values = units.astype(np.float64)
     if down:
         values = np.where(values.astype(np.int64) > units, np.nextafter(values, -np.inf), values)
-    result: Floats = np.ldexp(values, -UNIT_BITS)
+    result: Floats = values * 2.0**-UNIT_BITS
     return result
 
 
@@ -72,17 +72,17 @@ def to_limbs(values: Floats) -> Integers:
         >>> to_limbs(np.array([1.0, -2.0**-52])).tolist()
         [[4096, -1], [0, 1099511627775]]
     """
-    scaled = np.ldexp(values, HIGH_BITS)
+    scaled = values * 2.0**HIGH_BITS
     check_scaled(scaled)
     high = np.floor(scaled)
-    low = np.rint(np.ldexp(scaled - high, LOW_BITS))  # exact but for the last rounding
+    low = np.rint((scaled - high) * 2.0**LOW_BITS)  # exact but for the last rounding
     return _carried(np.stack([high.astype(np.int64), low.astype(np.int64)]))
 
 
 def from_limbs(limbs: Integers) -> Floats:
     """Return limbs (int64, ``[2, n]``) as floats (float64, ``[n]``)."""
     high, low = limbs.astype(np.float64)
-    result: Floats = np.ldexp(high, -HIGH_BITS) + np.ldexp(low, -HIGH_BITS - LOW_BITS)
+    result: Floats = high * 2.0**-HIGH_BITS + low * 2.0 ** -(HIGH_BITS + LOW_BITS)
     return result
 
 
@@ -130,7 +130,7 @@ def _carried(limbs: Integers) -> Integers:
 
 def check_scaled(scaled: Floats | Integers | float) -> None:
     """Raise `SequelaError` unless numbers in units of an int64 (any shape) are finite and below 2^61."""
-    if not (np.abs(scaled) < _LIMIT).all():
+    if np.size(scaled) and not (np.max(scaled) < _LIMIT and np.min(scaled) > -_LIMIT):
         raise SequelaError(
             "a sum over cases is not finite, or larger than fixed-point numbers hold (1.07e9 for evidence, 2.8e14 for "
             "strengths): the density gives values that no log-probability should have"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from sequela.graphs.summary import SummaryGraph, summarise
 if TYPE_CHECKING:
     import networkx as nx
 
+    from sequela.graphs.explanation import Explanation
+
 INSTANCE_SCHEMA = INSTANCE.schema
 """Columns of an instance edge table that are always there; positions are 0-based."""
 
@@ -40,6 +43,7 @@ class InstanceGraph(Graph, AnnotatedLog):
         n_clamped: Log-probabilities that had to be clamped.
         n_unknown: Events whose type the density did not know (treated as ``<rare>``).
         settings: How the graph was found; its defaults where that is not known.
+        counts: What the design counted on the way, by name.
     """
 
     case: str
@@ -50,6 +54,7 @@ class InstanceGraph(Graph, AnnotatedLog):
     n_clamped: int = 0
     n_unknown: int = 0
     settings: Arguments = Arguments()
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_estimate(
@@ -60,7 +65,6 @@ class InstanceGraph(Graph, AnnotatedLog):
         edges: NDArray[np.bool_],
         *,
         confidence: NDArray[np.float64] | None = None,
-        directions: NDArray[np.int64] | None = None,
         n_unknown: int = 0,
         settings: Arguments | None = None,
     ) -> InstanceGraph:
@@ -72,14 +76,12 @@ class InstanceGraph(Graph, AnnotatedLog):
             estimate: Its estimate.
             edges: The pairs that are edges (bool, ``[L, m]``).
             confidence: Probability of each (float64, ``[L, m]``).
-            directions: 1, or -1 where the later position causes the earlier, 0 where that is not known (int64,
-                ``[L, m]``); by default 1, and 0 within a tick.
             n_unknown: Events of unknown types.
             settings: How the graph was found.
         """
         row, column = np.nonzero(edges)
         lag = column + 1 if estimate.lags is None else estimate.lags[row, column]
-        towards = np.sign(lag) if directions is None else directions[row, column]
+        towards = np.sign(lag) if estimate.directions is None else estimate.directions[row, column]
         first, second = row, row + column + 1
         cause, effect = np.where(towards < 0, second, first), np.where(towards < 0, first, second)
         order = np.lexsort((cause, effect))
@@ -99,6 +101,7 @@ class InstanceGraph(Graph, AnnotatedLog):
         }
         if estimate.mean_of_kl is not None:
             columns["mean_of_kl_nats"] = estimate.mean_of_kl[row, column]
+        columns |= {k: values[row, column] for k, values in estimate.columns.items() if k in INSTANCE.columns}
         if confidence is not None:
             columns["confidence"] = confidence[row, column]
             columns["oriented_by"] = ["population" if told else None for told in (lag == 0) & (towards != 0)]
@@ -112,6 +115,7 @@ class InstanceGraph(Graph, AnnotatedLog):
             n_clamped=estimate.n_clamped,
             n_unknown=n_unknown,
             settings=settings or Arguments(),
+            counts=dict(estimate.counts),
         )
 
     def summary(self, *, self_loops: bool = False, hierarchy_level: int | None = None) -> SummaryGraph:
@@ -169,6 +173,28 @@ class InstanceGraph(Graph, AnnotatedLog):
         from sequela.graphs.root_causes import root_causes
 
         return root_causes(self, position)
+
+    def explain(self, position: int | str = -1) -> Explanation:
+        """Say why one event happened: the chain from its main root cause, and what speaks against it.
+
+        Args:
+            position: Position of the event, from 0 (from the end where negative), or its type where that occurs once.
+
+        Returns:
+            The explanation; ``str`` of it is the text that ``sequela explain`` prints.
+
+        Raises:
+            ConfigError: There is no such event, or several are of that type.
+
+        Example:
+            >>> rows = [(0, 1, "a", "b", 1, True, 0.4, 0.0, 1.0), (1, 2, "b", "c", 1, True, 0.6, 0.0, 2.0)]
+            >>> edges = pl.DataFrame(rows, schema=INSTANCE_SCHEMA, orient="row")
+            >>> print(InstanceGraph("", ("a", "b", "c"), edges).explain("a").sentence)
+            a: no cause found in this log.
+        """
+        from sequela.graphs.explanation import explain_graph
+
+        return explain_graph(self, position)
 
     def to_networkx(self) -> nx.DiGraph[Any]:
         """Return a networkx graph: nodes are positions with ``event`` (and ``time``), edges carry the columns."""

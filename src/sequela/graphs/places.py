@@ -18,6 +18,8 @@ from sequela.graphs.schemas import PLACES
 
 _MOST_DENSE = 1 << 22
 """Up to this many pairs of types their counts are held as one array (32 MiB)."""
+_MOST_SPARSE = 1 << 23
+"""Counts that wait to be added up (128 MiB), or as many as there are pairs."""
 _BLOCK = 1 << 20
 """Events that are counted at a time, or one case."""
 
@@ -73,6 +75,7 @@ def pair_counts(
     n_types = len(names)
     dense = np.zeros(n_types**2 if n_types**2 <= _MOST_DENSE else 0, dtype=np.int64)
     sparse: list[pl.DataFrame] = []
+    most = _MOST_SPARSE
     rank = np.argsort(np.argsort(np.array(names, dtype=object))) if names else np.zeros(0, dtype=np.int64)
     both_ways = arguments.population is not None
     groups = np.searchsorted(offsets, np.arange(0, max(1, len(ids)), _BLOCK))
@@ -91,9 +94,12 @@ def pair_counts(
             if len(dense):
                 dense += np.bincount(codes, minlength=len(dense))
             else:
-                sparse.append(pl.DataFrame({"code": codes}).group_by("code").agg(pl.len().cast(pl.Int64).alias("n")))
+                sparse.append(pl.DataFrame({"code": codes, "n": np.ones(len(codes), np.int64)}))
+                if sum(part.height for part in sparse) > most:
+                    sparse = [_added(sparse)]
+                    most = max(_MOST_SPARSE, 2 * sparse[0].height)
     if sparse:
-        counted = pl.concat(sparse).group_by("code").agg(pl.col("n").sum()).sort("code")
+        counted = _added(sparse).sort("code")
         codes, counts = counted["code"].to_numpy(), counted["n"].to_numpy()
     else:
         codes = np.flatnonzero(dense)
@@ -104,6 +110,10 @@ def pair_counts(
         schema=PLACES.schema,
     )
     return found.sort("cause", "effect")
+
+
+def _added(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(parts).group_by("code").agg(pl.col("n").sum())
 
 
 class _Block(NamedTuple):

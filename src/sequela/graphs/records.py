@@ -25,6 +25,8 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         design: Intervention design.
         proposal: What replaced causes.
         kept_components: Components that siblings share, with that proposal.
+        contrast: Which contrast of presence and state decided, where both were computed.
+        state_weights: How states were weighted there.
         particles: Replacements a cause.
         statistic: What was averaged over replacements.
         exclude_effect_type: Whether replacements of the effect's own type were left out.
@@ -33,7 +35,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         context: Leading events that are never causes.
         threshold: The rule for edges and its numbers, by name.
         seed: Seed.
-        screening: Share of errors of two-stage runs; 0 where all replacements were scored.
+        screening: Share of pairs that screening may decide otherwise; 0 where all replacements were scored.
         population: Fingerprint of the population graph that edges were weighed by.
         fdr: Highest expected share of false edges, or links of a population.
         self_loops: Whether the summary keeps ``u -> u``.
@@ -47,6 +49,8 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
     design: str = "atomic"
     proposal: str = "uniform"
     kept_components: int | None = None
+    contrast: str | None = None
+    state_weights: str | None = None
     particles: int = 32
     statistic: str = "kl_of_mean"
     exclude_effect_type: bool = False
@@ -75,7 +79,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         if self.population is not None and self.fdr is not None:
             return self.fdr
         level = (self.threshold or {}).get("confidence_level", 0.95)
-        return 1 - level if isinstance(level, float) and level < 1 else 0.05
+        return round(1 - level, 12) if isinstance(level, float) and level < 1 else 0.05
 
 
 class LogRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +107,10 @@ class CountsRecord(msgspec.Struct, frozen=True, kw_only=True):
         n_clamped: Log-probabilities clamped to stay finite.
         n_unknown_events: Events of types the density did not know.
         n_rare_events: Events that stand as ``<rare>``, those included.
+        n_replacements: With screening, replacements scored, over all pairs.
+        n_pairs_stopped_early: Pairs that screening decided by fewer than all replacements.
+        n_pairs_audited: Pairs that got all of them to count screening's errors.
+        n_pairs_decided_otherwise: Those of the audited pairs that screening would have decided otherwise.
     """
 
     n_cases: int = 0
@@ -112,6 +120,10 @@ class CountsRecord(msgspec.Struct, frozen=True, kw_only=True):
     n_clamped: int = 0
     n_unknown_events: int = 0
     n_rare_events: int = 0
+    n_replacements: int = 0
+    n_pairs_stopped_early: int = 0
+    n_pairs_audited: int = 0
+    n_pairs_decided_otherwise: int = 0
 
 
 class DensityRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,14 +215,15 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
         Numbers that JSON does not know become null.
         """
-        return msgspec.convert(write_record(folder, MARKER, _finite(self.to_dict())), RunRecord)
+        return msgspec.convert(write_record(folder, MARKER, finite(self.to_dict())), RunRecord)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return plain values for JSON: what is not a finite number becomes None."""
     if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
+        return {name: finite(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -13,6 +13,7 @@ import polars as pl
 
 from sequela.density.base import Density
 from sequela.display import Shown
+from sequela.effects.contrasts import COLUMNS as CONTRAST_COLUMNS
 from sequela.effects.settings import Settings
 from sequela.errors import LogFormatError, nearest_spelling
 from sequela.events.sequences import SequenceSet
@@ -123,8 +124,10 @@ class Discovery(Shown, AnnotatedLog):
         if self._summary is not None and hierarchy_level is None and self_loops in (None, asked):
             return self._summary
         columns = ["case", "cause", "effect", "lag", "cmi_nats", "pointwise_nats", "directed"]
+        edges = self.scan()
+        columns += [name for name in ("on_link",) if name in edges.collect_schema().names()]
         return summarise(
-            self.scan().select(columns).collect(),
+            edges.select(columns).collect(),
             self.nodes,
             places=self.places,
             chance=self.run.arguments.chance,
@@ -248,7 +251,8 @@ def least_cases(n_cases: int) -> int:
 
 def empty_edges(settings: Settings) -> pl.DataFrame:
     """Return an empty edge table of many cases, with the columns these settings give."""
-    extra = [] if settings.statistic == "kl_of_mean" else ["mean_of_kl_nats"]
+    extra = ["mean_of_kl_nats"] if settings.statistic in ("mean_of_kl", "both") else []
+    extra += [] if settings.contrast is None else CONTRAST_COLUMNS
     extra += [] if settings.population is None else ["confidence", "oriented_by"]
     return pl.DataFrame(schema=dict(EDGES.schema) | {name: EDGES.columns[name].kind for name in extra})
 

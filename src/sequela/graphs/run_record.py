@@ -12,6 +12,7 @@ import polars as pl
 
 from sequela.density.base import Density
 from sequela.density.runtime.network_density import runtime_of
+from sequela.effects.screening import COUNTS as SCREENING_COUNTS
 from sequela.effects.settings import Settings
 from sequela.errors import LogFormatError
 from sequela.events.log import EventLog
@@ -33,6 +34,10 @@ class Counts:
         n_pairs_tested: Pairs of positions tested.
         n_edges: Edges found.
         n_clamped: Log-probabilities clamped to stay finite.
+        n_replacements: With screening, replacements scored, over all pairs.
+        n_pairs_stopped_early: Pairs that screening decided by fewer than all replacements.
+        n_pairs_audited: Pairs that got all of them to count screening's errors.
+        n_pairs_decided_otherwise: Those of the audited pairs that screening would have decided otherwise.
     """
 
     n_unknown_events: int = 0
@@ -41,6 +46,10 @@ class Counts:
     n_pairs_tested: int = 0
     n_edges: int = 0
     n_clamped: int = 0
+    n_replacements: int = 0
+    n_pairs_stopped_early: int = 0
+    n_pairs_audited: int = 0
+    n_pairs_decided_otherwise: int = 0
 
     def add(self, graph: InstanceGraph) -> None:
         """Count one graph."""
@@ -49,6 +58,8 @@ class Counts:
         self.n_pairs_tested += graph.n_tested
         self.n_edges += len(graph)
         self.n_clamped += graph.n_clamped
+        for name in SCREENING_COUNTS:
+            setattr(self, name, getattr(self, name) + graph.counts.get(name, 0))
 
     def include(self, other: Mapping[str, int]) -> None:
         """Add other counts, by name."""
@@ -116,10 +127,10 @@ def run_record(
 
 
 def verify_results(path: str | Path) -> pl.DataFrame:
-    """Check a folder of results against the checksums that were written with it.
+    """Check a folder of results, or a trained model, against the checksums that were written with it.
 
     Args:
-        path: Folder that `discover_to`, `discover_population` or ``sequela discover`` or ``population`` wrote.
+        path: Folder that ``sequela discover``, ``population`` or ``fit``, or their functions, wrote.
 
     Returns:
         One row a file: ``file`` and ``damage``, which is null where the file is as it was written.
@@ -142,13 +153,16 @@ def verify_results(path: str | Path) -> pl.DataFrame:
         >>> verify_results(found.folder).filter(pl.col("damage").is_not_null())["file"].to_list()
         ['edges.parquet']
     """
+    from sequela.density.checkpoint import MARKER as DENSITY
+
     folder = Path(path)
+    name = DENSITY if (folder / DENSITY).is_file() else MARKER
     try:
-        run = read_record(folder, MARKER)
+        run = read_record(folder, name)
     except (OSError, ValueError) as error:
         raise LogFormatError(f"'{path}' cannot be checked: {error}") from error
     damaged = damaged_files(folder, run)
-    names = [MARKER, *run["files"]]
+    names = [name, *run["files"]]
     schema = {"file": pl.String, "damage": pl.String}
     return pl.DataFrame({"file": names, "damage": [damaged.get(name) for name in names]}, schema=schema)
 

@@ -111,12 +111,23 @@ INSTANCE = Table(
             pl.String(), "", "What told the direction of an edge within a tick: `population`; else missing.",
             optional=True, nullable=True,
         ),
+        "on_link": Column(
+            pl.Boolean(), "", "Whether the types are a link of the population: root causes follow such edges only.",
+            optional=True,
+        ),
         "presence_cmi_nats": Column(
             pl.Float64(), "nats", "Effect against another event in the place of the cause.", optional=True,
             nullable=True,
         ),
         "state_cmi_nats": Column(
             pl.Float64(), "nats", "Effect against the same event in another state.", optional=True, nullable=True
+        ),
+        "presence_median_nats": Column(
+            pl.Float64(), "nats", "As `presence_cmi_nats`, against the median replacement.", optional=True,
+            nullable=True,
+        ),
+        "state_median_nats": Column(
+            pl.Float64(), "nats", "As `state_cmi_nats`, against the median replacement.", optional=True, nullable=True
         ),
     },
 )  # fmt: skip
@@ -183,7 +194,8 @@ SUMMARY = Table(
         ),
         "is_link": Column(
             pl.Boolean(), "", "Whether the pair counts as a link: in two cases or more, and at more of its places than "
-            "the rule for edges lets through by chance (one-sided binomial test at that same rate).",
+            "the rule for edges lets through by chance (one-sided binomial test at that same rate); with a population, "
+            "also a link of it.",
         ),
     },
 )  # fmt: skip

@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from sequela.arguments import FLAG, PATH, TEXT, Either, Kind, Number, checks, list_of, public
 from sequela.errors import ConfigError, check_range
 from sequela.files import whole_file
 from sequela.graphs.population import PopulationGraph
@@ -29,6 +30,27 @@ _SCRIPTS = (
 """Our scripts, in the order in which they are joined into one."""
 
 
+_RESULT = Kind(
+    "a result, or the folder of one",
+    "sequela.graphs.instance:InstanceGraph sequela.graphs.summary:SummaryGraph sequela.graphs.results:Discovery "
+    "sequela.graphs.population:PopulationGraph builtins:str pathlib:Path",
+)
+
+
+@public(
+    checks(
+        result=_RESULT,
+        path=PATH,
+        population=_RESULT,
+        cases=Either((list_of("a list of names"), TEXT)),
+        title=TEXT,
+        max_links=Number(1, whole=True),
+        max_megabytes=Number(0),
+        hierarchy_level=Number(1, whole=True),
+        anonymise=FLAG,
+        overwrite=FLAG,
+    )
+)
 def report(
     result: Result | str | Path,
     path: str | Path,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 Level = Literal["good", "note", "warning"]
 Grade = Literal["good", "fair", "poor"]
 _MANY_TIES = 0.5
+_MANY_UNKNOWN = 0.01
 
 ASSUMPTIONS = (
     "Nothing outside the log drives two of its events: a cause that nobody recorded makes the events it drives look "
@@ -67,7 +68,7 @@ def _doubts(run: Mapping[str, Any], report: Mapping[str, Any] | None, *, has_evi
     share = log.get("n_ties", 0) / max(1, log.get("n_events", 1))
     if share > _MANY_TIES:
         yield f"{_percent(share)} of the events share their time with the event before"
-    if counts.get("n_unknown_events"):
+    if counts.get("n_unknown_events", 0) > _MANY_UNKNOWN * max(1, log.get("n_events", 1)):
         yield f"{_n(counts['n_unknown_events'], 'event')} of types the model has never seen"
     if not has_evidence:
         yield "the links have no evidence over cases"
@@ -118,17 +119,12 @@ def trust(run: Mapping[str, Any], population: Mapping[str, Any] | None = None) -
     n_ties = run.get("log", {}).get("n_ties", 0)
     if n_ties:
         share = n_ties / max(1, run["log"]["n_events"])
-        unordered = run["log"].get("columns", {}).get("ties", "unordered") == "unordered"
-        way = (
-            "edges between events at one time have no direction, unless a population tells it."
-            if unordered
-            else "the order of the file was taken as the order."
-        )
+        have = "shares its" if n_ties == 1 else "share their"
         found.append(
             Sentence(
                 "warning" if share > _MANY_TIES else "note",
-                f"{_n(n_ties, 'event')} ({_percent(share)}) {'shares its' if n_ties == 1 else 'share their'} time with "
-                f"the event before: {way}",
+                f"{_n(n_ties, 'event')} ({_percent(share)}) {have} time with the event before: unless the "
+                "log was read with --ties order or a population tells the direction, edges between them have none.",
             )
         )
     return found
@@ -163,6 +159,14 @@ def _rule(arguments: Mapping[str, Any], *, has_evidence: bool = False) -> list[S
         "masked": "hiding an event",
         "staircase": "replacing an event and all after it by noise",
     }.get(str(arguments.get("design")), "taking an event away")
+    if arguments.get("population") is not None and "fdr" in arguments:
+        return [
+            Sentence(
+                "note",
+                "Single edges were weighed by the evidence for their links over cases: of them at most "
+                f"{_percent(arguments['fdr'])} are expected to be false, as far as the model is right.",
+            )
+        ]
     if "fdr" in arguments:
         return [
             Sentence(

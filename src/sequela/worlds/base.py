@@ -180,7 +180,7 @@ class World(Density):
             ConfigError: An argument is out of range, or no position is left after `burn_in`.
 
         Source:
-            METHOD section 1 (``H`` of the oracle score).
+            `docs/method.md`, section 1 (``H`` of the oracle score).
 
         Example:
             >>> from sequela.worlds.softmax import SoftmaxWorld
@@ -206,7 +206,7 @@ class World(Density):
     ) -> float:
         """Return ``1 - H / log n_types``: 0 for pure noise, 1 for a deterministic world; see `entropy_rate`.
 
-        Source: METHOD section 6.
+        Source: `docs/method.md`, section 6.
 
         Example:
             >>> from sequela.worlds.softmax import SoftmaxWorld
@@ -284,7 +284,7 @@ class FiniteWorld(World, FiniteMemoryDensity):
             ConfigError: `ids` is not a sequence of event types of this world.
 
         Source:
-            METHOD section 6 and the atomic design of section 3.
+            `docs/method.md`, section 6 and the atomic design of section 3.
 
         Example:
             >>> from sequela.worlds.softmax import SoftmaxWorld
@@ -310,7 +310,7 @@ class FiniteWorld(World, FiniteMemoryDensity):
             ConfigError: An argument is out of range.
 
         Source:
-            METHOD section 6 (an exact density scores an F1 of about 0.93, not 1, against it).
+            `docs/method.md`, section 6 (an exact density scores an F1 of about 0.93, not 1, against it).
 
         Example:
             >>> from sequela.worlds.softmax import SoftmaxWorld

@@ -24,7 +24,7 @@ _Made = TypeVar("_Made")
 
 
 def linear(n_types: int = 100, *, seed: int = 0, **options: Any) -> World:
-    """Past events add to the logits of the next (METHOD section 6, ``a = 0``)."""
+    """Past events add to the logits of the next (`docs/method.md`, section 6, ``a = 0``)."""
     return SoftmaxWorld.random(n_types, seed=seed, **options)
 
 

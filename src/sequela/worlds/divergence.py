@@ -47,7 +47,7 @@ def bernoulli_kl(log_p: Floats, log_not_p: Floats, log_q: Floats, log_not_q: Flo
     The complements are arguments because ``1 - q`` of an averaged ``q`` is known better than ``log q`` tells
     when ``q`` is within rounding of 1.
 
-    Source: METHOD section 4.
+    Source: `docs/method.md`, section 4.
 
     Example:
         >>> p, q = np.array([0.5, 1.0]), np.array([0.25, 0.5])
@@ -71,7 +71,7 @@ def divergence_from_mean(log_f: Floats, observed: Ids) -> Floats:
     Returns:
         ``KL(Ber(p) || Ber(q))`` in nats (``[n]``), ``p`` that of the observed type and ``q`` the mean over all.
 
-    Source: METHOD section 6.
+    Source: `docs/method.md`, section 6.
 
     Example:
         >>> divergence_from_mean(np.log([[0.5, 0.25]]), np.array([0], np.int32)).round(4).tolist()

@@ -161,7 +161,7 @@ class HiddenClockWorld(World):
             Nats (float64, ``[L, horizon]``); NaN where there is no effect.
 
         Source:
-            Pearl (2009), Causality, 7.1, with METHOD section 6.
+            Pearl (2009), Causality, 7.1, with `docs/method.md`, section 6.
         """
         check_sequence(ids, self.vocabulary)
         _, beliefs = self._follow(ids)
@@ -184,7 +184,7 @@ class HiddenClockWorld(World):
             Nats (float64, ``[L, horizon]``); NaN where there is no effect.
 
         Source:
-            METHOD section 3, atomic, every replacement enumerated.
+            `docs/method.md`, section 3, atomic, every replacement enumerated.
         """
         n_types = self.vocabulary.n_types
         result = np.full((len(ids), self.horizon), np.nan)

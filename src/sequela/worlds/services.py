@@ -223,7 +223,7 @@ class ServiceWorld(Density):
             included). 0 for events without direct effect.
 
         Source:
-            METHOD sections 6 and 10; Pearl (2009), Causality, 4.5 (controlled direct effect).
+            `docs/method.md`, sections 6 and 10; Pearl (2009), Causality, 4.5 (controlled direct effect).
 
         Example:
             >>> world = ServiceWorld.random(seed=0)

@@ -1,7 +1,8 @@
 """The synthetic world of the paper: past events add to the logits of the next one, nearer ones more.
 
 ``P(x_t | past) = softmax(b + Σ_{k=1..h} e^{-r (k-1)} W[x_{t-k}] + a ReLU([E x_{t-h} … E x_{t-1}] W1) W2)``
-(METHOD section 6). `W` is kept sparse, so memory grows with its nonzero weights, not with the square of the vocabulary.
+(`docs/method.md`, section 6). `W` is kept sparse: memory grows with its nonzero weights, not with the square of the
+vocabulary.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class SoftmaxWorld(FiniteWorld):
             ConfigError: An argument is out of range, or no weight scale gives the redundancy.
 
         Source:
-            METHOD section 6.
+            `docs/method.md`, section 6.
 
         Example:
             >>> world = SoftmaxWorld.random(50, seed=0)

@@ -165,3 +165,13 @@ def test_a_density_that_is_right_is_calibrated_and_one_that_is_not_is_not():
         assert table.height > 4
         off.append(float(((table["observed"] - table["predicted"]).abs() / table["std_error"]).max()))
     assert off[0] < 4 < 6 < off[1]
+
+
+def test_what_is_no_number_beats_nothing():
+    for name in ("cross_entropy", "unigram", "gain_std_error"):
+        values = {"n_cases": 2, "n_events": 9, "cross_entropy": 1.0, "std_error": 0.1, "unigram": 2.0, "bigram": 2.0,
+                  "trigram": 2.0, "log_n_types": 3.0, "gain_std_error": 0.1} | {name: float("nan")}  # fmt: skip
+        said = DensityReport(**values).sentence()
+        assert "does NOT beat" in said or "less than the noise" in said
+    values = values | {"gain_std_error": 0.1}
+    assert "beats the simple references by 1.000" in DensityReport(**values).sentence()

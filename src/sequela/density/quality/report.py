@@ -60,7 +60,7 @@ class DensityReport:
     def oracle_score(self) -> float:
         """``(CE - H) / (log|X| - H)`` with the order-2 n-gram in place of the unknown entropy rate ``H``.
 
-        Negative when the density is better than the n-gram. Source: METHOD section 1.
+        Negative when the density is better than the n-gram. Source: `docs/method.md`, section 1.
         """
         return (self.cross_entropy - self.trigram) / (self.log_n_types - self.trigram)
 
@@ -68,9 +68,9 @@ class DensityReport:
         """Say in one line whether the model beats the references."""
         references = f"unigram {self.unigram:.3f}, bigram {self.bigram:.3f}, trigram {self.trigram:.3f}"
         gain = self.best_reference - self.cross_entropy
-        if gain <= 0:
+        if not gain > 0:  # also where it is no number
             verdict = "does NOT beat the simple references: its graphs are not to be trusted; get more data"
-        elif gain < 2 * self.gain_std_error:
+        elif not gain >= 2 * self.gain_std_error:
             verdict = "beats the simple references by less than the noise of the held-out cases"
         else:
             verdict = f"beats the simple references by {gain:.3f} ± {self.gain_std_error:.3f}"

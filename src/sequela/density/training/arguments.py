@@ -47,7 +47,8 @@ FIT = {
         Number(2, whole=True),
         None,
         more="More fits more, needs more data and time. Not given, the window backbone tries several in short runs and "
-        "keeps the one with the lowest validation loss, unless `max_steps` leaves no time for that (below 1,200).",
+        "keeps the smallest whose validation loss is within one standard error of the lowest, unless `max_steps` "
+        "leaves no time for that (below 1,200).",
         panel=_MODEL,
     ),
     "n_blocks": Argument("Number of hidden blocks or decoder layers.", Number(1, whole=True), 2, panel=_MODEL),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sequela.arguments import public
 from sequela.density import checkpoint
@@ -23,6 +24,7 @@ from sequela.density.training.loop import (
     TrainingResult,
     forget_state,
     train,
+    validation_losses,
 )
 from sequela.density.training.recipe import (
     SHARES,
@@ -42,6 +44,9 @@ from sequela.files import check_writable_folder
 from sequela.locks import locks_out
 from sequela.progress import Reporter, Silent, reporter
 from sequela.version import __version__
+
+_PIECE = 32
+"""Validation examples of which one loss is kept, to compare widths."""
 
 
 @public(FIT)
@@ -224,9 +229,12 @@ def _choose_width(
     kind, sizes = trained_backbone(recipe.backbone), recipe.sizes(vocabulary, device)
     train_task, validation = (kind.task(part, sizes) for part in parts[:2])
 
-    def short_run(width: int, config: TrainingConfig) -> float:
+    def short_run(width: int, config: TrainingConfig) -> NDArray[np.float64]:
         network = _new_network(kind, replace(sizes, width=width), parts[0], recipe.seed)
-        return train(network, train_task, validation, config, device=device, report=Silent()).best_loss
+        result = train(network, train_task, validation, config, device=device, report=Silent())
+        network.load_state_dict(result.weights)
+        # Small pieces, about a case each: what their differences say of the error.
+        return validation_losses(network.to(device), validation, _PIECE, device)
 
     return choose_width(
         short_run,

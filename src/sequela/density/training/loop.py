@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from sequela.density.objectives import Task
 from sequela.density.runtime.threads import right_threads
-from sequela.density.training.objectives import Task
 from sequela.errors import DensityError, check_range
 from sequela.files import read_json, whole_folder, write_json
 from sequela.progress import Reporter
@@ -225,17 +225,25 @@ def _batches(n_examples: int, config: TrainingConfig, start: int) -> Iterator[ND
             step += 1
 
 
-@torch.inference_mode()
 def _validate(model: torch.nn.Module, task: Task, batch_size: int, device: Any) -> float:
+    total = validation_losses(model, task, batch_size, device).sum(axis=0)
+    return float(total[0] / total[1])
+
+
+@torch.inference_mode()
+def validation_losses(model: torch.nn.Module, task: Task, batch_size: int, device: Any) -> NDArray[np.float64]:
+    """Return the summed loss and the number of targets of every batch of validation examples (float64, ``[n, 2]``).
+
+    The batches are the same for every model; neighbouring examples, and so most of a case, share one.
+    """
     model.eval()
     # A fixed sample when the validation part is large: checks must stay cheap.
     share = min(1.0, _VALIDATION_TARGETS / max(task.n_targets, 1))
     size = max(1, round(task.n_examples * share))
     examples = np.sort(np.random.default_rng(0).permutation(task.n_examples)[:size])
-    total = np.zeros(2)
-    for low in range(0, len(examples), batch_size):
-        total += task.loss(model, examples[low : low + batch_size], None, device).cpu().numpy()
-    return float(total[0] / total[1])
+    lows = range(0, len(examples), batch_size)
+    sums = [task.loss(model, examples[low : low + batch_size], None, device).cpu().numpy() for low in lows]
+    return np.array(sums, dtype=np.float64).reshape(-1, 2)
 
 
 def _save_state(

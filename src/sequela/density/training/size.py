@@ -1,11 +1,15 @@
-"""The right width of a network: a few are trained briefly, and the one with the lowest validation loss is kept.
+"""The right width of a network: a few are trained briefly, and the smallest one that forecasts as well as any is kept.
 
 A network that is too wide for its log stops early and shrinks effects; one that is too narrow misses what events do
 together. The number of event types does not tell which is which, so it is measured: validation loss as a function of
-width falls and then rises, and its lowest point among `WIDTHS` is looked for by climbing down from two of them. Each
-short run has a learning-rate schedule of its own, so that it ends as a full one would, and takes a quarter of the steps
-of the training, but 300 at least and 1,000 at most. There are three or four short runs: at most as many steps as the
-training itself has (1,200 where it has fewer), and far less than that where it is long.
+width falls and then rises, and its lowest point among `WIDTHS` is looked for by climbing down from two of them. Of the
+widths that were tried, the smallest one is taken whose loss is within one standard error of the lowest (of the
+difference, paired over pieces of the validation cases): few cases cannot tell two widths apart, and the narrower one
+shrinks effects less. Each short run has a learning-rate schedule of its own, so that it ends as a full one would, and
+takes a quarter of the steps of the training, but 300 at least and 1,000 at most. There are three or four short runs: at
+most as many steps as the training itself has (1,200 where it has fewer), and far less than that where it is long.
+
+Source: the one-standard-error rule: Breiman, Friedman, Olshen and Stone (1984), "Classification and regression trees".
 """
 
 from __future__ import annotations
@@ -15,10 +19,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sequela.density.training.loop import TrainingConfig
 from sequela.files import read_json, write_json
 from sequela.progress import Reporter
 
+Pieces = NDArray[np.float64]
+"""Summed losses and numbers of targets of pieces of the validation cases (``[n, 2]``)."""
 WIDTHS = (16, 32, 64, 128, 256)
 """Widths that are tried."""
 LEAST_STEPS, MOST_STEPS = 300, 1000
@@ -36,21 +45,28 @@ class WidthChoice:
         width: The chosen one.
         steps: Steps of each short run.
         losses: Lowest validation loss in nats per event of each width that was tried.
+        std_errors: Standard error of the difference of each to the lowest loss.
     """
 
     width: int
     steps: int
     losses: dict[int, float]
+    std_errors: dict[int, float]
 
     def sentence(self) -> str:
         """Say in one line what was tried and what was kept."""
-        tried = ", ".join(f"{loss:.3f} with {width}" for width, loss in sorted(self.losses.items()))
+        best = min(self.losses.values())
+        tried = ", ".join(
+            f"{loss:.3f} with {width}" + (f" (difference ± {self.std_errors[width]:.3f})" if loss > best else "")
+            for width, loss in sorted(self.losses.items())
+        )
         return f"width {self.width} chosen by validation loss after {self.steps:,} steps (nats per event: {tried})"
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         losses = {str(width): loss for width, loss in sorted(self.losses.items())}
-        return {"width": self.width, "steps": self.steps, "validation_loss": losses}
+        errors = {str(width): error for width, error in sorted(self.std_errors.items())}
+        return {"width": self.width, "steps": self.steps, "validation_loss": losses, "std_error": errors}
 
 
 def has_time(max_steps: int | None) -> bool:
@@ -74,7 +90,7 @@ def short_steps(max_steps: int) -> int:
 
 
 def choose_width(
-    short_run: Callable[[int, TrainingConfig], float],
+    short_run: Callable[[int, TrainingConfig], Pieces],
     config: TrainingConfig,
     *,
     widths: Sequence[int] = WIDTHS,
@@ -82,13 +98,14 @@ def choose_width(
     record: Path | None = None,
     fingerprint: str = "",
 ) -> WidthChoice:
-    """Choose the width with the lowest validation loss.
+    """Choose the smallest width whose validation loss is within one standard error of the lowest.
 
     Args:
-        short_run: Trains a network of a width as a configuration says and returns its lowest validation loss. The same
-            arguments must give the same loss.
+        short_run: Trains a network of a width as a configuration says, and returns the summed validation losses of its
+            best weights and the number of targets, in pieces that are the same for every width (float64, ``[n, 2]``).
+            The same arguments must give the same losses.
         config: Of the training that will follow.
-        widths: Widths to choose from, at least two; of equal losses the smaller one wins.
+        widths: Widths to choose from, rising, at least two.
         report: What to tell.
         record: File that keeps the losses of finished short runs, so that an interrupted choice goes on.
         fingerprint: Of data and settings; a record with another one is not used.
@@ -96,36 +113,55 @@ def choose_width(
     Example:
         >>> from sequela.progress import Silent
         >>> config = TrainingConfig(max_steps=1600, batch_size=32, learning_rate=1e-3)
-        >>> choose_width(lambda width, _: abs(width - 60), config, report=Silent()).width
+        >>> losses = lambda width, _: np.array([[abs(width - 60), 1.0]] * 9)
+        >>> choose_width(losses, config, report=Silent()).width
         64
     """
     steps = short_steps(config.max_steps)
     short = replace(config, max_steps=steps, check_every=max(1, steps // _CHECKS), patience=_PATIENCE)
     done = _read_record(record, fingerprint)
-    losses: dict[int, float] = {}
+    pieces: dict[int, Pieces] = {}
 
-    def run(place: int) -> float:
+    def loss(place: int) -> float:
         width = widths[place]
-        if width not in losses:
-            losses[width] = done[width] if width in done else short_run(width, short)
+        if width not in pieces:
+            pieces[width] = done[width] if width in done else short_run(width, short)
             if record is not None:
-                known = {str(each): loss for each, loss in (done | losses).items()}
-                write_json(record, {"fingerprint": fingerprint, "losses": known})
-            update(len(losses), f"width {width}: {losses[width]:.3f}")
-        return losses[width]
+                known = {str(each): found.tolist() for each, found in (done | pieces).items()}
+                write_json(record, {"fingerprint": fingerprint, "pieces": known})
+            update(len(pieces), f"width {width}: {_mean(pieces[width]):.3f}")
+        return _mean(pieces[width])
 
     with report.bar("choosing the width", min(4, len(widths))) as update:
         low, high = min(1, len(widths) - 2), max(1, len(widths) - 2)
-        best, outward = (low, -1) if run(low) <= run(high) else (high, 1)
+        best, outward = (low, -1) if loss(low) <= loss(high) else (high, 1)
         for way in (outward, -outward):  # beyond both first, then between them
-            while 0 <= best + way < len(widths) and (run(best + way), way) < (run(best), 0):
+            while 0 <= best + way < len(widths) and (loss(best + way), way) < (loss(best), 0):
                 best += way
-    choice = WidthChoice(widths[best], steps, losses)
+    lowest = pieces[widths[best]]
+    errors = {width: _std_error(found, lowest) for width, found in pieces.items()}
+    near = [width for width, found in pieces.items() if _mean(found) <= _mean(lowest) + errors[width]]
+    losses = {width: _mean(found) for width, found in pieces.items()}
+    choice = WidthChoice(min(near), steps, losses, errors)
     report.say(choice.sentence())
     return choice
 
 
-def _read_record(record: Path | None, fingerprint: str) -> dict[int, float]:
+def _mean(pieces: Pieces) -> float:
+    return float(pieces[:, 0].sum() / pieces[:, 1].sum())
+
+
+def _std_error(one: Pieces, other: Pieces) -> float:
+    """Return the standard error of the difference of two mean losses (ratio estimator over pieces)."""
+    n = len(one)
+    if n < 2:
+        return 0.0
+    difference, targets = one[:, 0] - other[:, 0], one[:, 1]
+    residuals = difference - targets * (difference.sum() / targets.sum())
+    return float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / targets.sum())
+
+
+def _read_record(record: Path | None, fingerprint: str) -> dict[int, Pieces]:
     """Return the losses of finished short runs; nothing where there is no record, or one that does not fit."""
     if record is None:
         return {}
@@ -133,6 +169,6 @@ def _read_record(record: Path | None, fingerprint: str) -> dict[int, float]:
         found = read_json(record)
         if found["fingerprint"] != fingerprint:
             return {}
-        return {int(width): float(loss) for width, loss in found["losses"].items()}
+        return {int(width): np.array(own, dtype=np.float64).reshape(-1, 2) for width, own in found["pieces"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

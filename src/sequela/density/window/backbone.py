@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from sequela.density.base import Density
 from sequela.density.registry import Saved, Sizes, Steps, TrainedBackbone
-from sequela.density.training.objectives import WindowTask
 from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.window.objective import WindowTask
 from sequela.density.window.time_features import time_scale
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
@@ -63,10 +63,10 @@ class WindowBackbone(TrainedBackbone):
             shared = torch.from_numpy(sizes.components.of)
         network = WindowNetwork(config, shared)
         # Starts as the frequencies of the types: no training goes into unlearning what the first weights say.
-        counts = np.bincount(train_set.ids, minlength=vocabulary.n_types) + 0.5
+        log_counts = np.log(np.bincount(train_set.ids, minlength=vocabulary.n_types) + 0.5)
         with torch.no_grad():
             network.head.weight.zero_()
-            network.head.bias.copy_(torch.from_numpy(np.log(counts) - np.log(counts).mean()))
+            network.head.bias.copy_(torch.from_numpy((log_counts - log_counts.mean()).astype(np.float32)))
         return network
 
     @torch.no_grad()

@@ -1,4 +1,6 @@
-"""Intervention designs: which branches to score for some causes, and what (p, q) they give (METHOD section 3).
+"""Intervention designs: which branches to score for some causes, and what (p, q) they give.
+
+Formulas: `docs/method.md`, section 3.
 
 ``p`` is the probability of the observed effect with the cause as observed, ``q`` with the cause intervened on.
 
@@ -39,7 +41,7 @@ DESIGNS: dict[str, Design] = {
 }
 """Name to function; all but the staircase change the cause alone."""
 PROPOSALS = ("uniform", "unigram", "model", "siblings")
-STATISTICS = ("kl_of_mean", "mean_of_kl", "both")
+STATISTICS = ("kl_of_mean", "mean_of_kl", "both", "kl_of_median")
 
 
 def default_proposal(design: str, proposal: str | None) -> str:

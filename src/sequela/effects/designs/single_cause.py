@@ -36,7 +36,13 @@ def masked(problem: Problem) -> Inquiry:
 
 
 def replaced(
-    problem: Problem, draws: Draws, log_p: Floats, branch_scores: Floats, *, weigh_mediators: bool = False
+    problem: Problem,
+    draws: Draws,
+    log_p: Floats,
+    branch_scores: Floats,
+    *,
+    weigh_mediators: bool = False,
+    statistic: str | None = None,
 ) -> Cells:
     """Turn log-probabilities with the causes replaced into estimates.
 
@@ -46,12 +52,12 @@ def replaced(
         log_p: Log-probability of each effect as observed (float64, ``[P, m]``).
         branch_scores: The same for each replacement (float64, ``[P * N, m]``).
         weigh_mediators: Weigh each replacement by how likely it makes the events between.
+        statistic: One of `STATISTICS`, by default the problem's.
     """
+    statistic = statistic or problem.settings.statistic
     kept = kept_draws(draws.types, problem.effects, problem) if problem.settings.exclude_effect_type else None
     log_f = branch_scores.reshape(*draws.types.shape, problem.horizon)  # [P, N, m]
-    return mean_effect(
-        draws, log_p, log_f, statistic=problem.settings.statistic, kept=kept, weigh_mediators=weigh_mediators
-    )
+    return mean_effect(draws, log_p, log_f, statistic=statistic, kept=kept, weigh_mediators=weigh_mediators)
 
 
 def kept_draws(types: Ids, effects: Ids, problem: Problem) -> NDArray[np.bool_]:
@@ -100,6 +106,9 @@ def mean_effect(
     mass, own = np.exp(log_weight - top[:, None]), np.exp(log_own - top)
     total = own + mass.sum(axis=1)
     f, p = np.exp(log_f), np.exp(log_p)
+    if statistic == "kl_of_median":
+        each, masses = np.concatenate([f, p[:, None]], axis=1), np.concatenate([mass, own[:, None]], axis=1)
+        return _median_effect(log_p, each, masses, variance)
     q = (own * p + (mass * f).sum(axis=1)) / total
     log_q, n_clamped_q = clamp(np.log(q))
     n_clamped = n_clamped_p + n_clamped_f + n_clamped_q
@@ -118,6 +127,37 @@ def mean_effect(
     unseen = variance.sum(axis=1) * (n - 1) / n / np.maximum(weight.sum(axis=1), 1e-150) ** 2  # [P, 1 or m]
     q_error = with_observed(q_error, p - q, unseen, n)
     return Cells(cmi, std_error, log_p, log_q, q_error, other, n_clamped)
+
+
+def _median_effect(log_p: Floats, f: Floats, mass: Floats, variance: Floats) -> Cells:
+    """Compare an effect as observed with its median over replacements and the observed type, the last of ``[P, N, m]``.
+
+    Standard error: that of a sample median of a normal law, 1.2533 standard deviations (from the quartiles) over the
+    root of the draws, times the factor for draws without replacement.
+    """
+    f = np.where(mass > 0, f, np.inf)  # what pads comes last
+    order = np.argsort(f, axis=1)
+    values, share = np.take_along_axis(f, order, 1), np.take_along_axis(mass, order, 1)
+    cumulative = np.cumsum(share, axis=1) / share.sum(axis=1, keepdims=True)
+    q = _quantile(values, cumulative, 0.5)
+    spread = (_quantile(values, cumulative, 0.75) - _quantile(values, cumulative, 0.25)) / 1.349
+    n = max(1, f.shape[1] - 1)
+    # Each draw of an even sample has variance mass² (1 - N / others) / (N (N - 1)).
+    unseen = variance.sum(axis=1) * (n - 1)  # about 1 - N / others, 0 where all are enumerated
+    q_error = np.where(unseen > 0, 1.2533 * spread * np.sqrt(np.maximum(unseen, 0.0) / n), 0.0)
+    log_q, n_clamped = clamp(np.log(q))
+    cmi = bernoulli_kl(log_p, log_q)
+    return Cells(cmi, np.abs(slope_in_q(log_p, log_q)) * q_error, log_p, log_q, q_error, None, n_clamped)
+
+
+def _quantile(values: Floats, cumulative: Floats, level: float) -> Floats:
+    """Return the lowest sorted value whose cumulative share exceeds a level; where one meets it, halfway on."""
+    met = np.abs(cumulative - level) < 1e-9
+    first = np.argmax(cumulative > level + 1e-9, axis=1)[:, None]
+    upper = np.take_along_axis(values, first, 1)[:, 0]
+    lower = np.take_along_axis(values, np.maximum(first - 1, 0), 1)[:, 0]
+    quantile: Floats = np.where(met.any(axis=1), (lower + upper) / 2, upper)
+    return np.where(np.isnan(cumulative[:, -1]), np.nan, quantile)
 
 
 def _ratio_error(mass: Floats, total: Floats, weight: Floats, variance: Floats, deviation: Floats) -> Floats:

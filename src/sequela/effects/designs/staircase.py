@@ -22,7 +22,7 @@ class Noise:
     """What stands at every position from the first row on.
 
     Attributes:
-        rows: Row ``r`` keeps everything before position ``r`` (int64, ``[R]``): the causes, and one after the last.
+        rows: Row ``r`` keeps everything before position ``r`` (int64, ``[R]``, sorted): each cause, and one after it.
         types: Noise from the first row's position on (int64, ``[N, places]``).
         weight: Mass of each vector for each row (float64, ``[R, N]``).
         exact: Whether all vectors are enumerated.
@@ -46,8 +46,8 @@ def staircase(problem: Problem) -> Inquiry:
 
 
 def draw_noise(problem: Problem) -> Noise:
-    """Draw noise for consecutive causes, or enumerate it."""
-    rows = np.append(problem.causes, problem.causes[-1] + 1)
+    """Draw noise, or enumerate it."""
+    rows = np.union1d(problem.causes, problem.causes + 1)
     place = np.arange(rows[0], min(len(problem.ids), rows[-1] + problem.horizon))
     weights = problem.proposal_weights(place)
     n_types, n_particles = weights.shape[1], problem.settings.n_particles
@@ -73,14 +73,15 @@ def draw_noise(problem: Problem) -> Noise:
 
 def _steps(problem: Problem, noise: Noise, observed: Floats, branch_scores: Floats) -> Cells:
     """Compare neighbouring rows: with the cause kept, and with it replaced."""
-    n_causes, statistic = len(problem.causes), problem.settings.statistic
+    statistic = problem.settings.statistic
+    own, after = np.searchsorted(noise.rows, problem.causes), np.searchsorted(noise.rows, problem.causes + 1)
     rows, n_clamped = clamp(branch_scores.reshape(-1, len(noise.types), problem.horizon))
-    log_q_each = rows[:n_causes]  # [P, N, m]
+    log_q_each = rows[own]  # [P, N, m]
     # With the cause kept, its neighbour sees no noise; later effects read the next row, one step earlier.
     log_p_each = np.full_like(log_q_each, np.nan)
     log_p_each[:, :, 0] = clamp(observed[:, :1])[0]
-    log_p_each[:, :, 1:] = rows[1:, :, :-1]
-    weight_q, weight_p = noise.weight[:n_causes, :, None], noise.weight[1:, :, None]
+    log_p_each[:, :, 1:] = rows[after, :, :-1]
+    weight_q, weight_p = noise.weight[own, :, None], noise.weight[after, :, None]
     p_each, q_each = np.exp(log_p_each), np.exp(log_q_each)
     p, q = (weight_p * p_each).sum(axis=1), (weight_q * q_each).sum(axis=1)
     log_p, log_q = clamp(np.log(p))[0], clamp(np.log(q))[0]

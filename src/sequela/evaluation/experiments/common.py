@@ -260,7 +260,7 @@ def _widen(band: Bools, width: int) -> Bools:
 
 
 def oracle_score(density: Density, world: World, cases: SequenceSet, entropy: float) -> float:
-    """Return ``eps = (CE - H) / (log |X| - H)`` (METHOD section 1).
+    """Return ``eps = (CE - H) / (log |X| - H)`` (`docs/method.md`, section 1).
 
     ``CE - H`` is the mean excess over the world's own log-probabilities of the same events: the same expectation, far
     less noise, and exactly 0 for the world itself.

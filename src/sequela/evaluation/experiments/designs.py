@@ -11,7 +11,7 @@ from sequela.worlds.catalogue import make_world
 
 
 def rows(plan: Plan) -> Iterator[Row]:
-    """Truth is the same for all: the atomic definition of METHOD section 6."""
+    """Truth is the same for all: the atomic definition of `docs/method.md`, section 6."""
     n_types = plan.pick("n_types", 20, 50)
     for seed in plan.seeds:
         for decay in (1.0, 0.2):

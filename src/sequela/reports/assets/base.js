@@ -81,6 +81,11 @@ function percent(share) {
   return `${value >= 9.95 || value === 0 ? Math.round(value) : Number(value.toPrecision(2))} %`;
 }
 
+/** A confidence: 0.94; nothing is certain. */
+function sureWords(value) {
+  return value >= 0.995 ? "> 0.99" : value.toFixed(2);
+}
+
 const PALETTE = ["#2f7fc1", "#d9822b", "#3a9d5d", "#b5459b", "#c0392b", "#7a6ae0", "#8a6d3b", "#1c9aa0", "#d1568a", "#7f8f1f"];
 const OTHER = "#8a929c";
 

@@ -19,6 +19,7 @@ function startCases() {
     $("cases").classList.remove("open");
     document.querySelector("#case-items [aria-current]")?.focus();
   });
+  $("case-items").addEventListener("keydown", walkCases);
   $("case-previous").addEventListener("click", () => step(-1));
   $("case-next").addEventListener("click", () => step(1));
   $("case-list").hidden = data.cases.length < 2;
@@ -50,11 +51,21 @@ function fillCases() {
     .filter((i) => caseMatches(data.cases[i], words, field))
     .sort((a, b) => key(data.cases[a]) - key(data.cases[b]) || order.compare(data.cases[a].name, data.cases[b].name));
   const [n, total] = [data.cases.length, data.counts.n_cases];
-  const holds = n < total ? `This page embeds ${whole.format(n)} of ${plural(total, "case")}; \`sequela serve\` has all.` : `All ${plural(total, "case")} are in this page.`;
-  $("case-found").textContent = words ? `${plural(caseList.found.length, "case")} found. ${holds}` : holds;
+  const holds = n < total ? [`This page embeds ${whole.format(n)} of ${plural(total, "case")}; `, make("code", {}, "sequela serve"), " has all."] : [`All ${plural(total, "case")} are in this page.`];
+  $("case-found").replaceChildren(words ? `${plural(caseList.found.length, "case")} found. ` : "", ...holds);
   $("case-items").replaceChildren(...caseList.found.slice(0, caseList.shown).map(caseItem));
   $("case-more").hidden = caseList.found.length <= caseList.shown;
   markOpen();
+}
+
+/** Walk along the list with the arrow keys: it is one stop of the Tab key. */
+function walkCases(event) {
+  const buttons = [...document.querySelectorAll("#case-items button")];
+  const here = buttons.indexOf(event.target);
+  const next = { ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: buttons.length - 1 }[event.key];
+  if (next === undefined) return;
+  event.preventDefault();
+  buttons[Math.min(Math.max(0, next), buttons.length - 1)].focus();
 }
 
 function caseItem(i) {
@@ -80,9 +91,12 @@ function chooseCase(i, position = null) {
 
 function markOpen() {
   for (const node of document.querySelectorAll("#case-items button")) {
-    if (Number(node.dataset.case) === openCase.index) node.setAttribute("aria-current", "true");
+    const isOpen = Number(node.dataset.case) === openCase.index;
+    if (isOpen) node.setAttribute("aria-current", "true");
     else node.removeAttribute("aria-current");
+    node.setAttribute("tabindex", isOpen ? 0 : -1);
   }
+  if (!document.querySelector("#case-items [tabindex='0']")) document.querySelector("#case-items button")?.setAttribute("tabindex", 0);
   const at = caseList.found.indexOf(openCase.index);
   $("case-previous").disabled = at <= 0;
   $("case-next").disabled = at < 0 || at >= caseList.found.length - 1;

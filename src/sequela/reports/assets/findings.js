@@ -45,7 +45,7 @@ function rootCard(root, i) {
   const facts = [];
   if (!data.counts.is_one_case) facts.push(["in", `${whole.format(root.n_cases)} of ${plural(data.counts.n_cases, "case")}`]);
   facts.push(["explains", `${show(Math.round(root.n_explained))} of ${plural(found.n_caused, "later event")}`]);
-  if (root.confidence !== null) facts.push(["confidence", root.confidence.toFixed(2)]);
+  if (root.confidence !== null) facts.push(["confidence", sureWords(root.confidence)]);
   else if (root.q_value !== null) facts.push(["evidence", `q ${show(root.q_value)}`]);
   else if (!data.counts.has_evidence) facts.push(["evidence", "none over cases"]);
   const [example] = root.examples;
@@ -56,6 +56,7 @@ function rootCard(root, i) {
       "div", { class: "finding" },
       make("h3", { class: "chain" }, ...chainWords(root.chain)),
       make("p", { class: "plain quiet" }, plainWords(root)),
+      root.others.length ? make("p", { class: "plain quiet" }, "Also leads to ", ...root.others.flatMap(([type, count], at) => [at ? ", " : "", chip(type), ` (${plural(count, "time")})`]), ".") : null,
       make("ul", { class: "facts" }, ...facts.map(([what, much]) => make("li", {}, `${what} `, make("b", {}, much)))),
     ),
     make("div", { class: "share" }, make("b", {}, percent(share)), make("span", { class: "bar-back" }, make("span", { class: "bar-fill", style: `width:${Math.min(100, 100 * share)}%` })), make("span", { class: "quiet" }, "explained")),
@@ -115,7 +116,7 @@ function linkFacts(row) {
   const facts = [["strength", `${show(strengthOf(row))} nats`]];
   if (value[links.support]) facts.push(["in", plural(value[links.support][row], "case")]);
   if (value.pointwise_nats[row] !== null) facts.push(["makes it", `${show(Math.exp(value.pointwise_nats[row]))} times more likely`]);
-  if (value.confidence?.[row] != null) facts.push(["confidence", value.confidence[row].toFixed(2)]);
+  if (value.confidence?.[row] != null) facts.push(["confidence", sureWords(value.confidence[row])]);
   else if (links.q !== null) facts.push(["evidence", `q ${show(value.q_value[row])}`]);
   return facts;
 }

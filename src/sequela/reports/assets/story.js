@@ -90,11 +90,13 @@ function storyWords(position, found, chain) {
   const one = theCase();
   const when = one.times ? ` (${timeBeside(one, position, found.roots[0].position)})` : "";
   if (!chain.length) return [chip(one.events[position]), `${when} has no known cause in this log: nothing earlier in the case made it more likely.`, ...besideWords(position)];
-  const way = chain.flatMap((i, step) => [step ? make("span", { class: "arrow" }, " → ") : "", chip(one.events[one.cause[i]])]);
+  const steps = chain.map((i) => chip(one.events[one.cause[i]]));
+  const shown = steps.length <= 8 ? steps : [...steps.slice(0, 4), `… ${steps.length - 7} more …`, ...steps.slice(-3)];
+  const way = shown.flatMap((step, at) => [at ? make("span", { class: "arrow" }, " → ") : "", step]);
   const sure = one.confidence ? chain.reduce((product, i) => product * (one.confidence[i] ?? NaN), 1) : NaN;
   const share = found.roots[0].share;
   return [
-    chip(one.events[position]), `${when} was caused by `, ...way, Number.isNaN(sure) ? "" : ` (confidence ${sure.toFixed(2)})`, ".",
+    chip(one.events[position]), `${when} was caused by `, ...way, Number.isNaN(sure) ? "" : ` (confidence ${sureWords(sure)})`, ".",
     share < 0.75 ? ` It explains ${percent(share)}; ${found.roots.length - 1 === 1 ? "another root cause" : "other root causes"} the rest.` : "",
     ...besideWords(position),
   ];

@@ -114,7 +114,7 @@ function drawArcs() {
     const bulge = (4 / 3) * (12 + (room - 16) * Math.sqrt(Math.abs(apart(i)) / widest));
     const d = `M ${x1} ${y1} C ${x1 - bulge} ${y1} ${x2 - bulge} ${y2} ${x2 - 1} ${y2}`;
     const kind = (one.pointwise_nats[i] ?? 0) >= 0 ? "more" : "less";
-    const width = 1 + 3.5 * Math.sqrt((one.cmi_nats[i] ?? 0) / strongest);
+    const width = 1.5 + 3 * Math.sqrt((one.cmi_nats[i] ?? 0) / strongest);
     arcs.append(makeSvg("path", { d, class: `arc ${kind}`, "data-edge": i, "stroke-width": width, "marker-end": isUndirectedEdge(one, i) ? null : `url(#arrow-${kind})` }));
     hits.append(makeSvg("path", { d, class: "hit", onpointerenter: () => readout("case-readout", edgeWords(i)), onpointerleave: () => readout("case-readout", null), onclick: () => pickEvent(one.effect[i]) }));
   }
@@ -139,7 +139,9 @@ function edgeWords(i) {
   const later = one.times ? `, ${duration(one.times[to] - one.times[from])}` : "";
   const gain = one.pointwise_nats[i] ?? 0;
   const sure = one.confidence?.[i] ?? null;
-  return `${shownName[one.events[from]]} ${isUndirectedEdge(one, i) ? "–" : "→"} ${shownName[one.events[to]]}: ${show(Math.exp(Math.abs(gain)))} times ${gain >= 0 ? "more" : "less"} likely; strength ${show(one.cmi_nats[i])} ± ${show(one.std_error[i])} nats; lag ${plural(one.lag[i], "tick")}${later}${sure === null ? "" : `; confidence ${show(sure)}`}`;
+  const [presence, state] = [one.presence_cmi_nats?.[i] ?? null, one.state_cmi_nats?.[i] ?? null];
+  const kinds = presence === null && state === null ? "" : ` (presence ${show(presence)}, state ${show(state)})`;
+  return `${shownName[one.events[from]]} ${isUndirectedEdge(one, i) ? "–" : "→"} ${shownName[one.events[to]]}: ${show(Math.exp(Math.abs(gain)))} times ${gain >= 0 ? "more" : "less"} likely; strength ${show(one.cmi_nats[i])} ± ${show(one.std_error[i])} nats${kinds}; lag ${plural(one.lag[i], "tick")}${later}${sure === null ? "" : `; confidence ${show(sure)}`}`;
 }
 
 function findInCase() {
@@ -186,9 +188,10 @@ function markCase() {
   $("timeline").classList.toggle("picking", picked !== null);
   const found = picked === null ? null : rootsOf(picked, openCase.kept);
   const chain = found === null ? [] : mainChain(picked, found);
-  const out = picked === null ? [] : openCase.kept.filter((i) => one.cause[i] === picked);
+  const touches = (i) => one.cause[i] === picked || (isUndirectedEdge(one, i) && one.effect[i] === picked);
+  const out = picked === null ? [] : openCase.kept.filter(touches);
   const roots = new Set(found === null ? [] : found.roots.map((root) => root.position));
-  const lit = new Set(found === null ? [] : [...found.positions, ...out.map((i) => one.effect[i])]);
+  const lit = new Set(found === null ? [] : [...found.positions, ...out.flatMap((i) => [one.cause[i], one.effect[i]])]);
   openCase.lit = new Set([...(found?.edges ?? []), ...out]);
   openCase.chain = new Set(chain);
   for (const node of document.querySelectorAll("#events .event")) {
@@ -238,8 +241,11 @@ function caseDetails(picked, found) {
   const edgeItem = (end) => (i) =>
     make("li", {}, button(one[end][i], sign((one.pointwise_nats[i] ?? 0) >= 0), what(one[end][i]), make("span", { class: "number", title: `± ${show(one.std_error[i])} (standard error)` }, `${show(one.cmi_nats[i])} nats`)));
   const strongest = (list) => list.sort((a, b) => one.cmi_nats[b] - one.cmi_nats[a] || a - b);
-  const causes = strongest(openCase.kept.filter((i) => one.effect[i] === picked));
-  const effects = strongest(openCase.kept.filter((i) => one.cause[i] === picked));
+  const directed = openCase.kept.filter((i) => !isUndirectedEdge(one, i));
+  const undirected = openCase.kept.filter((i) => isUndirectedEdge(one, i));
+  const causes = strongest(directed.filter((i) => one.effect[i] === picked));
+  const effects = strongest(directed.filter((i) => one.cause[i] === picked));
+  const [before, after] = [undirected.filter((i) => one.effect[i] === picked), undirected.filter((i) => one.cause[i] === picked)];
   const isOwnRoot = found.roots.length === 1 && found.roots[0].position === picked;
   const list = (title, edges, end) => [
     make("h4", {}, `${title} (${edges.length})`),
@@ -256,6 +262,7 @@ function caseDetails(picked, found) {
     ...(found.roots.length > 12 ? [make("p", { class: "quiet" }, `and ${found.roots.length - 12} smaller ones`)] : []),
     ...list("Direct causes", causes, "cause"),
     ...list("Direct effects", effects, "effect"),
+    ...(before.length + after.length ? [make("h4", {}, "At the same time, direction not known"), make("ul", { class: "list" }, ...before.map(edgeItem("cause")), ...after.map(edgeItem("effect")))] : []),
   ];
 }
 
