@@ -12,9 +12,9 @@ _NUMBERS = {2: "twice", 3: "three times", 4: "four times", 5: "five times", 6: "
 def link_sentence(row: Mapping[str, Any]) -> str:
     """Return one sentence on a pair of event types.
 
-    It says what the cause does to the effect, how often the pair was seen, what the evidence is worth (the e-value: what
-    a bet on the link, fair if there is none, has made of its stake), which of the two comes first, and why the pair is
-    in doubt, or no link, where it is.
+    It says what the cause does to the effect, how often the pair was seen, what the evidence is worth (the e-value is
+    what a bet on the link, fair if there is none, has made of its stake), which of the two comes first, and why the
+    pair is in doubt, or no link, where it is.
 
     Args:
         row: A row of `PopulationGraph.pairs`, by column.
