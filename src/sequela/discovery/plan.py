@@ -77,7 +77,7 @@ class Plan:
             found.append(
                 f"screening {self.replacements_a_pair:.1f} replacements a pair in a sample" + self._otherwise()
             )
-        return found + ([] if self.seconds is None else [f"time      about {_duration(self.seconds)}"])
+        return found + ([] if self.seconds is None else [f"time      about {duration(self.seconds)}"])
 
     def _otherwise(self) -> str:
         share = self.decided_otherwise
@@ -190,7 +190,7 @@ def _calibrated(
     return seconds * float(steps.sum()) / done, counts
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a time for people."""
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 1 else "1 s"

@@ -123,7 +123,7 @@ class Settings:
     context: int = setting(0, Number(0, whole=True), "Leading events that are never causes.", panel=_QUESTION)
     threshold: str | Any = setting(
         "effect-size",
-        Either((Choice("sequela.effects.thresholds:THRESHOLDS"), Kind("a rule", has=("edges", "to_dict")))),
+        Either((Choice("sequela.effects.thresholds:RULES"), Kind("a rule", has=("edges", "to_dict")))),
         "When a pair is an edge: effect-size, fixed, vocabulary, percentile or otsu.",
         panel=_EDGES,
     )

@@ -111,6 +111,10 @@ INSTANCE = Table(
             pl.String(), "", "What told the direction of an edge within a tick: `population`; else missing.",
             optional=True, nullable=True,
         ),
+        "on_link": Column(
+            pl.Boolean(), "", "Whether the types are a link of the population: root causes follow such edges only.",
+            optional=True,
+        ),
         "presence_cmi_nats": Column(
             pl.Float64(), "nats", "Effect against another event in the place of the cause.", optional=True,
             nullable=True,
@@ -190,7 +194,8 @@ SUMMARY = Table(
         ),
         "is_link": Column(
             pl.Boolean(), "", "Whether the pair counts as a link: in two cases or more, and at more of its places than "
-            "the rule for edges lets through by chance (one-sided binomial test at that same rate).",
+            "the rule for edges lets through by chance (one-sided binomial test at that same rate); with a population, "
+            "also a link of it.",
         ),
     },
 )  # fmt: skip
