@@ -12,9 +12,9 @@ import torch
 
 from sequela.density.base import Density
 from sequela.density.decoder.huggingface import HuggingFaceDensity
+from sequela.density.decoder.objective import DecoderTask
 from sequela.density.decoder.wrap import load_causal_lm, quiet_transformers
 from sequela.density.registry import Backbone, Saved, Sizes, Steps, TrainedBackbone
-from sequela.density.training.objectives import DecoderTask
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
 
