@@ -35,6 +35,11 @@ class TimedCase(CaseGraph, Protocol):
         """Seconds of each event, or None."""
         ...
 
+    @property
+    def n_unknown(self) -> int:
+        """Events of types that the density did not know."""
+        ...
+
 
 @dataclass(frozen=True)
 class Step:
