@@ -115,11 +115,10 @@ def errors(args: argparse.Namespace) -> None:
         pairs = found.pairs
         for fdr in (0.05, 0.2):
             for rule, chosen in {
-                "evidence": pairs.filter(pl.col("q_value") <= fdr),
-                "edges": pairs.filter((pl.col("q_value") <= fdr) & (pl.col("cmi_nats") >= DELTA)),
-                "unmarked edges": pairs.filter(
-                    (pl.col("q_value") <= fdr) & (pl.col("cmi_nats") >= DELTA) & pl.col("mark").is_null()
-                ),
+                # The q-value is that of the links: weak pairs are masked before e-BH. Here of all pairs.
+                "evidence": pairs.filter(e_bh(pairs["log10_e"].to_numpy() * np.log(10)) <= fdr),
+                "edges": pairs.filter(pl.col("q_value") <= fdr),
+                "unmarked edges": pairs.filter((pl.col("q_value") <= fdr) & pl.col("mark").is_null()),
                 "delta alone": pairs.filter(pl.col("cmi_nats") >= DELTA),
             }.items():
                 strength = [means.get(pair, 0.0) for pair in chosen.select("cause", "effect").iter_rows()]
