@@ -13,8 +13,8 @@ all but ``x_j`` is 1, for any ``pi``. A slot that holds ``v`` is left out: what 
 others.
 
 At one lag the bets of a case multiply over places ``q`` whose windows ``j … q`` do not overlap, chosen from left to
-right: whether a place is chosen does not depend on what stands in its slot, as long as that is not ``v``. Over cases they
-multiply, over lags they are averaged. Sources: Grünwald, Henzi and Lardy (2023); Shaer, Maman and Romano (2023).
+right: whether a place is chosen does not depend on what stands in its slot, as long as that is not ``v``. Over cases
+they multiply, over lags they are averaged. Sources: Grünwald, Henzi and Lardy (2023); Shaer, Maman and Romano (2023).
 """
 
 from __future__ import annotations
