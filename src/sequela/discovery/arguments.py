@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sequela.arguments import FLAG, PATH, Argument, Choice, Either, Kind, Number
+from sequela.arguments import FLAG, PATH, TEXT, Argument, Choice, Either, Kind, Number
 from sequela.density.training.arguments import FIT
 from sequela.effects.settings import TABLE, Settings
 
@@ -122,6 +122,23 @@ RUN = {
     "progress": FIT["progress"],
 }  # fmt: skip
 """The arguments of `run`, by name."""
+
+EXPLAIN = {
+    "results": Argument(
+        "What `run` returned, its folder, or a folder of `discover_to`.",
+        Either((PATH, Kind("the result of run", "sequela.discovery.run_folder:RunResult"))),
+    ),
+    "log": Argument(
+        "New cases, of which one is explained with the model and the evidence of the run; needs a run.", A_LOG, None
+    ),
+    "case": Argument("Name of the case; may be left out where there is one only.", TEXT, None),
+    "event": Argument(
+        "Position of the event, from 0 (from the end where negative; also as text), or its type where that occurs "
+        "once. By default the last event.",
+        Either((Number(whole=True), TEXT)), -1,
+    ),
+}  # fmt: skip
+"""The arguments of `explain`, by name."""
 
 
 def chosen(given: Mapping[str, Any]) -> tuple[Settings, Beliefs | None]:
