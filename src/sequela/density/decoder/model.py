@@ -110,5 +110,8 @@ class DecoderDensity(NetworkDensity):
                 f"{type(self.model).__name__} gives {logits.shape[-1]} log-probabilities: too few for the token "
                 f"{self.tokens.max()}"
             )
-        found = logits[:, torch.from_numpy(self.tokens).to(logits.device)].float().cpu().double()
-        return np.asarray(found.log_softmax(1).numpy(), dtype=np.float64)
+        logits = logits[:, torch.from_numpy(self.tokens).to(logits.device)].float().cpu()  # float64 only off the device
+        found: Floats = logits.numpy().astype(np.float64)
+        found -= found.max(axis=1, keepdims=True)
+        found -= np.log(np.exp(found).sum(axis=1, keepdims=True))
+        return found
