@@ -140,12 +140,16 @@ class RerunDensity(Density):
                     seen, which = np.unique(where[wanted] - block.begin, return_inverse=True)
                     rows.append(Row(ids[block.begin : block.high], seen, np.zeros(0, np.int32)))
                     places.append((index, wanted, which))
+        for (index, wanted, which), values in zip(places, self.distributions(rows), strict=True):
+            results[index][wanted] = values[which]
+        return results
+
+    def distributions(self, rows: list[Row]) -> list[Floats]:
+        """Return whole distributions after the events that each row asks for (float64, ``[m, n_types]`` each)."""
         found = [np.empty((len(row.seen), self.vocabulary.n_types)) for row in rows]
         for batch, inputs, at in self._batches_of(rows):
             self._put(found, batch, self._log_probs(inputs, at))
-        for (index, wanted, which), values in zip(places, found, strict=True):
-            results[index][wanted] = values[which]
-        return results
+        return found
 
     def _scored(self, rows: list[Row]) -> list[Floats]:
         """Return the log-probabilities of the targets of each row."""

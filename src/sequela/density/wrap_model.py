@@ -205,12 +205,11 @@ def wrap_model(
     if not isinstance(vocabulary, Vocabulary):
         vocabulary = Vocabulary(tuple(vocabulary), (0,) * len(vocabulary))
     calls = ModelCalls(model, vocabulary)
-    more = {"batch_size": int(batch_size), "knows_hidden": knows_hidden}
     try:
         _probe(calls, int(memory) if memory is not None else 1 + int(context), windows=memory is not None)
         if memory is not None:
-            return WrappedWindowModel(calls, memory=int(memory), **more)
-        return WrappedModel(calls, context=int(context), **more)
+            return WrappedWindowModel(calls, memory=int(memory), batch_size=int(batch_size), knows_hidden=knows_hidden)
+        return WrappedModel(calls, context=int(context), batch_size=int(batch_size), knows_hidden=knows_hidden)
     except ConfigError:
         raise
     except Exception as error:  # somebody's code; each error means that it does not do what is asked

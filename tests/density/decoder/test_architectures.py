@@ -214,6 +214,16 @@ def test_what_is_no_model_of_the_next_event_is_refused(change, says, monkeypatch
         wrapped_with(monkeypatch, change)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "gpt-neo"])
+def test_a_model_whose_positions_are_no_round_number(name):
+    model = copy.deepcopy(model_of(name))
+    model.transformer.wpe = torch.nn.Embedding.from_pretrained(model.transformer.wpe.weight[: LENGTH + 1])
+    tokens = {f"e{i}": (i * 3) % V for i in range(V)}
+    density = wrap_huggingface(model, tokens, hidden_token=HIDDEN, context=LENGTH + 1, device="cpu")
+    assert density.reruns == (name in RERUN)
+    check(density)
+
+
 def test_a_context_beyond_the_model_is_refused():
     with pytest.raises(ConfigError, match="GPT2LMHeadModel cannot be run on 90 events"):
         wrap_huggingface(model_of("gpt2"), {"a": 0, "b": 1}, context=90, device="cpu")

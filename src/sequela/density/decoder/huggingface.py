@@ -318,7 +318,9 @@ class HuggingFaceDensity(DecoderDensity):
         device = self.runtime.device
         return self._head.body(
             input_ids=torch.from_numpy(tokens).to(device),
-            position_ids=positions.to(device),
+            position_ids=positions.clamp(max=self.context - 1).to(
+                device
+            ),  # padding may stand beyond all
             attention_mask={k: m.to(device) for k, m in found.items()} if isinstance(found, dict) else found.to(device),
             past_key_values=cache,
             use_cache=True,

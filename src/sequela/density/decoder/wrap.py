@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sequela.density.decoder.event_tokens import EventTokensDensity, check_strings
 from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.decoder.model import DecoderDensity
 from sequela.density.decoder.probe import NotSharedError
@@ -21,13 +23,14 @@ from sequela.events.vocabulary import Vocabulary
 
 def wrap_huggingface(
     model: Any | str | os.PathLike[str],
-    tokens: Mapping[str, int],
+    tokens: Mapping[str, int] | None = None,
     *,
+    event_tokens: Mapping[str, Sequence[int]] | None = None,
     begin_token: int | None = None,
     hidden_token: int | None = None,
     context: int | None = None,
     device: str | None = None,
-) -> DecoderDensity:
+) -> DecoderDensity | EventTokensDensity:
     """Use a Hugging Face causal model, or a local checkpoint of one, as a density.
 
     Branches share the observed prefix where the model honours a 4-D attention mask, position ids and a cache. Any other
@@ -37,6 +40,9 @@ def wrap_huggingface(
     Args:
         model: A loaded model, or a local folder with its configuration and safetensors weights.
         tokens: Token id of each event type, in the order the vocabulary shall have.
+        event_tokens: Instead of ``tokens``: the token ids of each event type, for event types that are several tokens
+            (text). The log-probability of an event is the sum over its tokens, each renormalised over the tokens that
+            can stand there. No event type may be the beginning of another. Runs whole sequences again.
         begin_token: Token before the first event; the model's ``bos_token_id`` when not given.
         hidden_token: Token of a hidden event, if the model was trained with one.
         context: Most past events to look at; the model's own limit when not given.
@@ -60,19 +66,45 @@ def wrap_huggingface(
         begin_token = config.bos_token_id
         if begin_token is None:
             raise ConfigError("begin_token must be given: the model's configuration names no bos_token_id")
-    limit = getattr(config, "max_position_embeddings", None)
-    if context is None:
-        context = (limit or 1025) - 1
-    vocabulary = Vocabulary(tuple(tokens), (0,) * len(tokens))
-    return decoder_density(
-        model,
-        vocabulary,
-        tokens=np.array(list(tokens.values()), dtype=np.int64),
-        begin_token=int(begin_token),
-        hidden_token=hidden_token,
-        context=int(context),
-        device=choose_device(device),
-    )
+    named = tokens if event_tokens is None else event_tokens
+    if named is None or (tokens is not None and event_tokens is not None):
+        raise ConfigError("give either tokens (one id for each event type) or event_tokens (a list of ids for each)")
+    vocabulary = Vocabulary(tuple(named), (0,) * len(named))
+    limit = int(getattr(config, "max_position_embeddings", None) or 1025) - 1
+    settings = {
+        "begin_token": int(begin_token), "hidden_token": hidden_token, "device": choose_device(device),
+    }  # fmt: skip
+    if event_tokens is not None:
+        strings = _strings(event_tokens)
+        check_strings(strings, vocabulary)
+        context = int(context or limit // max(map(len, strings)))
+        return event_tokens_density(model, vocabulary, event_tokens=strings, context=context, **settings)
+    ids = np.array([-1 if isinstance(token, bool) else token for token in named.values()], dtype=object)
+    if ids.ndim != 1 or not all(hasattr(token, "__index__") for token in ids):
+        raise ConfigError("tokens must give each event type one whole number; lists of several go into event_tokens")
+    return decoder_density(model, vocabulary, tokens=ids.astype(np.int64), context=int(context or limit), **settings)
+
+
+def _strings(event_tokens: Mapping[str, Sequence[int]]) -> list[list[int]]:
+    try:
+        return [[operator.index(token) for token in own] for own in event_tokens.values()]
+    except TypeError as error:
+        raise ConfigError("event_tokens must give each event type a list of token ids (whole numbers)") from error
+
+
+def event_tokens_density(model: Any, vocabulary: Vocabulary, **settings: Any) -> EventTokensDensity:
+    """Return the density of a model whose events are several tokens.
+
+    Args:
+        model: A causal language model.
+        vocabulary: Event types.
+        settings: See `EventTokensDensity`.
+
+    Raises:
+        ConfigError: See `EventTokensDensity`.
+    """
+    with _in_one_sentence(model, settings["context"]):
+        return EventTokensDensity(model, vocabulary, **settings)
 
 
 def decoder_density(model: Any, vocabulary: Vocabulary, **settings: Any) -> DecoderDensity:
@@ -86,23 +118,30 @@ def decoder_density(model: Any, vocabulary: Vocabulary, **settings: Any) -> Deco
     Raises:
         ConfigError: See `DecoderDensity`.
     """
+    with _in_one_sentence(model, settings["context"]):
+        try:
+            return HuggingFaceDensity(model, vocabulary, **settings)
+        except NotSharedError:
+            pass
+        except ConfigError:
+            raise
+        except Exception:
+            pass
+        return HuggingFaceRerunDensity(model, vocabulary, **settings)
+
+
+@contextmanager
+def _in_one_sentence(model: Any, context: int) -> Iterator[None]:
+    """Make a `ConfigError` of whatever a model raises in a plain forward."""
     try:
         with quiet_transformers():
-            try:
-                return HuggingFaceDensity(model, vocabulary, **settings)
-            except NotSharedError:
-                pass
-            except ConfigError:
-                raise
-            except Exception:
-                pass
-            return HuggingFaceRerunDensity(model, vocabulary, **settings)
+            yield
     except ConfigError:
         raise
-    except Exception as error:  # as above, on a plain forward
+    except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ConfigError(
-            f"{type(model).__name__} cannot be run on {settings['context']} events after a begin token: {reason[0]}"
+            f"{type(model).__name__} cannot be run on {context} events after a begin token: {reason[0]}"
         ) from error
 
 
