@@ -36,6 +36,7 @@ _HOMES = {
     "discover_log": "sequela.discovery.discover",
     "discover_population": "sequela.discovery.population",
     "estimate": "sequela.discovery.discover",
+    "explain": "sequela.discovery.explain",
     "fit": "sequela.density.training.fit",
     "load_density": "sequela.density.checkpoint",
     "load_discovery": "sequela.graphs.saved",
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from sequela.density.wrap_model import wrap_model
     from sequela.discovery.diagnose import diagnose_log
     from sequela.discovery.discover import discover, discover_log, estimate
+    from sequela.discovery.explain import explain
     from sequela.discovery.population import discover_population
     from sequela.discovery.run import run
     from sequela.discovery.run_folder import RunResult, load_run

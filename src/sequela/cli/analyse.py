@@ -22,9 +22,10 @@ from sequela.cli.base import (
     TimeFormat,
     command,
     read,
+    read_like,
 )
 from sequela.cli.options import generated
-from sequela.discovery.run import RUN
+from sequela.discovery.arguments import RUN
 
 
 @command()
@@ -76,3 +77,43 @@ def run(
     from sequela.cli.tables import print_run
 
     print_run(result)
+
+
+@command()
+def explain(
+    results: Annotated[Path, typer.Argument(help="Folder that `sequela run` or `discover` wrote.", show_default=False)],
+    new: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Log with new cases: explained with the model of the run.", show_default=False),
+    ] = None,
+    case: Annotated[str | None, typer.Option(help="Name of the case; may be left out where there is one.")] = None,
+    event: Annotated[
+        str, typer.Option(help="Event to explain: its type, or its position from 0 (-1 is the last).")
+    ] = "-1",
+    page: Annotated[Path | None, typer.Option(help="Also write a page of this case alone.")] = None,
+    file_format: FileFormat = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why one event happened: its root cause, the chain to it, and what speaks against that.
+
+    Example: sequela explain answer --case dev3
+    """
+    from sequela.discovery.explain import explain as ask
+    from sequela.discovery.run_folder import load_run
+
+    run: Any = results
+    log = None
+    if new:
+        run = load_run(results)
+        log = read_like(run.model, new, file_format=file_format)
+    found = ask(run, log, case=case, event=event)
+    if page is not None:
+        from sequela.reports.page import report
+
+        report(found.graph, page, population=found.population)
+    if as_json:
+        typer.echo(json.dumps(found.explanation.to_dict() | ({} if page is None else {"page": str(page)})))
+        return
+    typer.echo(str(found.explanation))
+    if page is not None:
+        typer.echo(f"open {page}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -52,7 +53,7 @@ def print_links(summary: SummaryGraph, *, title: str, truth: SummaryGraph | None
         if real is not None:
             cells.append("yes" if (row["cause"], row["effect"]) in real else "no")
         table.add_row(*cells)
-    Console(highlight=False).print(table)
+    _console().print(table)
 
 
 def print_population(found: PopulationGraph, *, limit: int = 15) -> None:
@@ -76,7 +77,7 @@ def print_population(found: PopulationGraph, *, limit: int = 15) -> None:
             _direction(row) + ("" if mark is None else f" [{marks.index(mark) + 1}]"),
             style=None if mark is None else "dim",
         )
-    console = Console(highlight=False)
+    console = _console()
     console.print(table)
     for number, mark in enumerate(marks, start=1):
         console.print(Text(f"[{number}] {visible(mark)}"))
@@ -174,10 +175,15 @@ def print_scores(
 
 def print_frame(frame: pl.DataFrame, *, title: str) -> None:
     """Print any table of numbers."""
+    _console().print(rich_table(title, frame))
+
+
+def _console() -> Console:
+    """Return a console that does not squeeze columns to 80 characters where the output goes to a file."""
     console = Console(highlight=False)
-    if not console.is_terminal:  # in a file nobody needs the columns squeezed to 80 characters
+    if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDTH
-    console.print(rich_table(title, frame))
+    return console
 
 
 def _name(text: str) -> Text:

@@ -19,14 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from sequela.arguments import FLAG, Argument, Number, public
+from sequela.arguments import public
 from sequela.density import checkpoint
 from sequela.density.base import Density
-from sequela.density.training.arguments import FIT
 from sequela.density.training.crossfit import MARKER as FOLDS_MARKER
 from sequela.density.training.crossfit import CrossFit, cross_fit, held_out_cases, load_cross_fit
 from sequela.density.training.fit import fit
-from sequela.discovery.arguments import POPULATION as EVIDENCE
+from sequela.discovery.arguments import OF_MODEL, OF_QUESTION, RUN
 from sequela.discovery.diagnose import diagnose_log
 from sequela.discovery.population import discover_population
 from sequela.discovery.run_folder import (
@@ -59,29 +58,6 @@ FEWEST_HELD_OUT = 100
 _MOST_ROOTS = 20
 _OF_CASES = ("power", "undecidable")
 """What `diagnose_log` says of the number of cases that are weighed."""
-
-_MODEL = ("backbone", "min_count", "memory", "max_steps", "seed", "device")
-_QUESTION = ("delta", "fdr", "horizon", "horizon_time")
-RUN = {
-    "log": FIT["log"],
-    "out": Argument("Folder for model, population, results, report.html and run.json.", FIT["out"].check,
-                    panel="Log and files"),
-    "overwrite": FIT["overwrite"],
-    **{name: FIT[name] for name in _MODEL},
-    **{name: EVIDENCE[name] for name in _QUESTION},
-    "folds": Argument(
-        "Parts of the log for evidence: cases of one are judged by a density trained on others.",
-        Number(2, whole=True), 5, panel="Evidence",
-        more="The densities are trained one after the other, each going on from the one before with one more part; "
-        "those cases count that none of the weights before had seen.",
-    ),
-    "fast": Argument(
-        "Skip the folds: evidence from the tenth of the cases that `fit` kept apart, where that is 100 or more.", FLAG,
-        False, panel="Evidence", flags="--fast",
-    ),
-    "progress": FIT["progress"],
-}  # fmt: skip
-"""The arguments of `run`, by name."""
 
 
 @public(RUN)
@@ -148,7 +124,7 @@ class _Stages:
     def __init__(self, folder: Path, record: RunProgress, log: EventLog, device: str | None, tell: Reporter) -> None:
         self.folder, self.record, self.log, self.device, self.tell = folder, record, log, device, tell
         self.quiet = BarsOnly(tell)
-        self.question = {name: record.arguments[name] for name in _QUESTION if name != "fdr"}
+        self.question = {name: record.arguments[name] for name in OF_QUESTION if name != "fdr"}
         self.fdr, self.fast = record.arguments["fdr"], bool(record.arguments["fast"])
 
     def run(self) -> None:
@@ -178,7 +154,7 @@ class _Stages:
         return int(self.record.arguments["seed"])
 
     def _train(self, path: Path) -> Density:
-        chosen = {name: self.record.arguments[name] for name in _MODEL if name != "device"}
+        chosen = {name: self.record.arguments[name] for name in OF_MODEL if name != "device"}
         return fit(self.log, out=path, overwrite=True, device=self.device, progress=self.tell, **chosen)
 
     def _population(self, density: Density) -> PopulationGraph | None:

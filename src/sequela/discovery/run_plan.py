@@ -15,9 +15,9 @@ from sequela.density.runtime.devices import choose_device
 from sequela.density.training.fit import fit
 from sequela.density.training.recipe import Recipe, split_for_training, training_config
 from sequela.density.training.size import has_time
+from sequela.discovery.arguments import RUN
 from sequela.discovery.plan import duration, plan_discovery
 from sequela.discovery.population import discover_population
-from sequela.discovery.run import RUN
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.progress import Reporter, reporter
@@ -96,7 +96,13 @@ def plan_run(
     """
     tell = reporter(progress)
     tell.say("measuring some steps of each stage")
-    chosen: dict[str, Any] = {"backbone": backbone, "min_count": min_count, "memory": memory, "seed": seed, "device": device}
+    chosen: dict[str, Any] = {
+        "backbone": backbone,
+        "min_count": min_count,
+        "memory": memory,
+        "seed": seed,
+        "device": device,
+    }
     times = []
     for steps in (_FEW, _MORE):
         started = time.perf_counter()

@@ -6,23 +6,39 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import networkx as nx
 import polars as pl
 
 from sequela.events.times import seconds_to_datetime
 from sequela.events.vocabulary import RARE
-from sequela.graphs.root_causes import causal_graph, position_of, root_causes
+from sequela.graphs.root_causes import CaseGraph, causal_graph, position_of, root_causes
 from sequela.text import visible
-
-if TYPE_CHECKING:
-    from sequela.graphs.instance import InstanceGraph
 
 _FIRST_DATE = 1e8
 """Times below (seconds) are taken as counted from the start of the log, not as dates."""
 _MAIN_SHARE = 0.75
 _WEAK = 0.8
+
+
+class TimedCase(CaseGraph, Protocol):
+    """What is asked of a graph to explain an event of it."""
+
+    @property
+    def case(self) -> str:
+        """Name of the case."""
+        ...
+
+    @property
+    def times(self) -> tuple[float, ...] | None:
+        """Seconds of each event, or None."""
+        ...
+
+    @property
+    def n_unknown(self) -> int:
+        """Events of types that the density did not know."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -123,7 +139,7 @@ def times_likelier(nats: float) -> str:
     return f"{ratio:,.0f} times as likely" if ratio >= 10 else f"{ratio:.1f} times as likely"
 
 
-def explain_graph(graph: InstanceGraph, position: int | str = -1) -> Explanation:
+def explain_graph(graph: TimedCase, position: int | str = -1) -> Explanation:
     """Explain one event of a case; see `InstanceGraph.explain`."""
     place = position_of(graph.events, position)
     roots = root_causes(graph, place)
@@ -143,7 +159,7 @@ def explain_graph(graph: InstanceGraph, position: int | str = -1) -> Explanation
     )
 
 
-def _main_chain(graph: InstanceGraph, position: int, root: int) -> tuple[Step, ...]:
+def _main_chain(graph: TimedCase, position: int, root: int) -> tuple[Step, ...]:
     """Return the way along which most of the root's share reaches an event: the same as the page shows."""
     causal = causal_graph(graph)
     behind = causal.subgraph(nx.ancestors(causal, position) | {position})
@@ -167,7 +183,7 @@ def _step(row: Mapping[str, Any]) -> Step:
 
 
 def _sentence(
-    graph: InstanceGraph, position: int, chain: tuple[Step, ...], roots: pl.DataFrame, confidence: float | None
+    graph: TimedCase, position: int, chain: tuple[Step, ...], roots: pl.DataFrame, confidence: float | None
 ) -> str:
     what = visible(graph.events[position]) + _time(graph, position)
     if not chain:
@@ -181,7 +197,7 @@ def _sentence(
     return f"{what} was caused by {way}{sure}{rest}."
 
 
-def _time(graph: InstanceGraph, position: int) -> str:
+def _time(graph: TimedCase, position: int) -> str:
     if graph.times is None:
         return ""
     seconds = graph.times[position]
@@ -190,7 +206,7 @@ def _time(graph: InstanceGraph, position: int) -> str:
     return f" ({seconds_to_datetime(pl.Series([seconds]))[0]:%Y-%m-%d %H:%M:%S})"
 
 
-def _doubts(graph: InstanceGraph, position: int, chain: tuple[Step, ...]) -> list[str]:
+def _doubts(graph: TimedCase, position: int, chain: tuple[Step, ...]) -> list[str]:
     """Say what speaks against a chain, the most important first."""
     found = []
     weighed = "confidence" in graph.edges.columns
@@ -214,12 +230,16 @@ def _doubts(graph: InstanceGraph, position: int, chain: tuple[Step, ...]) -> lis
     rare = sum(graph.events[place] == RARE for place in involved)
     if rare:
         found.append(f"{rare} of the events are of types that the model does not know ({RARE})")
+    if graph.n_unknown:
+        found.append(
+            f"{graph.n_unknown} of the {len(graph.events)} events of the case are of types the model has never seen"
+        )
     if not chain:
         found += _without_cause(graph, position)
     return found
 
 
-def _beside(graph: InstanceGraph, position: int) -> list[str]:
+def _beside(graph: TimedCase, position: int) -> list[str]:
     """Return the types of the events that an event is linked with where the direction is not known."""
     here = (pl.col("cause_position") == position) | (pl.col("effect_position") == position)
     edges = graph.edges.filter(here & ~pl.col("directed"))
@@ -229,7 +249,7 @@ def _beside(graph: InstanceGraph, position: int) -> list[str]:
     return [graph.events[cause if effect == position else effect] for cause, effect in ends]
 
 
-def _without_cause(graph: InstanceGraph, position: int) -> list[str]:
+def _without_cause(graph: TimedCase, position: int) -> list[str]:
     """Say what there is beside causes: edges without evidence over cases, and causes that made it less likely."""
     found = []
     into = graph.edges.filter((pl.col("effect_position") == position) & pl.col("directed"))

@@ -188,6 +188,29 @@ def test_forward_goes_on_from_the_weights_before_and_costs_about_one_training(mo
     assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), state(first).values(), strict=True))
 
 
+def test_training_goes_on_from_the_same_function_with_components_and_times():
+    frame = LOG.frame.with_columns(unit=pl.col("event").str.slice(1).cast(pl.Int64) // 3)
+    frame = frame.with_columns(at=pl.Series(np.cumsum(np.random.default_rng(0).exponential(5.0, frame.height))))
+    log = read_log(frame, case="case", event=["unit", "event"], time="at")
+    first = fit(log, components=True, times=True, seed=1, **QUICK)
+    kind, recipe = trained_backbone("window"), Recipe.of_info(first.info)
+    sizes = recipe.sizes(first.vocabulary, "cpu")
+    longer = log.cases(log.case_names[:20])
+    network = kind.network(sizes, SequenceSet.from_log(longer, first.vocabulary))
+    kind.go_on(network, first)
+    case = SequenceSet.from_log(log, first.vocabulary)[3]
+    np.testing.assert_allclose(
+        kind.density(network, sizes).score(case.ids, case.times), first.score(case.ids, case.times), atol=1e-6
+    )
+    other = kind.network(Recipe.of_info(fit(LOG, **QUICK).info).sizes(first.vocabulary, "cpu"), case_set(log, first))
+    with pytest.raises(ConfigError, match="of the same sizes"):
+        kind.go_on(other, first)
+
+
+def case_set(log, density):
+    return SequenceSet.from_log(log, density.vocabulary)
+
+
 def test_save_and_load(tmp_path):
     found = cross_fit(LOG, folds=2, seed=4, **QUICK)
     found.save(tmp_path / "c")

@@ -14,9 +14,9 @@ from sequela.density.base import Density
 from sequela.density.decoder.event_tokens import EventTokensDensity
 from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.decoder.model import DecoderDensity
+from sequela.density.decoder.objective import DecoderTask
 from sequela.density.decoder.wrap import decoder_density, event_tokens_density, load_causal_lm, quiet_transformers
 from sequela.density.registry import Backbone, Saved, Sizes, Steps, TrainedBackbone
-from sequela.density.training.objectives import DecoderTask
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
 

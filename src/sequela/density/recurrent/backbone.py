@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sequela.density.base import Density
+from sequela.density.decoder.objective import DecoderTask
 from sequela.density.recurrent.density import RecurrentDensity
 from sequela.density.recurrent.network import RecurrentConfig, RecurrentNetwork
 from sequela.density.registry import Saved, Sizes, Steps, TrainedBackbone
-from sequela.density.training.objectives import DecoderTask
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
 
