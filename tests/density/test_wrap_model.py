@@ -7,7 +7,7 @@ import torch
 
 import sequela as sq
 from sequela.density.base import Branches
-from sequela.density.decoder.tiles import blocks
+from sequela.density.blocks import blocks
 from sequela.discovery.plan import plan_discovery
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary

@@ -1,6 +1,6 @@
 """Densities that score a branch by running its whole past again: exact for any model, and slow.
 
-A sequence longer than the context is cut into blocks as for a decoder (`sequela.density.decoder.tiles.blocks`): an
+A sequence longer than the context is cut into blocks as for a decoder (`sequela.density.blocks`): an
 event in block ``b`` is predicted from the events since the start of block ``b - 1``.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequela.density.base import Branches, Density, Floats, Ids, Times, check_branches, check_sequence, n_targets
-from sequela.density.decoder.tiles import blocks
+from sequela.density.blocks import blocks
 
 Places = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Rows and columns of a batch (int64, ``[n]`` each): what is asked for stands after the event in that column."""

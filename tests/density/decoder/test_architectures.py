@@ -12,12 +12,12 @@ import torch
 
 import sequela as sq
 from sequela.density.base import Branches
+from sequela.density.blocks import blocks
 from sequela.density.checkpoint import load_density, save_density
 from sequela.density.decoder import huggingface
 from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.decoder.probe import probe_length
 from sequela.density.decoder.rerun import HuggingFaceRerunDensity
-from sequela.density.decoder.tiles import blocks
 from sequela.density.decoder.windows import windows_of
 from sequela.density.decoder.wrap import wrap_huggingface
 from sequela.density.runtime.network_density import Batches

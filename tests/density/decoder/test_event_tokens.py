@@ -8,8 +8,8 @@ import torch
 
 import sequela as sq
 from sequela.density.base import Branches
+from sequela.density.blocks import blocks
 from sequela.density.checkpoint import load_density, save_density
-from sequela.density.decoder.tiles import blocks
 from sequela.density.runtime.network_density import within_memory
 from sequela.errors import ConfigError
 

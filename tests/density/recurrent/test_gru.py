@@ -9,8 +9,8 @@ import torch
 import sequela as sq
 from conftest import vocabulary_of
 from sequela.density.base import Branches
+from sequela.density.blocks import blocks
 from sequela.density.checkpoint import load_density
-from sequela.density.decoder.tiles import blocks
 from sequela.density.recurrent.density import RecurrentDensity
 from sequela.density.recurrent.network import RecurrentConfig, RecurrentNetwork
 from sequela.density.runtime.network_density import Batches, within_memory

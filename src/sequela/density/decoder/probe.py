@@ -7,16 +7,16 @@ configuration names.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from sequela.density.base import Branches, Floats, Ids
+from sequela.density.runtime.network_density import Runtime
 from sequela.errors import ConfigError
-
-if TYPE_CHECKING:
-    from sequela.density.decoder.model import DecoderDensity
+from sequela.events.vocabulary import Vocabulary
 
 _FLOPS = 2e11
 _FLOPS_ACCELERATOR = 2e13
@@ -31,7 +31,33 @@ class NotSharedError(ConfigError):
     """Branches of a model cannot share the observed prefix."""
 
 
-def probe(density: DecoderDensity) -> None:
+class Probed(Protocol):
+    """What is probed: a density, and what its model says by itself; see `DecoderDensity`."""
+
+    model: Any
+    vocabulary: Vocabulary
+    context: int
+    runtime: Runtime
+
+    @property
+    def max_tail(self) -> int | None:
+        """The longest tail."""
+
+    @property
+    def token_flops(self) -> float:
+        """Operations of one token."""
+
+    def plain_log_probs(self, past: Ids) -> Floats:
+        """Return what one plain forward says."""
+
+    def score(self, ids: Ids) -> Floats:
+        """Return what the density says of a sequence."""
+
+    def score_branches_many(self, branches: Sequence[Branches]) -> list[Floats]:
+        """Return what it says of branches."""
+
+
+def probe(density: Probed) -> None:
     """Compare a density with plain forwards of its model.
 
     Raises:
@@ -56,7 +82,7 @@ def probe(density: DecoderDensity) -> None:
             _compare(density, "branch", found[row], expected)
 
 
-def _checked_plain(density: DecoderDensity, ids: Ids) -> Floats:
+def _checked_plain(density: Probed, ids: Ids) -> Floats:
     """Return the plain scores of a sequence, after a look at the model itself (float64, ``[L]``)."""
     n, name = len(ids), type(density.model).__name__
     whole = density.plain_log_probs(ids[:-1])
@@ -76,12 +102,12 @@ def _checked_plain(density: DecoderDensity, ids: Ids) -> Floats:
     return whole[np.arange(n), ids]
 
 
-def _apart(density: DecoderDensity, found: Floats, expected: Floats) -> bool:
+def _apart(density: Probed, found: Floats, expected: Floats) -> bool:
     tolerance = _TOLERANCE.get(density.model.dtype, _TOLERANCE_HALF)
     return not bool((np.abs(found - expected) < tolerance * np.maximum(1.0, np.abs(expected))).all())
 
 
-def _compare(density: DecoderDensity, what: str, found: Floats, expected: Floats) -> None:
+def _compare(density: Probed, what: str, found: Floats, expected: Floats) -> None:
     if _apart(density, found, expected):
         worst = int(np.argmax(np.where(np.isfinite(found), np.abs(found - expected), np.inf)))
         raise NotSharedError(
@@ -91,7 +117,7 @@ def _compare(density: DecoderDensity, what: str, found: Floats, expected: Floats
         )
 
 
-def probe_length(density: DecoderDensity) -> int:
+def probe_length(density: Probed) -> int:
     """Return how many events the probe has: one block of the context, as far as that is affordable."""
     longest = 2 * (density.context // 2)
     accelerated = torch.device(density.runtime.device).type != "cpu"

@@ -2,7 +2,7 @@
 
 One run over a block of a sequence gives the state after every event. A branch starts with a copy of the state at its
 place and runs its tail only; tails of all causes, particles and sequences share batches. Long sequences are cut into
-blocks as for a decoder (`sequela.density.decoder.tiles.blocks`).
+blocks as for a decoder (`sequela.density.blocks`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sequela.density.base import Branches, Floats, Ids, Times, check_branches, check_sequence
-from sequela.density.decoder.tiles import Block, Job, blocks, jobs_of
+from sequela.density.blocks import Block, blocks
+from sequela.density.decoder.tiles import Job, jobs_of
 from sequela.density.output_head import MIN_ROWS, Head
 from sequela.density.recurrent.network import RecurrentNetwork
 from sequela.density.runtime.devices import fingerprint_of
