@@ -3,8 +3,8 @@
     python benchmarks/architectures.py [--repeats 3]
 
 Untrained models of two layers, width 64, 60 event types, one case of 60 events; one `estimate` with 8 particles and
-horizon 6. One process, one thread, medians of processor time. ``vs_brute_force`` is the largest difference of the scores
-of some branches from the model's own plain forward over each whole past.
+horizon 6. One process, one thread, medians of processor time. ``vs_brute_force`` is the largest difference of the
+scores of some branches from the model's own plain forward over each whole past.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ from sequela.events.sequences import Case
 
 N_TYPES, LENGTH, WIDTH, PARTICLES, HORIZON = 60, 60, 64, 8, 6
 RESULTS = Path(__file__).parent / "results" / "architectures.csv"
+WAYS = {
+    "HuggingFaceDensity": "shared prefix",
+    "HuggingFaceStepDensity": "copies of the state, one event at a time",
+    "HuggingFaceRerunDensity": "whole sequences again",
+}
 _BODY = {"hidden_size": WIDTH, "num_hidden_layers": 2}
 _HEADS = _BODY | {"num_attention_heads": 2, "intermediate_size": 4 * WIDTH, "max_position_embeddings": 128}
 _ROPE = _HEADS | {"num_key_value_heads": 2, "head_dim": WIDTH // 2}
@@ -108,6 +113,7 @@ def seconds_of(density: Density, ids: np.ndarray[Any, Any], repeats: int) -> flo
 def main(repeats: int) -> pl.DataFrame:
     """Measure all and write the table."""
     ids = np.random.default_rng(0).integers(0, N_TYPES, LENGTH).astype(np.int32)
+    tokens = {f"e{i}": i for i in range(N_TYPES)}
     rows: list[dict[str, Any]] = []
     for name in [*MODELS, "gru (of our own)"]:
         if name in MODELS:
@@ -121,7 +127,7 @@ def main(repeats: int) -> pl.DataFrame:
         rows.append(
             {
                 "architecture": name,
-                "reruns": density.reruns,
+                "branches": WAYS.get(type(density).__name__, "copies of the state"),
                 "cpu_seconds": round(took, 3),
                 "relative_to_llama": round(took / (rows[0]["cpu_seconds"] if rows else took), 1),
                 "vs_brute_force": worst,

@@ -18,8 +18,9 @@ from sequela.density.decoder import huggingface
 from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.decoder.probe import probe_length
 from sequela.density.decoder.rerun import HuggingFaceRerunDensity
+from sequela.density.decoder.state import HuggingFaceStateDensity, HuggingFaceStepDensity
 from sequela.density.decoder.windows import windows_of
-from sequela.density.decoder.wrap import wrap_huggingface
+from sequela.density.decoder.wrap import quiet_transformers, wrap_huggingface
 from sequela.density.runtime.network_density import Batches
 from sequela.discovery.plan import plan_discovery
 from sequela.errors import ConfigError
@@ -64,7 +65,15 @@ CONFIGS = {
 }  # fmt: skip
 _CLASSES = {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM"}
 SHARED = ["llama", "gpt2", "gpt-neox", "qwen2", "opt", "mistral", "qwen2, window", "gemma3"]
-RERUN = ["gpt-neo", "bloom", "mamba", "mamba2", "rwkv", "xlstm"]
+STATE = ["gpt-neo", "bloom", "mamba2", "rwkv"]
+STEP = ["mamba"]
+RERUN = ["xlstm"]
+WAYS = {
+    **dict.fromkeys(SHARED, HuggingFaceDensity),
+    **dict.fromkeys(STATE, HuggingFaceStateDensity),
+    **dict.fromkeys(STEP, HuggingFaceStepDensity),
+    **dict.fromkeys(RERUN, HuggingFaceRerunDensity),
+}
 
 
 @functools.cache
@@ -135,20 +144,28 @@ def test_scores_are_those_of_the_plain_forward(name):
     check(density_of(name))
 
 
-@pytest.mark.parametrize("name", ["mistral", "gemma3", "mamba", "bloom"])
+@pytest.mark.parametrize("name", ["mistral", "gemma3", "mamba", "bloom", "xlstm"])
 def test_scores_over_several_blocks(name):
     check(density_of(name, context=12))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_which_share_the_prefix_is_as_documented(name):
+def test_how_branches_are_scored_is_as_documented(name):
     density = density_of(name)
+    assert type(density) is WAYS[name]
     assert density.reruns == (name in RERUN)
-    assert isinstance(density, HuggingFaceRerunDensity if name in RERUN else HuggingFaceDensity)
 
 
-@pytest.mark.parametrize("name", ["mamba", "xlstm", "bloom"])
-def test_company_and_batches_do_not_move_scores_of_rerun_models(name):
+@pytest.mark.parametrize("name", CONFIGS)
+def test_whole_sequences_can_always_be_run_again(name):
+    density = density_of(name)
+    settings = {"tokens": density.tokens, "begin_token": BEGIN, "hidden_token": HIDDEN, "context": 12}
+    with quiet_transformers():
+        check(HuggingFaceRerunDensity(model_of(name), density.vocabulary, **settings))
+
+
+@pytest.mark.parametrize("name", [*STATE, *STEP, *RERUN])
+def test_company_and_batches_do_not_move_scores(name):
     density, one = density_of(name), task()
     alone, score = density.score_branches(*one), density.score(IDS)
     other = task(3, 2)
@@ -167,7 +184,8 @@ def test_company_and_batches_do_not_move_scores_of_rerun_models(name):
 def test_a_window_that_is_not_honoured_is_found_by_the_probe(name, monkeypatch):
     kinds = set(windows_of(model_of(name).config))
     monkeypatch.setattr(huggingface, "windows_of", lambda config: dict.fromkeys(kinds))
-    assert wrap_huggingface(model_of(name), {f"e{i}": i for i in range(V)}, device="cpu").reruns
+    found = wrap_huggingface(model_of(name), {f"e{i}": i for i in range(V)}, device="cpu")
+    assert type(found) is HuggingFaceStateDensity
 
 
 def wrapped_with(monkeypatch, change):
@@ -220,7 +238,7 @@ def test_a_model_whose_positions_are_no_round_number(name):
     model.transformer.wpe = torch.nn.Embedding.from_pretrained(model.transformer.wpe.weight[: LENGTH + 1])
     tokens = {f"e{i}": (i * 3) % V for i in range(V)}
     density = wrap_huggingface(model, tokens, hidden_token=HIDDEN, context=LENGTH + 1, device="cpu")
-    assert density.reruns == (name in RERUN)
+    assert type(density) is WAYS[name]
     check(density)
 
 
@@ -229,11 +247,12 @@ def test_a_context_beyond_the_model_is_refused():
         wrap_huggingface(model_of("gpt2"), {"a": 0, "b": 1}, context=90, device="cpu")
 
 
-def test_a_rerun_model_is_saved_and_loaded(tmp_path):
-    density = density_of("bloom")
+@pytest.mark.parametrize("name", ["bloom", "xlstm", "mistral"])
+def test_a_model_is_saved_and_loaded(name, tmp_path):
+    density = density_of(name)
     save_density(density, tmp_path / "model")
     again = load_density(tmp_path / "model", device="cpu")
-    assert again.reruns
+    assert type(again) is WAYS[name]
     assert again.fingerprint == density.fingerprint
     assert np.allclose(again.score(IDS), density.score(IDS), atol=1e-6)
 
@@ -254,7 +273,7 @@ def test_the_probe_reaches_past_every_window(name):
 
 def test_plan_says_that_whole_sequences_are_run_again():
     log = sq.read_log(pl.DataFrame({"case": [1] * 6, "event": ["e0", "e1", "e2", "e0", "e4", "e1"]}))
-    for name, says in (("mamba", True), ("gpt2", False)):
+    for name, says in (("xlstm", True), ("mamba", False)):
         plan = plan_discovery(density_of(name), log, particles=2, calibrate=False)
         assert plan.reruns == says
         assert any("whole sequences again" in line for line in plan.lines()) == says

@@ -113,7 +113,7 @@ def _compare(density: Probed, what: str, found: Floats, expected: Floats) -> Non
         raise NotSharedError(
             f"{type(density.model).__name__} does not honour a 4-D attention mask with position ids and a cache "
             f"({what} {found[worst]:.4f} instead of {expected[worst]:.4f}); load it with attn_implementation='sdpa' or "
-            "'eager', or use wrap_huggingface, which then runs whole sequences"
+            "'eager', or use wrap_huggingface, which then scores branches in another way"
         )
 
 

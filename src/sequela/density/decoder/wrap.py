@@ -16,6 +16,7 @@ from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.decoder.model import DecoderDensity
 from sequela.density.decoder.probe import NotSharedError
 from sequela.density.decoder.rerun import HuggingFaceRerunDensity
+from sequela.density.decoder.state import HuggingFaceStateDensity, HuggingFaceStepDensity
 from sequela.density.runtime.devices import choose_device
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
@@ -33,9 +34,10 @@ def wrap_huggingface(
 ) -> DecoderDensity | EventTokensDensity:
     """Use a Hugging Face causal model, or a local checkpoint of one, as a density.
 
-    Branches share the observed prefix where the model honours a 4-D attention mask, position ids and a cache. Any other
-    causal model (`docs/howto/hugging-face.md` has a table) runs whole sequences again, which is exact and slow; `plan`
-    says so. Both are compared with the model's own plain forward here.
+    Branches share the observed prefix where the model honours a 4-D attention mask, position ids and a cache; otherwise
+    they go on from copies of its cache or recurrent state, where it has one that can be copied. Any other causal model
+    runs whole sequences again, which is exact and slow; `plan` says so (`docs/howto/hugging-face.md` has a table). Each
+    way is compared with the model's own plain forward here.
 
     Args:
         model: A loaded model, or a local folder with its configuration and safetensors weights.
@@ -119,14 +121,15 @@ def decoder_density(model: Any, vocabulary: Vocabulary, **settings: Any) -> Deco
         ConfigError: See `DecoderDensity`.
     """
     with _in_one_sentence(model, settings["context"]):
-        try:
-            return HuggingFaceDensity(model, vocabulary, **settings)
-        except NotSharedError:
-            pass
-        except ConfigError:
-            raise
-        except Exception:
-            pass
+        for kind in (HuggingFaceDensity, HuggingFaceStateDensity, HuggingFaceStepDensity):
+            try:
+                return kind(model, vocabulary, **settings)
+            except NotSharedError:
+                pass
+            except ConfigError:
+                raise
+            except Exception:
+                pass
         return HuggingFaceRerunDensity(model, vocabulary, **settings)
 
 
