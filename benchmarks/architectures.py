@@ -2,7 +2,7 @@
 
     python benchmarks/architectures.py [--repeats 3]
 
-Untrained models of two layers, width 64, 60 event types, one case of 60 events; one `estimate` with 8 particles and
+Untrained models of two layers, width 64, 60 event types, one case of 60 events; one `estimate` with 32 particles and
 horizon 6. One process, one thread, medians of processor time. ``vs_brute_force`` is the largest difference of the
 scores of some branches from the model's own plain forward over each whole past.
 """
@@ -26,7 +26,7 @@ from sequela import estimate, wrap_huggingface
 from sequela.density.base import Density
 from sequela.events.sequences import Case
 
-N_TYPES, LENGTH, WIDTH, PARTICLES, HORIZON = 60, 60, 64, 8, 6
+N_TYPES, LENGTH, WIDTH, PARTICLES, HORIZON = 60, 60, 64, 32, 6
 RESULTS = Path(__file__).parent / "results" / "architectures.csv"
 WAYS = {
     "HuggingFaceDensity": "shared prefix",
@@ -117,9 +117,7 @@ def main(repeats: int) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     for name in [*MODELS, "gru (of our own)"]:
         if name in MODELS:
-            density: Any = wrap_huggingface(
-                model_of(name), {f"e{i}": i for i in range(N_TYPES)}, context=96, device="cpu"
-            )
+            density: Any = wrap_huggingface(model_of(name), tokens, context=96, device="cpu")
             worst = furthest_from_brute_force(density, ids)
         else:
             density, worst = gru(), None

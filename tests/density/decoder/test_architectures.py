@@ -14,7 +14,7 @@ import sequela as sq
 from sequela.density.base import Branches
 from sequela.density.blocks import blocks
 from sequela.density.checkpoint import load_density, save_density
-from sequela.density.decoder import huggingface
+from sequela.density.decoder import huggingface, probe
 from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.decoder.probe import probe_length
 from sequela.density.decoder.rerun import HuggingFaceRerunDensity
@@ -265,10 +265,17 @@ def test_the_width_of_the_window_is_in_the_fingerprint():
     assert other.fingerprint != density_of("mistral").fingerprint
 
 
-@pytest.mark.parametrize("name", ["mistral", "mamba"])
-def test_the_probe_reaches_past_every_window(name):
-    density = density_of(name)
-    assert probe_length(density) == 2 * (density.context // 2) or probe_length(density) >= 2048
+def test_how_long_the_probe_is(monkeypatch):
+    density = density_of("mistral")
+    assert probe_length(density) == 2 * (density.context // 2) > density.model.config.sliding_window
+    monkeypatch.setattr(probe, "_FLOPS", density.token_flops)  # affords one token: still past the window of 8
+    assert probe_length(density) == 32
+    monkeypatch.setattr(density.model.config, "sliding_window", 19)
+    monkeypatch.setattr(probe, "_FLOPS", 10 * density.token_flops)
+    assert probe_length(density) == 19 + 32
+    monkeypatch.setattr(probe, "_FLOPS", 1e12)
+    monkeypatch.setattr(probe, "_NUMBERS", 40 * V)
+    assert probe_length(density) == 19 + 32
 
 
 def test_plan_says_that_whole_sequences_are_run_again():

@@ -1,8 +1,8 @@
 """Is a wrapped model what its scores say? A comparison with the model's own plain forward, made when it is wrapped.
 
 The sequence is as long as the context allows, so that a sliding window, a limit on positions or a mask that is ignored
-shows. Long contexts of large models are probed as far as `_FLOPS` reaches, but always past every window the
-configuration names.
+shows. Long contexts of large models are probed as far as `_FLOPS` reaches, and up to `_WINDOW_FACTOR` times as far
+where that takes the probe past a window that the configuration names.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from sequela.events.vocabulary import Vocabulary
 _FLOPS = 2e11
 _FLOPS_ACCELERATOR = 2e13
 """Operations of one plain forward of the probe."""
+_WINDOW_FACTOR = 20
+_NUMBERS = 2**24
+"""Log-probabilities of one plain forward of the probe: 128 MiB."""
 _LONGEST = 2048
 _SHORTEST = 32
 _TOLERANCE = {torch.float32: 5e-4, torch.float64: 5e-4}
@@ -122,9 +125,10 @@ def probe_length(density: Probed) -> int:
     longest = 2 * (density.context // 2)
     accelerated = torch.device(density.runtime.device).type != "cpu"
     affordable = (_FLOPS_ACCELERATOR if accelerated else _FLOPS) / max(density.token_flops, 1.0)
-    widths = [0, *_widths(density.model.config.get_text_config())]
-    past_windows = max((2 * width for width in widths if width < longest), default=0)
-    return min(longest, max(_SHORTEST, past_windows, int(min(affordable, _LONGEST))))
+    usual = int(min(affordable, _LONGEST, _NUMBERS / density.vocabulary.n_types))
+    widths = _widths(density.model.config.get_text_config())
+    past_windows = [width + _SHORTEST for width in widths if width + _SHORTEST <= _WINDOW_FACTOR * max(affordable, 1.0)]
+    return min(longest, max(_SHORTEST, usual, *past_windows))
 
 
 def _widths(config: Any) -> list[int]:

@@ -45,7 +45,8 @@ class HuggingFaceStateDensity(HuggingFaceRerunDensity):
 
     def _make(self) -> None:
         """See `DecoderDensity`."""
-        known = inspect.signature(self._head.run.forward).parameters
+        run: Any = self._head.run
+        known = inspect.signature(run.forward).parameters
         found = [name for name in _ARGUMENTS if name in known]
         if not found:
             raise NotSharedError(f"{type(self.model).__name__} takes no cache")
