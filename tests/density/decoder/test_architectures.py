@@ -14,7 +14,7 @@ import sequela as sq
 from sequela.density.base import Branches
 from sequela.density.blocks import blocks
 from sequela.density.checkpoint import load_density, save_density
-from sequela.density.decoder import huggingface, probe
+from sequela.density.decoder import huggingface, probe, state
 from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.decoder.probe import probe_length
 from sequela.density.decoder.rerun import HuggingFaceRerunDensity
@@ -144,7 +144,7 @@ def test_scores_are_those_of_the_plain_forward(name):
     check(density_of(name))
 
 
-@pytest.mark.parametrize("name", ["mistral", "gemma3", "mamba", "bloom", "xlstm"])
+@pytest.mark.parametrize("name", CONFIGS)
 def test_scores_over_several_blocks(name):
     check(density_of(name, context=12))
 
@@ -186,6 +186,13 @@ def test_a_window_that_is_not_honoured_is_found_by_the_probe(name, monkeypatch):
     monkeypatch.setattr(huggingface, "windows_of", lambda config: dict.fromkeys(kinds))
     found = wrap_huggingface(model_of(name), {f"e{i}": i for i in range(V)}, device="cpu")
     assert type(found) is HuggingFaceStateDensity
+
+
+def test_copies_that_are_not_copies_are_found_by_the_probe(monkeypatch):
+    monkeypatch.setattr(state, "_copied", lambda own, n, device: own)
+    assert type(wrap_huggingface(model_of("bloom"), {f"e{i}": i for i in range(V)}, context=40, device="cpu")) is (
+        HuggingFaceRerunDensity
+    )
 
 
 def wrapped_with(monkeypatch, change):

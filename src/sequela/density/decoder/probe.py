@@ -75,7 +75,7 @@ def probe(density: Probed) -> None:
         plain = _checked_plain(density, ids)
         _compare(density, "score", density.score(ids), plain)
         steps = min(3, density.max_tail or 3, n - 1)
-        starts = np.unique([min(1, n - 1 - steps), (n - 1 - steps) // 2, n - 1 - steps])
+        starts = np.unique([min(1, n - 1 - steps), (n - 1 - steps) // 2, n - 1 - steps]).repeat(2)
         tails = rng.integers(0, density.vocabulary.n_types, (len(starts), steps)).astype(np.int32)
         found = density.score_branches_many([Branches(ids, starts, tails)])[0]
         for row, start in enumerate(starts):
