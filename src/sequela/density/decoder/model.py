@@ -30,11 +30,15 @@ class DecoderDensity(NetworkDensity):
         context: Most past events one event is predicted from.
         device: Where it runs.
 
+    Attributes:
+        tried: Why branches are not scored in a faster way: each that was tried, and what failed.
+
     Raises:
         ConfigError: Tokens do not fit the model, or the model does not predict the next event (see `probe`).
     """
 
     backbone = "huggingface"
+    tried: tuple[str, ...] = ()
 
     def __init__(
         self,

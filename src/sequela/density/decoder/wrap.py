@@ -121,16 +121,25 @@ def decoder_density(model: Any, vocabulary: Vocabulary, **settings: Any) -> Deco
         ConfigError: See `DecoderDensity`.
     """
     with _in_one_sentence(model, settings["context"]):
+        tried: list[str] = []
         for kind in (HuggingFaceDensity, HuggingFaceStateDensity, HuggingFaceStepDensity):
             try:
-                return kind(model, vocabulary, **settings)
-            except NotSharedError:
-                pass
+                found: DecoderDensity = kind(model, vocabulary, **settings)
+                break
+            except NotSharedError as error:
+                tried.append(f"{kind.__name__}: {error}")
             except ConfigError:
                 raise
-            except Exception:
-                pass
-        return HuggingFaceRerunDensity(model, vocabulary, **settings)
+            except Exception as error:  # models fail in many ways on a mask or cache that they do not know
+                tried.append(f"{kind.__name__}: {type(error).__name__}: {_first_line(error)}")
+        else:
+            found = HuggingFaceRerunDensity(model, vocabulary, **settings)
+        found.tried = tuple(tried)
+        return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
@@ -142,9 +151,8 @@ def _in_one_sentence(model: Any, context: int) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ConfigError(
-            f"{type(model).__name__} cannot be run on {context} events after a begin token: {reason[0]}"
+            f"{type(model).__name__} cannot be run on {context} events after a begin token: {_first_line(error)}"
         ) from error
 
 
@@ -158,8 +166,7 @@ def load_causal_lm(folder: Path) -> Any:
                 str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False
             )
     except Exception as error:  # the loader raises many kinds; each means that the folder is no good
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(f"'{folder}' is not a local Hugging Face causal model: {reason[0]}") from error
+        raise ConfigError(f"'{folder}' is not a local Hugging Face causal model: {_first_line(error)}") from error
 
 
 @contextmanager
