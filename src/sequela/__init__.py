@@ -47,6 +47,7 @@ _HOMES = {
     "root_causes": "sequela.graphs.root_causes",
     "run": "sequela.discovery.run",
     "wrap_huggingface": "sequela.density.decoder.wrap",
+    "wrap_model": "sequela.density.wrap_model",
 }
 _MODULES = {"plots": "sequela.reports.plots"}
 
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from sequela.density.decoder.wrap import wrap_huggingface
     from sequela.density.training.crossfit import CrossFit, cross_fit, load_cross_fit
     from sequela.density.training.fit import fit
+    from sequela.density.wrap_model import wrap_model
     from sequela.discovery.diagnose import diagnose_log
     from sequela.discovery.discover import discover, discover_log, estimate
     from sequela.discovery.explain import explain

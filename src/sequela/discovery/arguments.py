@@ -17,7 +17,7 @@ CASES = ("held-out", "all")
 
 _EVIDENCE, _RUN, _FILES = "Evidence", "How it runs", "Log and files"
 A_DENSITY = Kind(
-    "a density (from fit, load_density, cross_fit or wrap_huggingface, or a world)",
+    "a density (from fit, load_density, cross_fit, wrap_huggingface or wrap_model, or a world)",
     has=("vocabulary", "score_branches"),
 )
 _FOLDS = Kind("", "sequela.density.training.crossfit:CrossFit")
