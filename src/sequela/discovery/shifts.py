@@ -11,6 +11,7 @@ import polars as pl
 
 _PRIOR_ROWS = 5.0
 _FEWEST = 3
+_LEAST_VARIANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ def shifts(normal: pl.DataFrame, window: pl.DataFrame, keys: Sequence[str], inst
     )  # fmt: skip
     if by_key.is_empty():
         return []
-    pooled = float(((by_key["v"] * (by_key["n"] - 1)).sum() / (by_key["n"] - 1).sum()) or 1e-6)
-    spread = (pl.col("v") * (pl.col("n") - 1) + _PRIOR_ROWS * pooled) / (pl.col("n") - 1 + _PRIOR_ROWS)
+    freedom = by_key["n"].to_numpy() - 1.0
+    pooled = float((by_key["v"].to_numpy() * freedom).sum() / freedom.sum())
+    spread = (pl.col("v") * (pl.col("n") - 1) + _PRIOR_ROWS * max(pooled, _LEAST_VARIANCE)) / (pl.col("n") - 1 + _PRIOR_ROWS)
     own = normal.group_by([*keys, "instance"]).agg(mi=pl.col("value").mean(), ni=pl.len())
     now = window.group_by([*keys, "instance"]).agg(x=pl.col("value").mean(), n1=pl.len())
     weight = pl.col("ni") + instance_weight

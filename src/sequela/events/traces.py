@@ -16,8 +16,13 @@ _VALUES = r"[:=：].*$"
 _CLOCK = r"^[\s\d\-:T.,/Z+]+"
 _IDENTIFIER = r"\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b[0-9a-f]{12,}\b"
 _LONGEST_TEMPLATE = 160
-_BETWEEN = " ; "
+BETWEEN = " ; "
+"""Stands between the items of ``called`` and ``behaviour``."""
 _MILLISECOND = 1e6
+
+
+Rows = pl.DataFrame | str | Path | None
+"""A table, a Parquet file, or none."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class TraceColumns:
         start: Start of the span in nanoseconds.
         end: End of the span in nanoseconds.
         message: Text of the log line.
+        log_time: Time of the log line; only to tell a line that was stored twice from one that was written twice. None
+            where there is none.
         service: Column of the service; by default the instance without ``instance_suffix``.
         instance_suffix: Regular expression that is cut from an instance to get its service.
     """
@@ -45,6 +52,7 @@ class TraceColumns:
     start: str = "StartTimeUnixNano"
     end: str = "EndTimeUnixNano"
     message: str = "message"
+    log_time: str | None = "TimeUnixNano"
     service: str | None = None
     instance_suffix: str = r"-[^-]+-[^-]+$"
 
@@ -102,8 +110,8 @@ def template(text: pl.Expr) -> pl.Expr:
 
 
 def read_traces(
-    spans: pl.DataFrame | str | Path | None,
-    logs: pl.DataFrame | str | Path | None = None,
+    spans: Rows,
+    logs: Rows = None,
     *,
     columns: TraceColumns | None = None,
 ) -> Traces:
@@ -130,7 +138,7 @@ def read_traces(
     columns = columns or TraceColumns()
     notes: list[str] = []
     span_rows = _table(spans, columns, "spans", ("span", "trace", "parent", "instance", "operation", "start", "end"))
-    log_rows = _table(logs, columns, "logs", ("span", "trace", "instance", "message"))
+    log_rows = _table(logs, columns, "logs", ("span", "trace", "instance", "message", *_log_time(columns)))
     if span_rows.is_empty() and log_rows.is_empty():
         raise LogFormatError("there is neither a span nor a log line: give spans, logs or both")
     has_spans, has_logs = not span_rows.is_empty(), not log_rows.is_empty()
@@ -140,7 +148,49 @@ def read_traces(
         _note(notes, n - span_rows.height, "spans repeated an identifier and were left out")
     else:
         span_rows = _spans_of_logs(log_rows)
-    return _calls(span_rows, log_rows.unique(maintain_order=True), has_spans, has_logs, notes)
+    if columns.log_time is not None:
+        n = log_rows.height
+        log_rows = log_rows.unique(maintain_order=True)
+        _note(notes, n - log_rows.height, "log lines were stored twice and are counted once")
+    return _calls(span_rows, log_rows, has_spans, has_logs, notes)
+
+
+def _log_time(columns: TraceColumns) -> tuple[str, ...]:
+    return () if columns.log_time is None else ("log_time",)
+
+
+def read_normal_and_window(
+    normal: tuple[Rows, Rows], window: tuple[Rows, Rows], *, columns: TraceColumns | None = None
+) -> tuple[Traces, Traces]:
+    """Read spans and log lines of normal operation and of a window, leaving out what one of them has not.
+
+    Args:
+        normal: Spans and log lines, as for `read_traces`; None or empty where there are none.
+        window: The same of the window.
+        columns: Names of the columns.
+
+    Raises:
+        LogFormatError: They have neither spans nor log lines in common.
+    """
+    pairs = [[_loaded(rows, name) for rows, name in zip(pair, ("spans", "logs"), strict=True)] for pair in (normal, window)]
+    both = [all(rows is not None and rows.height for rows in which) for which in zip(*pairs, strict=True)]
+    if not any(both):
+        raise LogFormatError("normal and window have neither spans nor log lines in common: give both of one kind")
+    read = [read_traces(*(rows if use else None for rows, use in zip(pair, both, strict=True)), columns=columns) for pair in pairs]
+    for name, use in zip(("spans", "log lines"), both, strict=True):
+        if not use:
+            read[1].notes.append(f"normal operation and the window do not both have {name}: judged without")
+    return read[0], read[1]
+
+
+def _loaded(rows: Rows, name: str) -> pl.DataFrame | None:
+    """Return a table that is given, or in a Parquet or CSV file."""
+    if rows is None or isinstance(rows, pl.DataFrame):
+        return rows
+    path = Path(rows)
+    if not path.is_file():
+        raise LogFormatError(f"{name}: there is no file '{path}'")
+    return pl.read_parquet(path)
 
 
 def _note(notes: list[str], count: int, what: str) -> None:
@@ -148,15 +198,11 @@ def _note(notes: list[str], count: int, what: str) -> None:
         notes.append(f"{count:,} {what}")
 
 
-def _table(source: pl.DataFrame | str | Path | None, columns: TraceColumns, name: str, needed: tuple[str, ...]) -> pl.DataFrame:
+def _table(source: Rows, columns: TraceColumns, name: str, needed: tuple[str, ...]) -> pl.DataFrame:
     """Return the needed columns by our names, and ``service``."""
+    source = _loaded(source, name)
     if source is None:
         return pl.DataFrame(schema={**dict.fromkeys(needed, pl.String), "service": pl.String})
-    if not isinstance(source, pl.DataFrame):
-        path = Path(source)
-        if not path.is_file():
-            raise LogFormatError(f"{name}: there is no file '{path}'")
-        source = pl.read_parquet(path)
     given = {each.name: getattr(columns, each.name) for each in fields(columns)}
     wanted = {each: str(given[each]) for each in needed} | ({"service": columns.service} if columns.service else {})
     missing = [column for column in wanted.values() if column not in source.columns]
@@ -192,8 +238,7 @@ def _calls(spans: pl.DataFrame, logs: pl.DataFrame, has_spans: bool, has_logs: b
     above = spans.select("trace", parent="span", above="row")
     spans = spans.join(above, on=["trace", "parent"], how="left", maintain_order="left")
     parent = spans["above"].fill_null(-1).to_numpy()
-    service = spans["service"].to_physical() if spans["service"].dtype == pl.Categorical else spans["service"].cast(pl.Categorical).to_physical()
-    codes = service.to_numpy()
+    codes = spans["service"].rank("dense").to_numpy()
     duration = (spans["end"] - spans["start"]).to_numpy().astype(np.float64) / _MILLISECOND
     inside = (parent >= 0) & (codes[parent] == codes)
     entry = _entries(np.where(inside, parent, np.arange(spans.height)))
@@ -252,4 +297,4 @@ def _texts(items: pl.DataFrame, name: str) -> pl.DataFrame:
     counts = items.group_by("entry", "item").len().with_columns(
         item=pl.col("len").cast(pl.String) + " × " + pl.col("item")
     )  # fmt: skip
-    return counts.group_by("entry").agg(pl.col("item").sort().str.join(_BETWEEN).alias(name))
+    return counts.group_by("entry").agg(pl.col("item").sort().str.join(BETWEEN).alias(name))
