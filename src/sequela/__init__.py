@@ -35,10 +35,12 @@ _HOMES = {
     "discover_population": "sequela.discovery.population",
     "estimate": "sequela.discovery.discover",
     "fit": "sequela.density.training.fit",
+    "explain_incident": "sequela.discovery.incident",
     "load_density": "sequela.density.checkpoint",
     "load_discovery": "sequela.graphs.saved",
     "load_population": "sequela.graphs.saved",
     "read_log": "sequela.events.log",
+    "read_traces": "sequela.events.traces",
     "report": "sequela.reports.page",
     "root_causes": "sequela.graphs.root_causes",
     "wrap_huggingface": "sequela.density.decoder.wrap",
@@ -54,11 +56,13 @@ if TYPE_CHECKING:
     from sequela.density.training.fit import fit
     from sequela.discovery.diagnose import diagnose_log
     from sequela.discovery.discover import discover, discover_log, estimate
+    from sequela.discovery.incident import explain_incident
     from sequela.discovery.population import discover_population
     from sequela.effects.cmi import CMIEstimate
     from sequela.errors import SequelaError
     from sequela.events.log import EventLog, read_log
     from sequela.events.sequences import SequenceSet
+    from sequela.events.traces import read_traces
     from sequela.events.vocabulary import Vocabulary
     from sequela.graphs.instance import InstanceGraph
     from sequela.graphs.population import PopulationGraph

@@ -1,8 +1,8 @@
 """Where did an incident begin? Services ranked by what is surprising in a window against normal operation.
 
 Each kind of evidence is a shift ``d`` with its standard error, on one scale: ``z = d / sqrt(error² + drift²)``, where
-``drift`` is how far a healthy service moves between two periods. A service's score is the root of the sum of its squared
-``z`` (those above zero): twice the log-likelihood ratio of normal shifts, before the root.
+``drift`` is how far a healthy service moves between two periods. A service's score is the root of the sum of its
+squared ``z`` (those above zero): the sum is twice the log-likelihood ratio against no shift.
 """
 
 from __future__ import annotations

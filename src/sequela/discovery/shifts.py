@@ -56,7 +56,9 @@ def shifts(normal: pl.DataFrame, window: pl.DataFrame, keys: Sequence[str], inst
         return []
     freedom = by_key["n"].to_numpy() - 1.0
     pooled = float((by_key["v"].to_numpy() * freedom).sum() / freedom.sum())
-    spread = (pl.col("v") * (pl.col("n") - 1) + _PRIOR_ROWS * max(pooled, _LEAST_VARIANCE)) / (pl.col("n") - 1 + _PRIOR_ROWS)
+    spread = (pl.col("v") * (pl.col("n") - 1) + _PRIOR_ROWS * max(pooled, _LEAST_VARIANCE)) / (
+        pl.col("n") - 1 + _PRIOR_ROWS
+    )
     own = normal.group_by([*keys, "instance"]).agg(mi=pl.col("value").mean(), ni=pl.len())
     now = window.group_by([*keys, "instance"]).agg(x=pl.col("value").mean(), n1=pl.len())
     weight = pl.col("ni") + instance_weight

@@ -48,7 +48,9 @@ class IncidentSettings:
         """Refuse what is not allowed."""
         unknown = set(self.kinds) - set(KINDS)
         if unknown or not self.kinds:
-            raise ConfigError(f"kinds must be some of {', '.join(KINDS)}; got {', '.join(map(repr, self.kinds)) or 'none'}")
+            raise ConfigError(
+                f"kinds must be some of {', '.join(KINDS)}; got {', '.join(map(repr, self.kinds)) or 'none'}"
+            )
         for name in ("time_drift", "behaviour_drift", "call_drift", "instance_weight", "transport_floor", "work_floor"):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
@@ -96,7 +98,8 @@ def _arrival(normal: Traces, window: Traces, settings: IncidentSettings) -> dict
         for edge in edges:
             by_callee[edge.key[1]].append(_without_caller(edge, [other for other in edges if other is not edge]))
     return {
-        service: _timing("arrival", into, settings, f"calls to {service} wait {{ratio:.1f}} times as long beyond its own time",
+        service: _timing("arrival", into, settings,
+                         f"calls to {service} wait {{ratio:.1f}} times as long beyond its own time",
                          window, pl.col("service") == service, "transport")
         for service, into in by_callee.items()
     }  # fmt: skip
@@ -118,7 +121,9 @@ def _calling(normal: Traces, window: Traces, settings: IncidentSettings) -> dict
         rest = sorted(out, key=lambda edge: edge.z(settings.time_drift))[:-1]
         if rest:
             sentence = f"{service} waits {{ratio:.1f}} times as long for each of {len(out)} others"
-            found[service] = _timing("calling", rest, settings, sentence, window, pl.col("caller") == service, "transport")
+            found[service] = _timing(
+                "calling", rest, settings, sentence, window, pl.col("caller") == service, "transport"
+            )
     return found
 
 
@@ -172,7 +177,7 @@ def _behaviour(normal: Traces, window: Traces, settings: IncidentSettings) -> di
 
 
 def _calls(normal: Traces, window: Traces, settings: IncidentSettings) -> dict[str, Evidence]:
-    """Find which calls each service made more often (fewer of them, or others) than it used to, given how it was called."""
+    """Find which calls each service made as it never did, given how it was called, and which services are gone."""
     found = _risen("called", ("service", "operation", "request"), normal, window, settings)
     return found | _absent(normal, window, settings)
 
@@ -185,7 +190,9 @@ def _absent(normal: Traces, window: Traces, settings: IncidentSettings) -> dict[
     for service, using in normal.calls.group_by("service").agg(pl.col("trace").n_unique()).iter_rows():
         if service not in here:
             z = proportion(n, n, n_normal - using, n_normal, settings.call_drift)
-            sentence = f"{service} was not called in {n:,} requests; in normal operation {using:,} of {n_normal:,} call it"
+            sentence = (
+                f"{service} was not called in {n:,} requests; in normal operation {using:,} of {n_normal:,} call it"
+            )
             found[service] = Evidence("called", z, sentence)
     return found
 
@@ -214,7 +221,9 @@ def _risen(
             z = 0.0 if usual_enough else proportion(len(rows), n, known, n_normal, drift)
             if z <= 0:
                 continue
-            suspect = (_unanswered(name, common, rows, window, usual[common], normal) if kind == "called" else "") or called[0]
+            suspect = (
+                _unanswered(name, common, rows, window, usual[common], normal) if kind == "called" else ""
+            ) or called[0]
             if suspect not in found or z > found[suspect].z:
                 sentence = _difference(called, name, common, (len(rows), n, known, n_normal))
                 found[suspect] = Evidence(kind, z, sentence, _traces(window, rows))
@@ -251,7 +260,9 @@ def _counted(traces: Traces, context: tuple[str, ...], kind: str) -> dict[tuple[
 def _explained(window: Traces, usual: Mapping[tuple[str, ...], Mapping[str, list[int]]]) -> set[int]:
     """Return the calls with a call below them that did, in a known context, what no call did in normal operation."""
     parents, novel = {}, []
-    for call, parent, behaviour, *where in window.calls.select("call", "parent_call", "behaviour", *_CONTEXT).iter_rows():
+    for call, parent, behaviour, *where in window.calls.select(
+        "call", "parent_call", "behaviour", *_CONTEXT
+    ).iter_rows():
         parents[call] = parent
         known = usual.get(tuple(where))
         if known is not None and behaviour not in known:
@@ -265,9 +276,7 @@ def _explained(window: Traces, usual: Mapping[tuple[str, ...], Mapping[str, list
     return explained
 
 
-def _difference(
-    context: tuple[str, ...], name: str, common: str, counts: tuple[int, int, int, int]
-) -> str:
+def _difference(context: tuple[str, ...], name: str, common: str, counts: tuple[int, int, int, int]) -> str:
     old, new = Counter(common.split(BETWEEN)), Counter(name.split(BETWEEN))
     signs = [f"+ {each[:_LONGEST_ITEM]}" for each in (new - old) if each]
     signs += [f"- {each[:_LONGEST_ITEM]}" for each in (old - new) if each]

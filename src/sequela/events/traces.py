@@ -1,4 +1,4 @@
-"""Spans and log lines as events: one row for each call that a service handled, with what it did and how long it took."""
+"""Spans and log lines as events: one row for each call that a service handled: what it did, how long it took."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ class TraceColumns:
         try:
             re.compile(self.instance_suffix)
         except re.error as error:
-            raise ConfigError(f"instance_suffix must be a regular expression; got {self.instance_suffix!r}: {error}") from None
+            raise ConfigError(
+                f"instance_suffix must be a regular expression; got {self.instance_suffix!r}: {error}"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Traces:
 
 
 def template(text: pl.Expr) -> pl.Expr:
-    """Return the constant beginning of messages: no clock, no identifiers, digits as ``#``, nothing after ``:`` or ``=``.
+    """Return the constant beginning of messages: no clock or identifier, digits as ``#``, nothing after ``:`` or ``=``.
 
     Example:
         >>> lines = pl.DataFrame({"message": ["16:42:22.382 INFO c.Order#7 [pay][id: 12]"]})
@@ -172,11 +174,16 @@ def read_normal_and_window(
     Raises:
         LogFormatError: They have neither spans nor log lines in common.
     """
-    pairs = [[_loaded(rows, name) for rows, name in zip(pair, ("spans", "logs"), strict=True)] for pair in (normal, window)]
+    pairs = [
+        [_loaded(rows, name) for rows, name in zip(pair, ("spans", "logs"), strict=True)] for pair in (normal, window)
+    ]
     both = [all(rows is not None and rows.height for rows in which) for which in zip(*pairs, strict=True)]
     if not any(both):
         raise LogFormatError("normal and window have neither spans nor log lines in common: give both of one kind")
-    read = [read_traces(*(rows if use else None for rows, use in zip(pair, both, strict=True)), columns=columns) for pair in pairs]
+    read = [
+        read_traces(*(rows if use else None for rows, use in zip(pair, both, strict=True)), columns=columns)
+        for pair in pairs
+    ]
     for name, use in zip(("spans", "log lines"), both, strict=True):
         if not use:
             read[1].notes.append(f"normal operation and the window do not both have {name}: judged without")
@@ -208,13 +215,20 @@ def _table(source: Rows, columns: TraceColumns, name: str, needed: tuple[str, ..
     missing = [column for column in wanted.values() if column not in source.columns]
     if missing:
         raise LogFormatError(
-            f"{name} has no column {missing[0]!r}; it has {', '.join(source.columns)}{nearest(missing[0], source.columns)}"
+            f"{name} has no column {missing[0]!r}; it has {', '.join(source.columns)}"
+            + nearest(missing[0], source.columns)
         )
-    service = pl.col(columns.service) if columns.service else pl.col(columns.instance).str.replace(columns.instance_suffix, "")
+    service = (
+        pl.col(columns.service)
+        if columns.service
+        else pl.col(columns.instance).str.replace(columns.instance_suffix, "")
+    )
     rows = source.select(service=service, **{each: pl.col(given[each]) for each in needed})
     for column in ("start", "end"):
         if column in rows.columns and not rows.schema[column].is_integer():
-            raise LogFormatError(f"{name}: column {given[column]!r} must be whole nanoseconds; it is {rows.schema[column]}")
+            raise LogFormatError(
+                f"{name}: column {given[column]!r} must be whole nanoseconds; it is {rows.schema[column]}"
+            )
     return rows.with_columns(pl.col(pl.String).fill_null("")) if name == "logs" else _complete(rows, name)
 
 
@@ -239,7 +253,9 @@ def _calls(spans: pl.DataFrame, logs: pl.DataFrame, has_spans: bool, has_logs: b
     spans = spans.join(above, on=["trace", "parent"], how="left", maintain_order="left")
     parent = spans["above"].fill_null(-1).to_numpy()
     codes = spans["service"].rank("dense").to_numpy()
-    duration = (spans["end"] - spans["start"]).to_numpy().astype(np.float64) / _MILLISECOND
+    lasted = (spans["end"] - spans["start"]).to_numpy().astype(np.float64) / _MILLISECOND
+    _note(notes, int((lasted < 0).sum()), "spans end before they start and count as 0 ms")
+    duration = np.maximum(lasted, 0.0)
     inside = (parent >= 0) & (codes[parent] == codes)
     entry = _entries(np.where(inside, parent, np.arange(spans.height)))
     remote = ~inside & (parent >= 0)

@@ -17,7 +17,13 @@ _TREE = {
     "gateway": ("shop", "account"), "shop": ("stock", "price", "account"), "account": ("store",), "stock": ("store",),
     "price": (), "store": (),
 }  # fmt: skip
-_FAULTY = {"network_delay": "stock", "cpu_contention": "shop", "exception": "price", "missing_call": "shop", "absent": "price"}
+_FAULTY = {
+    "network_delay": "stock",
+    "cpu_contention": "shop",
+    "exception": "price",
+    "missing_call": "shop",
+    "absent": "price",
+}
 _MS = 1_000_000
 
 
@@ -91,7 +97,13 @@ class _Requests:
             now += self._time(1.0, service)
             self._span(trace, client, span, service, "GET", sent, now)
         end = now + self._time(1.0 * slow, service)
-        self._log(trace, span, service, "ERROR Handler [failed]" if hit == "exception" else f"INFO Handler [{service}][done]: {end}", end)
+        self._log(
+            trace,
+            span,
+            service,
+            "ERROR Handler [failed]" if hit == "exception" else f"INFO Handler [{service}][done]: {end}",
+            end,
+        )
         self._span(trace, span, parent, service, f"/{service}", start, end)
         return end
 
