@@ -1,42 +1,230 @@
 """Which service began it? One recipe on every fault window of a folder of spans, log lines and `faults.csv`.
 
     python benchmarks/trainticket.py --data FOLDER [--normal FOLDER]
+    python benchmarks/trainticket.py --data FOLDER --halves    (settings chosen on one half, scored on the other)
+    python benchmarks/trainticket.py --data FOLDER --model     (also a next-event model, alone and as one more kind)
+
+The folder holds `spans.parquet` and `logs.parquet` (one of them may be missing, as may be the rows of a window) with a
+column `window`, and `faults.csv` with `window` and `service`. Normal operation is every window called `normal-…` of the
+folder, or of `--normal` where it has none. The recipe is `sq.explain_incident` with its defaults, for every window alike.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
+import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
 
-from sequela.discovery.incident import explain_incident, IncidentSettings, KINDS
-from sequela.events.traces import read_traces
+from sequela.discovery.incident import IncidentSettings, explain_incident
+from sequela.discovery.surprise import KINDS
+from sequela.events.trace_files import read_folder
+from sequela.events.traces import TraceColumns, Traces, read_normal_and_window, template
+
+Pair = tuple[pl.DataFrame | None, pl.DataFrame | None]
+Ranking = list[str]
+GRID = {"time_drift": (0.1, 0.2, 0.3, 0.5), "behaviour_drift": (0.5, 1.0, 2.0), "call_drift": (2.0, 3.0, 4.0)}
+"""What is tried on one half; 0.2, 1 and 3 are the defaults."""
 
 
-def windows(folder, normal):
-    spans = pl.read_parquet(folder / "spans.parquet")
-    logs = pl.read_parquet(folder / "logs.parquet")
+def some_rows(pair: Pair, window: pl.Expr) -> Pair:
+    spans, logs = (None if table is None else table.filter(window) for table in pair)
     return spans, logs
 
 
+def normal_rows(data: Pair, other: Path | None) -> Pair:
+    is_normal = pl.col("window").str.starts_with("normal")
+    for pair in (data, None if other is None else read_folder(other)):
+        if pair is not None:
+            found = some_rows(pair, is_normal)
+            if any(table is not None and table.height for table in found):
+                return found
+    sys.exit("error: no window is called normal-…: give a folder that has some with --normal FOLDER")
+
+
+class Fault:
+    """One window, read once for all rankings."""
+
+    def __init__(self, row: dict[str, str], data: Pair, normal: Pair) -> None:
+        self.window, self.root, self.kind = row["window"], row["service"], row.get("kind", "")
+        self.rows = some_rows(data, pl.col("window") == self.window)
+        self.normal_rows = normal
+        start = time.perf_counter()
+        self.normal, self.traces = read_normal_and_window(normal, self.rows)
+        self.incident = explain_incident(self.normal, self.traces)
+        self.seconds = time.perf_counter() - start
+
+    def ranking(self, settings: IncidentSettings) -> dict[str, float]:
+        found = explain_incident(self.normal, self.traces, settings=settings)
+        return {suspect.service: suspect.score for suspect in found.suspects}
+
+
+def rank(scores: dict[str, float], root: str) -> int:
+    """Return the place of the root; a tie is the last of its places, a root that is not named comes after all."""
+    own = scores.get(root, 0.0)
+    return 1 + sum(score >= own for service, score in scores.items() if service != root) if own > 0 else len(scores) + 1
+
+
+# -- simple rules ------------------------------------------------------------------------------------------------------
+
+
+def by_service(table: pl.DataFrame, value: str) -> dict[str, float]:
+    return dict(table.drop_nulls(value).group_by("service").agg(pl.col(value).mean()).iter_rows())
+
+
+def risen(normal: dict[str, float], window: dict[str, float]) -> dict[str, float]:
+    return {service: value - normal.get(service, 0.0) for service, value in window.items()}
+
+
+def excess_of_client_time(fault: Fault) -> dict[str, float]:
+    def excess(traces: Traces) -> dict[str, float]:
+        return by_service(traces.calls.filter(pl.col("caller") != pl.col("service")), "transport")
+
+    return risen(excess(fault.normal), excess(fault.traces))
+
+
+def rise_of_self_time(fault: Fault) -> dict[str, float]:
+    def own(traces: Traces) -> dict[str, float]:
+        calls = traces.calls.group_by("service").len()
+        total = traces.work.group_by("service").agg(pl.col("own").sum()).join(calls, on="service")
+        return dict(total.select("service", pl.col("own") / pl.col("len")).iter_rows())
+
+    return risen(own(fault.normal), own(fault.traces))
+
+
+def log_lines(pair: Pair) -> pl.DataFrame:
+    columns, lines = TraceColumns(), pair[1]
+    if lines is None:
+        return pl.DataFrame(schema={"service": pl.String, "line": pl.String, "error": pl.Boolean, "trace": pl.String})
+    message = pl.col(columns.message).fill_null("")
+    service = pl.col(columns.instance).str.replace(columns.instance_suffix, "")
+    lines = lines.unique()
+    return lines.select(service=service, line=template(message), error=message.str.contains(r"\bERROR\b"), trace=columns.trace)
+
+
+def change_of_log_lines(fault: Fault) -> dict[str, float]:
+    """Half the sum of the changes of each line's share of its service's lines (total variation)."""
+
+    def rates(pair: Pair) -> pl.DataFrame:
+        counts = log_lines(pair).group_by("service", "line").len()
+        return counts.select("service", "line", rate=pl.col("len") / pl.col("len").sum().over("service"))
+
+    both = rates(fault.normal_rows).join(rates(fault.rows), on=["service", "line"], how="full", coalesce=True).fill_null(0.0)
+    change = both.group_by("service").agg((pl.col("rate_right") - pl.col("rate")).abs().sum() / 2)
+    return dict(change.iter_rows())
+
+
+def most_error_lines(fault: Fault) -> dict[str, float]:
+    return dict(log_lines(fault.rows).group_by("service").agg(pl.col("error").sum().cast(pl.Float64)).iter_rows())
+
+
+RULES: dict[str, Callable[[Fault], dict[str, float]]] = {
+    "rule: excess of client time over server time": excess_of_client_time,
+    "rule: change of log lines": change_of_log_lines,
+    "rule: most error lines": most_error_lines,
+    "rule: rise of self time": rise_of_self_time,
+}
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def counted(ranks: list[int]) -> tuple[int, int]:
+    return sum(each == 1 for each in ranks), sum(each <= 3 for each in ranks)
+
+
+def line(name: str, ranks: list[int]) -> None:
+    first, three = counted(ranks)
+    print(f"{name:58}{first:3} of {len(ranks)}   {three:3} of {len(ranks)}", flush=True)
+
+
+def rankings(faults: list[Fault]) -> Iterator[tuple[str, list[dict[str, float]]]]:
+    for left_out in KINDS:
+        settings = IncidentSettings(kinds=tuple(kind for kind in KINDS if kind != left_out))
+        yield f"without {left_out}", [fault.ranking(settings) for fault in faults]
+    for kind in KINDS:
+        yield f"only {kind}", [fault.ranking(IncidentSettings(kinds=(kind,))) for fault in faults]
+
+
+def compare(faults: list[Fault], recipe: list[int]) -> None:
+    print(f"\n{'':58}first      among three")
+    line("recipe: all five kinds", recipe)
+    for name, scores in rankings(faults):
+        line(f"  {name}", [rank(score, fault.root) for score, fault in zip(scores, faults, strict=True)])
+    best = [sys.maxsize] * len(faults)
+    for name, rule in RULES.items():
+        ranks = [rank(rule(fault), fault.root) for fault in faults]
+        best = [min(pair) for pair in zip(best, ranks, strict=True)]
+        line(name, ranks)
+    line("whichever of the four rules is right", best)
+
+
+def halves(faults: list[Fault]) -> None:
+    """Choose the settings on one half (alternate faults of each kind) and score the other; then the other way round."""
+    place = {kind: itertools.count() for kind in {fault.kind for fault in faults}}
+    parts: list[list[Fault]] = [[], []]
+    for fault in faults:
+        parts[next(place[fault.kind]) % 2].append(fault)
+    grid = [IncidentSettings(**dict(zip(GRID, values, strict=True))) for values in itertools.product(*GRID.values())]
+    tried = {fault.window: [fault.ranking(settings) for settings in grid] for fault in faults}
+    print("\nsettings chosen on one half, scored on the other")
+    for chosen_on, scored_on in ((0, 1), (1, 0)):
+        best = max(range(len(grid)), key=lambda at: quality([(tried[f.window][at], f.root) for f in parts[chosen_on]]))  # noqa: B023
+        chosen = ", ".join(f"{name} {getattr(grid[best], name):g}" for name in GRID)
+        ranks = [rank(tried[fault.window][best], fault.root) for fault in parts[scored_on]]
+        line(f"  half {'AB'[scored_on]} ({chosen})", ranks)
+    for at, settings in enumerate(grid):
+        first = counted([rank(tried[fault.window][at], fault.root) for fault in faults])
+        print("  grid:", ", ".join(f"{name} {getattr(settings, name):g}" for name in GRID), *first)
+
+
+def quality(results: list[tuple[dict[str, float], str]]) -> tuple[int, float]:
+    """Count roots in the first place; then by how much they lead, up to a factor of 2 each."""
+    first, lead = 0, 0.0
+    for scores, root in results:
+        rest = max((score for service, score in scores.items() if service != root), default=0.0)
+        own = scores.get(root, 0.0)
+        first += own > rest
+        lead += math.log(min(2.0, max(0.5, own / max(rest, 1e-9))))
+    return first, lead
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path)
-    a = parser.parse_args()
-    spans, logs = windows(a.data, None)
-    pick = lambda t, n: t.filter(pl.col("window").str.starts_with("normal") if n is None else pl.col("window") == n)
-    t = time.time()
-    normal = read_traces(pick(spans, None), pick(logs, None))
-    print(normal.notes)
-    import pickle
-    W = {}
-    faults = pl.read_csv(a.data / "faults.csv").to_dicts()
-    for f in faults:
-        W[f["window"]] = read_traces(pick(spans, f["window"]), pick(logs, f["window"]))
-    pickle.dump((normal, W, faults), open("/tmp/tt.pkl", "wb"))
-    print(time.time() - t)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--normal", type=Path, default=None)
+    parser.add_argument("--halves", action="store_true")
+    parser.add_argument("--model", action="store_true")
+    args = parser.parse_args()
+    if not (args.data / "faults.csv").is_file():
+        sys.exit(f"error: '{args.data}' holds no faults.csv")
+    data = read_folder(args.data)
+    normal = normal_rows(data, args.normal)
+    rows = pl.read_csv(args.data / "faults.csv", infer_schema=False).to_dicts()
+    faults = [Fault(row, data, normal) for row in rows]
+    ranks = []
+    for fault in faults:
+        scores = {suspect.service: suspect.score for suspect in fault.incident.suspects}
+        ranks.append(rank(scores, fault.root))
+        top = ", ".join(f"{name} {score:.1f}" for name, score in list(scores.items())[:3])
+        print(f"{fault.window} {fault.kind:15} {fault.root:30} rank {ranks[-1]}  ({top})  {fault.seconds:.2f} s")
+    compare(faults, ranks)
+    if args.halves:
+        halves(faults)
+    if args.model:
+        from trainticket_model import with_model
+
+        for name, scores in with_model(faults):
+            line(name, [rank(score, fault.root) for score, fault in zip(scores, faults, strict=True)])
+    first, three = counted(ranks)
+    print(f"\nslowest incident {max(fault.seconds for fault in faults):.2f} s")
+    print(f"first {first} of {len(ranks)}, among three {three} of {len(ranks)}")
 
 
-main()
+if __name__ == "__main__":
+    main()
