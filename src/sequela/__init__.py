@@ -24,25 +24,30 @@ _HOMES = {
     "EventLog": "sequela.events.log",
     "InstanceGraph": "sequela.graphs.instance",
     "PopulationGraph": "sequela.graphs.population",
+    "RunResult": "sequela.discovery.run_folder",
     "SequelaError": "sequela.errors",
     "SequenceSet": "sequela.events.sequences",
     "SummaryGraph": "sequela.graphs.summary",
     "Vocabulary": "sequela.events.vocabulary",
     "diagnose_log": "sequela.discovery.diagnose",
     "cross_fit": "sequela.density.training.crossfit",
+    "load_cross_fit": "sequela.density.training.crossfit",
     "discover": "sequela.discovery.discover",
     "discover_log": "sequela.discovery.discover",
     "discover_population": "sequela.discovery.population",
     "estimate": "sequela.discovery.discover",
-    "fit": "sequela.density.training.fit",
+    "explain": "sequela.discovery.explain",
     "explain_incident": "sequela.discovery.incident",
+    "fit": "sequela.density.training.fit",
     "load_density": "sequela.density.checkpoint",
     "load_discovery": "sequela.graphs.saved",
     "load_population": "sequela.graphs.saved",
+    "load_run": "sequela.discovery.run_folder",
     "read_log": "sequela.events.log",
     "read_traces": "sequela.events.traces",
     "report": "sequela.reports.page",
     "root_causes": "sequela.graphs.root_causes",
+    "run": "sequela.discovery.run",
     "wrap_huggingface": "sequela.density.decoder.wrap",
 }
 _MODULES = {"plots": "sequela.reports.plots"}
@@ -52,12 +57,15 @@ __all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604
 if TYPE_CHECKING:
     from sequela.density.checkpoint import load_density
     from sequela.density.decoder.wrap import wrap_huggingface
-    from sequela.density.training.crossfit import CrossFit, cross_fit
+    from sequela.density.training.crossfit import CrossFit, cross_fit, load_cross_fit
     from sequela.density.training.fit import fit
     from sequela.discovery.diagnose import diagnose_log
     from sequela.discovery.discover import discover, discover_log, estimate
+    from sequela.discovery.explain import explain
     from sequela.discovery.incident import explain_incident
     from sequela.discovery.population import discover_population
+    from sequela.discovery.run import run
+    from sequela.discovery.run_folder import RunResult, load_run
     from sequela.effects.cmi import CMIEstimate
     from sequela.errors import SequelaError
     from sequela.events.log import EventLog, read_log

@@ -62,6 +62,20 @@ class Terminal:
             yield lambda done, note: progress.update(task, completed=done, note=note)
 
 
+class BarsOnly:
+    """Shows the bars of another reporter, and none of its lines: for a step among many."""
+
+    def __init__(self, shown: Reporter) -> None:
+        self._shown = shown
+
+    def say(self, text: str) -> None:
+        """Drop the line."""
+
+    def bar(self, title: str, total: int) -> AbstractContextManager[Update]:
+        """Give the bar of the other reporter."""
+        return self._shown.bar(title, total)
+
+
 def reporter(progress: bool | Reporter) -> Reporter:
     """Return the reporter for a ``progress`` argument: True, False or one of one's own."""
     if isinstance(progress, bool):

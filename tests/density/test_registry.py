@@ -22,8 +22,8 @@ from sequela.density.registry import (
 )
 from sequela.density.runtime.network_density import Runtime, runtime_of, within_memory
 from sequela.density.runtime.precision import with_precision
-from sequela.density.training.objectives import WindowTask
 from sequela.density.window.finite_memory import FiniteMemoryDensity
+from sequela.density.window.objective import WindowTask
 from sequela.errors import CheckpointError, ConfigError, DensityError
 from sequela.worlds.softmax import SoftmaxWorld
 

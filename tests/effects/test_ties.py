@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sequela as sq
-from sequela.density.training.objectives import Ticks
+from sequela.density.window.objective import Ticks
 from sequela.effects.cmi import bernoulli_kl
 from sequela.effects.scorer import score_cases
 from sequela.effects.settings import Settings

@@ -70,6 +70,7 @@ def graph_of(log10_e, lags=()):
         [{"cause": u, "effect": v, "log10_e": value} for (u, v), value in log10_e.items()],
         schema={"cause": pl.String, "effect": pl.String, "log10_e": pl.Float64},
     )
+    pairs = pairs.with_columns(is_edge=pl.lit(False), pointwise_nats=pl.lit(0.0))
     rows = [(u, v, lag, 10, mean, error) for u, v, lag, mean, error in lags]
     by_lag = pl.DataFrame(rows, schema=LAG_SCHEMA, orient="row")
     return PopulationGraph(pairs, pl.DataFrame({"event": ["e0"], "count": [1]}), {}, by_lag)

@@ -190,6 +190,6 @@ def test_another_job_starts_anew(tmp_path):
 
 
 def test_engines_are_named():
-    assert ENGINES == ("local", "ray")
+    assert tuple(ENGINES) == ("local", "ray")
     with pytest.raises(ConfigError, match="did you mean 'ray'"):
         start_engine("rya")

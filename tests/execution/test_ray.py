@@ -153,4 +153,4 @@ def test_killed_workers_are_replaced_and_errors_of_workers_keep_their_names(tmp_
         [sys.executable, "-c", DYING, str(tmp_path / "model"), str(path)], capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.endswith("said by a worker\n")  # Ray adds lines of its own
+    assert "said by a worker\n" in run.stdout  # Ray adds lines of its own

@@ -80,7 +80,7 @@ def workers():
 
 def table(folder):
     found = load_results(folder)
-    return found.pairs if isinstance(found, PopulationGraph) else found.collect().edges
+    return found.pairs if isinstance(found, PopulationGraph) else found.edges
 
 
 def key(job):

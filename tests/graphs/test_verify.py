@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from conftest import tiny_window
 from sequela.cli.app import app
+from sequela.density.checkpoint import save_density
 from sequela.discovery.population import discover_population
 from sequela.discovery.stream import discover_to
 from sequela.errors import LogFormatError
@@ -98,3 +99,14 @@ def test_results_without_checksums_are_refused(folder):
         load_results(folder)
     with pytest.raises(LogFormatError, match="no checksums"):
         verify_results(folder)
+
+
+def test_models_are_checked_too(tmp_path):
+    save_density(tiny_window(WORLD.vocabulary), tmp_path / "model")
+    assert verify_results(tmp_path / "model")["damage"].null_count() == 3
+    weights = tmp_path / "model" / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    found = dict(verify_results(tmp_path / "model").drop_nulls().iter_rows())
+    assert found == {"weights.safetensors": "has changed since it was written"}

@@ -179,6 +179,8 @@ def test_evidence_decides_what_counts():
     assert case["has_evidence"] == [1, 0, 0]
     assert case["explains"] == [1, 1, 0]
     assert page_data(found)["findings"]["n_caused"] == 3
+    inhibiting = type(evidence)(evidence.pairs.with_columns(pointwise_nats=-0.5), evidence.nodes, evidence.run)
+    assert page_data(found, population=inhibiting)["findings"]["n_caused"] == 0
     assert data["badge"]["grade"] == "fair"
     other = population([{"cause": "a", "effect": "b", "cmi_nats": 0.2, "is_edge": True}])
     strange = type(other)(other.pairs, pl.DataFrame({"event": ["x"], "count": [1]}), other.run)

@@ -6,8 +6,9 @@ import pytest
 
 import sequela as sq
 from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph
-from sequela.reports.casedata import embedded
-from sequela.reports.traces import Traces, findings
+from sequela.reports.casedata import embedded, plain
+from sequela.reports.findings import findings
+from sequela.reports.traces import Traces
 
 TYPES = ["a", "b", "c", "d", "e"]
 INDEX = {name: i for i, name in enumerate(TYPES)}
@@ -159,6 +160,15 @@ def test_as_many_cases_as_fit_examples_first():
     assert few == everything[: len(few)]
     asked, _ = embedded(traces, wanted=[3, 0], first=[], max_bytes=0)
     assert [case["name"] for case in asked] == [traces.names[3], traces.names[0]]
+
+
+def test_numbers_have_four_digits_and_nothing_that_json_does_not_know():
+    values = [0.000123456, 123.4567, -0.98767, 0.0, 1.23456e-30, float("inf"), float("nan"), None, 0.3]
+    assert plain(pl.Series(values)) == [0.0001235, 123.5, -0.9877, 0.0, 1.235e-30, None, None, None, 0.3]
+    assert plain(pl.Series([True, False])) == [True, False]
+    events, edges = tables({"1": (["a"] * 10, [(0, i + 1, value) for i, value in enumerate(values)])})
+    (case,), _ = embedded(Traces.build(events, edges, INDEX), wanted=None, first=[], max_bytes=1e6)
+    assert case["pointwise_nats"] == [0.0001235, 123.5, -0.9877, 0.0, 0.0, None, None, None, 0.3]
 
 
 def test_main_roots_of_each_case():

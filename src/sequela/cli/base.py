@@ -80,7 +80,10 @@ _LONGEST_ERROR = 2000
 _FILES = "Log and files"
 
 Model = Annotated[Path, typer.Argument(help="Folder that `sequela fit` wrote.", show_default=False)]
-Log = Annotated[Path, typer.Argument(help="Event log: csv, tsv, jsonl, parquet or xes.", show_default=False)]
+Log = Annotated[
+    list[Path],
+    typer.Argument(help="Event log: csv, tsv, jsonl, parquet or xes; several files are one log.", show_default=False),
+]
 CaseColumn = Annotated[
     str | None,
     typer.Option("--case", help="Column that says which sequence an event belongs to.", rich_help_panel=_FILES),
@@ -108,6 +111,14 @@ Tick = Annotated[
     typer.Option(
         help="Resolution of the times, as 1s: what happened within a tick has no order.", rich_help_panel=_FILES
     ),
+]
+State = Annotated[
+    str | None,
+    typer.Option(help="Column that says how an event went, while --event says what acted.", rich_help_panel=_FILES),
+]
+FileFormat = Annotated[
+    str | None,
+    typer.Option(help="Format as a suffix (jsonl), where the file's name does not say it.", rich_help_panel=_FILES),
 ]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
@@ -141,3 +152,30 @@ def _root(
     ] = False,
 ) -> None:
     pass
+
+
+def read(log: list[Path], **columns: Any) -> Any:
+    """Read a log of one file or several, and say on standard error what looks like swapped columns."""
+    from sequela.events.column_check import suspicious_columns
+    from sequela.events.log import read_log
+
+    table = read_log(log[0] if len(log) == 1 else log, **columns)
+    warning = suspicious_columns(table)
+    if warning is not None:
+        typer.echo(f"warning: {warning}", err=True)
+    return table
+
+
+def read_like(density: Any, log: list[Path], *, file_format: str | None = None, **columns: Any) -> Any:
+    """Read a log with the columns that a density was trained on, unless others are named."""
+    from sequela.events.log import read_log
+
+    known = dict(density.info.get("log", {}).get("columns", {}))
+    if not known or any(columns.get(name) is not None for name in ("case", "event", "time", "state")):
+        return read(log, file_format=file_format, **columns)
+    given = known | {"time": known["time"] or False}
+    if columns.get("time_format") is not None:
+        given["time_format"] = columns["time_format"]
+    if given.get("state") is not None:  # it is the last of the event columns
+        given["event"] = [name for name in given["event"] if name != given["state"]]
+    return read_log(log[0] if len(log) == 1 else log, file_format=file_format, **given)

@@ -16,14 +16,18 @@ from sequela.cli.base import (
     CaseColumn,
     Device,
     EventColumn,
+    FileFormat,
     Log,
     Model,
     Quiet,
+    State,
     Tick,
     Ties,
     TimeColumn,
     TimeFormat,
     command,
+    read,
+    read_like,
 )
 from sequela.cli.options import generated
 from sequela.density.training.arguments import FIT
@@ -53,9 +57,11 @@ def fit(
     case: CaseColumn = None,
     event: EventColumn = None,
     time: TimeColumn = None,
+    state: State = None,
     time_format: TimeFormat = None,
     ties: Ties = "unordered",
     tick: Tick = None,
+    file_format: FileFormat = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     **settings: Any,
@@ -67,10 +73,11 @@ def fit(
     Example: sequela fit alarms.csv --case device_id --event alarm_id --time start_timestamp --out model
     """
     from sequela.density.training.fit import fit as run
-    from sequela.events.log import read_log
 
-    table = read_log(log, case=case, event=event, time=time, time_format=time_format, ties=ties, tick=tick)
-    _warn(table)
+    table = read(
+        log, case=case, event=event, time=time, state=state, time_format=time_format, ties=ties, tick=tick,
+        file_format=file_format,
+    )  # fmt: skip
     density = run(table, out=out, progress=not quiet, **settings)
     if as_json:
         split = {name: value for name, value in density.info["split"].items() if name != "seen"}
@@ -89,7 +96,9 @@ def discover(
     case: CaseColumn = None,
     event: EventColumn = None,
     time: TimeColumn = None,
+    state: State = None,
     time_format: TimeFormat = None,
+    file_format: FileFormat = None,
     only: Annotated[
         list[str] | None,
         typer.Option(help="Only this case; repeat it for several.", rich_help_panel="Log and files"),
@@ -119,7 +128,9 @@ def discover(
     from sequela.discovery.stream import discover_to
 
     density = load_density(model, device=device, precision=precision)
-    table = _read_like(density, log, case, event, time, time_format)
+    table = read_like(
+        density, log, case=case, event=event, time=time, state=state, time_format=time_format, file_format=file_format
+    )
     if only:
         table = table.cases(only)
     settings = _with_population(settings)
@@ -156,7 +167,9 @@ def population(
     case: CaseColumn = None,
     event: EventColumn = None,
     time: TimeColumn = None,
+    state: State = None,
     time_format: TimeFormat = None,
+    file_format: FileFormat = None,
     folds: Annotated[
         int | None,
         typer.Option(
@@ -185,7 +198,9 @@ def population(
 
     check_writable_folder(out, marker=MARKER, overwrite=settings["overwrite"])
     density: Any = load_density(model, device=device, precision=precision)
-    table = _read_like(density, log, case, event, time, time_format)
+    table = read_like(
+        density, log, case=case, event=event, time=time, state=state, time_format=time_format, file_format=file_format
+    )
     if folds is not None:
         density = cross_fit(table, folds=folds, like=density, seed=settings["seed"], device=device, progress=not quiet)
     found = discover_population(density, table, out=out, progress=not quiet, **settings)
@@ -212,7 +227,9 @@ def diagnose(
     case: CaseColumn = None,
     event: EventColumn = None,
     time: TimeColumn = None,
+    state: State = None,
     time_format: TimeFormat = None,
+    file_format: FileFormat = None,
     device: Device = None,
     as_json: AsJson = False,
     **settings: Any,
@@ -225,7 +242,9 @@ def diagnose(
     from sequela.discovery.diagnose import diagnose_log
 
     density = load_density(model, device=device)
-    table = _read_like(density, log, case, event, time, time_format)
+    table = read_like(
+        density, log, case=case, event=event, time=time, state=state, time_format=time_format, file_format=file_format
+    )
     found = diagnose_log(density, table, **settings)
     if as_json:
         typer.echo(json.dumps([finding.to_dict() for finding in found]))
@@ -242,7 +261,9 @@ def plan(
     case: CaseColumn = None,
     event: EventColumn = None,
     time: TimeColumn = None,
+    state: State = None,
     time_format: TimeFormat = None,
+    file_format: FileFormat = None,
     only: Annotated[
         list[str] | None,
         typer.Option(help="Only this case; repeat it for several.", rich_help_panel="Log and files"),
@@ -261,7 +282,9 @@ def plan(
     from sequela.density.checkpoint import load_density
 
     density = load_density(model, device=device, precision=precision)
-    table = _read_like(density, log, case, event, time, time_format)
+    table = read_like(
+        density, log, case=case, event=event, time=time, state=state, time_format=time_format, file_format=file_format
+    )
     _print_plan(density, table.cases(only) if only else table, as_json, _with_population(settings))
 
 
@@ -279,32 +302,3 @@ def _with_population(settings: dict[str, Any]) -> dict[str, Any]:
     from sequela.graphs.saved import load_population
 
     return settings | {"population": load_population(settings["population"])}
-
-
-def _read_like(density: Any, log: Path, case: Any, event: Any, time: Any, time_format: Any) -> Any:
-    """Read a log with the columns the density was trained on, unless others are named."""
-    from sequela.events.log import read_log
-
-    known = dict(density.info.get("log", {}).get("columns", {}))
-    if case is None and event is None and time is None and known:
-        return read_log(
-            log,
-            case=known["case"],
-            event=known["event"],
-            time=known["time"] or False,
-            time_format=time_format or known["time_format"],
-            ties=known["ties"],
-            tick=known["tick"],
-        )
-    table = read_log(log, case=case, event=event, time=time, time_format=time_format)
-    _warn(table)
-    return table
-
-
-def _warn(table: Any) -> None:
-    """Say on standard error what looks like swapped columns."""
-    from sequela.events.column_check import suspicious_columns
-
-    warning = suspicious_columns(table)
-    if warning is not None:
-        typer.echo(f"warning: {warning}", err=True)

@@ -86,15 +86,16 @@ def export(
 @command()
 def verify(
     results: Annotated[
-        Path, typer.Argument(help="Folder that `sequela discover` or `population` wrote.", show_default=False)
+        Path, typer.Argument(help="Folder that `sequela discover`, `population` or `fit` wrote.", show_default=False)
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Check every file of a result against the checksums in its run.json; exit code 1 where one is damaged.
+    """Check every file of a result or a model against its checksums; exit code 1 where one is damaged.
 
     Example: sequela verify results
     """
     from sequela.graphs.run_record import verify_results
+    from sequela.text import visible
 
     found = verify_results(results)
     damaged = dict(found.drop_nulls().iter_rows())
@@ -102,7 +103,7 @@ def verify(
         typer.echo(json.dumps({"results": str(results), "n_files": found.height, "damaged": damaged}))
     elif damaged:
         for name, what in damaged.items():
-            typer.echo(f"{name} {what}")
+            typer.echo(f"{visible(name)} {what}")
     else:
         typer.echo(f"all {found.height} files of '{results}' are as they were written")
     if damaged:

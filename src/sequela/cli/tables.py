@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from sequela.discovery.run_folder import RunResult
     from sequela.evaluation.compare import Evaluation, LinkEvaluation
     from sequela.evaluation.metrics import Scores
     from sequela.evaluation.ties import DirectedScores, TickEvaluation
@@ -51,7 +53,7 @@ def print_links(summary: SummaryGraph, *, title: str, truth: SummaryGraph | None
         if real is not None:
             cells.append("yes" if (row["cause"], row["effect"]) in real else "no")
         table.add_row(*cells)
-    Console(highlight=False).print(table)
+    _console().print(table)
 
 
 def print_population(found: PopulationGraph, *, limit: int = 15) -> None:
@@ -75,7 +77,7 @@ def print_population(found: PopulationGraph, *, limit: int = 15) -> None:
             _direction(row) + ("" if mark is None else f" [{marks.index(mark) + 1}]"),
             style=None if mark is None else "dim",
         )
-    console = Console(highlight=False)
+    console = _console()
     console.print(table)
     for number, mark in enumerate(marks, start=1):
         console.print(Text(f"[{number}] {visible(mark)}"))
@@ -173,12 +175,59 @@ def print_scores(
 
 def print_frame(frame: pl.DataFrame, *, title: str) -> None:
     """Print any table of numbers."""
+    _console().print(rich_table(title, frame))
+
+
+def _console() -> Console:
+    """Return a console that does not squeeze columns to 80 characters where the output goes to a file."""
     console = Console(highlight=False)
-    if not console.is_terminal:  # in a file nobody needs the columns squeezed to 80 characters
+    if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDTH
-    console.print(rich_table(title, frame))
+    return console
 
 
 def _name(text: str) -> Text:
     """Names come from logs: no markup, no control characters."""
     return Text(visible(text))
+
+
+def print_run(result: RunResult, *, limit: int = 8) -> None:
+    """Print what a run found: the root causes, how far to trust them, and what to open."""
+    record = result.record
+    console = Console(highlight=False)
+    table = Table(title=f"Root causes ({min(limit, len(record.roots))} of {len(record.roots)})", title_justify="left")
+    table.add_column("typical chain", overflow="fold")
+    for name in ("cases", "explains", "confidence"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for root in record.roots[:limit]:
+        chain = " → ".join(visible(name) for name in root.chain or [root.event])
+        sure = "–" if root.confidence is None else f"{root.confidence:.2f}"
+        table.add_row(Text(chain), f"{root.n_cases:,}", f"{root.n_explained:,.0f} events", sure)
+    if record.roots:
+        console.print(table)
+    else:
+        console.print("no root cause found: no link between event types has enough evidence", soft_wrap=True)
+    for line in run_lines(result):
+        console.print(Text(line), soft_wrap=True)
+
+
+def run_lines(result: RunResult) -> list[str]:
+    """Return what stands below the root causes of a run; the last line says what to open."""
+    record, counts = result.record, result.record.counts
+    evidence = "with evidence over cases" if counts["has_evidence"] else "without evidence over cases"
+    rarer = result.n_inhibiting
+    beside = f"; {rarer:,} edges that make an event less likely are left aside" if rarer else ""
+    lines = [
+        f"{counts['n_links']:,} links {evidence} among {counts['n_types']:,} event types, in {counts['n_cases']:,} "
+        f"cases{beside}",
+        f"trust: {record.trust['grade']} ({record.trust['reason']})",
+    ]
+    lines += [f"left out: {stage} ({why})" for stage, why in record.skipped.items() if stage in ("population",)]
+    lines += [f"{finding.topic}: {finding.sentence}" for finding in record.findings if finding.verdict == "bad"]
+    seconds = ", ".join(f"{stage} {value:.0f} s" for stage, value in record.seconds.items() if value is not None)
+    return [
+        *lines,
+        f"took {result.seconds:.0f} s ({seconds})",
+        f"why did one event happen?  sequela explain {result.folder} --case NAME",
+        f"open {result.report_path}",
+    ]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from sequela.density.base import Density
-    from sequela.density.training.objectives import Task
+    from sequela.density.objectives import Task
     from sequela.events.hierarchy import SharedComponents
     from sequela.events.sequences import SequenceSet
     from sequela.events.vocabulary import Vocabulary

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sequela.arguments import FLAG, PATH, Argument, Choice, Either, Kind, Number
+from sequela.density.training.arguments import FIT
 from sequela.effects.settings import TABLE, Settings
 
 if TYPE_CHECKING:
@@ -90,6 +91,39 @@ POPULATION = VERBS | {
 """The arguments of `discover_population`, where some mean the links rather than the edges."""
 
 
+def _asks_of_states(values: Mapping[str, Any], density: Any) -> bool:
+    """Return whether the log that a density was trained on has a state column, and these settings can ask of states."""
+    info = getattr(density, "info", {})
+    has_state = bool(dict(info.get("log", {}).get("columns", {})).get("state"))
+    plain = values.get("design") in (None, "atomic") and values.get("proposal") != "siblings"
+    return has_state and plain and values.get("screening") in (None, "auto", 0)
+
+
+OF_MODEL = ("backbone", "min_count", "memory", "max_steps", "seed", "device")
+OF_QUESTION = ("delta", "fdr", "horizon", "horizon_time")
+"""Arguments of `run` that go to training, and to evidence and discovery."""
+RUN = {
+    "log": FIT["log"],
+    "out": Argument("Folder for model, population, results, report.html and run.json.", FIT["out"].check,
+                    panel="Log and files"),
+    "overwrite": FIT["overwrite"],
+    **{name: FIT[name] for name in OF_MODEL},
+    **{name: POPULATION[name] for name in OF_QUESTION},
+    "folds": Argument(
+        "Parts of the log for evidence: cases of one are judged by a density trained on others.",
+        Number(2, whole=True), 5, panel="Evidence",
+        more="The densities are trained one after the other, each going on from the one before with one more part; "
+        "those cases count that none of the weights before had seen.",
+    ),
+    "fast": Argument(
+        "Skip the folds: evidence from the tenth of the cases that `fit` kept apart, where that is 100 or more.", FLAG,
+        False, panel="Evidence", flags="--fast",
+    ),
+    "progress": FIT["progress"],
+}  # fmt: skip
+"""The arguments of `run`, by name."""
+
+
 def chosen(given: Mapping[str, Any]) -> tuple[Settings, Beliefs | None]:
     """Return the settings among a verb's arguments as plain values, and what a population graph among them says.
 
@@ -97,6 +131,8 @@ def chosen(given: Mapping[str, Any]) -> tuple[Settings, Beliefs | None]:
         given: The arguments of the verb by name; those that are no settings are left aside.
     """
     values = {name: given[name] for name in TABLE if name in given}
+    if values.get("contrast") is None and _asks_of_states(values, given.get("density")):
+        values["contrast"] = "state"
     population = values.get("population")
     if population is None:
         return Settings(**values), None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -80,7 +81,8 @@ def discover(
     """
     settings, beliefs = chosen(locals())
     one, n_unknown = encode_case(density, case)
-    return next(_graphs(density, [(one, n_unknown)], settings, len(one.ids), beliefs))[0]
+    graph = next(_graphs(density, [(one, n_unknown)], settings, len(one.ids), beliefs))[0]
+    return graph if population is None else replace(graph, edges=population.mark_edges(graph.edges))
 
 
 @public(VERBS)
@@ -204,7 +206,9 @@ def discover_log(
         density, log, sequences, settings, counts, seconds=time.monotonic() - started, self_loops=self_loops
     )
     places = count_places(density, sequences, record.arguments)
-    return Discovery(pl.concat(frames), nodes, record, log_events(density, sequences), places)
+    edges = pl.concat(frames)
+    edges = edges if population is None else population.mark_edges(edges)
+    return Discovery(edges, nodes, record, log_events(density, sequences), places)
 
 
 def iter_graphs(

@@ -23,16 +23,19 @@ class Shift:
         mean: Mean in the window less the mean in normal operation.
         variance: Its squared standard error.
         n: Rows in the window.
+        unknown: Share of its baseline, 0 to 1, that comes from other instances than those in the window.
     """
 
     key: tuple[str, ...]
     mean: float
     variance: float
     n: int
+    unknown: float = 0.0
 
-    def z(self, drift: float) -> float:
-        """Return the standardised shift."""
-        return self.mean / math.sqrt(self.variance + drift**2)
+    @property
+    def z(self) -> float:
+        """The shift by its standard error."""
+        return self.mean / math.sqrt(self.variance)
 
 
 def shifts(normal: pl.DataFrame, window: pl.DataFrame, keys: Sequence[str], instance_weight: float) -> list[Shift]:
@@ -66,13 +69,15 @@ def shifts(normal: pl.DataFrame, window: pl.DataFrame, keys: Sequence[str], inst
         now.join(by_key.with_columns(s2=spread), on=keys).join(own, on=[*keys, "instance"], how="left")
         .with_columns(pl.col("ni").fill_null(0), pl.col("mi").fill_null(0.0))
         .with_columns(d=pl.col("x") - (pl.col("ni") * pl.col("mi") + instance_weight * pl.col("m")) / weight,
-                      e=pl.col("s2") * (1 / pl.col("n1") + 1 / weight))
+                      e=pl.col("s2") * (1 / pl.col("n1") + 1 / weight), u=instance_weight / weight)
         .group_by(keys).agg(d=(pl.col("d") * pl.col("n1")).sum() / pl.col("n1").sum(),
-                            e=(pl.col("e") * pl.col("n1") ** 2).sum() / pl.col("n1").sum() ** 2, n1=pl.col("n1").sum())
+                            e=(pl.col("e") * pl.col("n1") ** 2).sum() / pl.col("n1").sum() ** 2,
+                            u=(pl.col("u") * pl.col("n1")).sum() / pl.col("n1").sum(), n1=pl.col("n1").sum())
         .sort(keys)
     )  # fmt: skip
     middle = float(np.median(moved["d"].to_numpy())) if moved.height else 0.0
-    return [Shift(tuple(key), d - middle, e, n) for *key, d, e, n in moved.select(*keys, "d", "e", "n1").iter_rows()]
+    rows = moved.select(*keys, "d", "e", "n1", "u").iter_rows()
+    return [Shift(tuple(key), d - middle, e, n, u) for *key, d, e, n, u in rows]
 
 
 def pool(parts: Sequence[Shift]) -> tuple[float, float]:

@@ -156,7 +156,7 @@ def discover_to(
         for chunk in chunks:
             counts.include(chunk.counts)
         with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
-            sums = _merge(chunks, empty_edges(settings), folder / "edges.parquet")
+            sums = _merge(chunks, empty_edges(settings), folder / "edges.parquet", population)
             _check_merged(folder / "edges.parquet", counts, sequences)
             run = run_record(
                 density, log, sequences, settings, counts, seconds=time.monotonic() - started, self_loops=self_loops
@@ -220,15 +220,19 @@ def _check_merged(edges: Path, counts: Counts, sequences: SequenceSet) -> None:
         )
 
 
-def _merge(chunks: Sequence[Chunk], empty: pl.DataFrame, path: Path) -> pl.DataFrame:
+def _merge(
+    chunks: Sequence[Chunk], empty: pl.DataFrame, path: Path, population: PopulationGraph | None
+) -> pl.DataFrame:
     """Join the chunks' edges into one file, in groups that do not depend on the chunks; return `pair_sums` of all."""
     import pyarrow.parquet as pq
 
-    schema = empty.to_arrow().schema
-    sums = pair_sums(empty)
+    marked = (lambda rows: rows) if population is None else population.mark_edges
+    schema = marked(empty).to_arrow().schema
+    sums = pair_sums(marked(empty))
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
 
         def write(rows: pl.DataFrame) -> pl.DataFrame:
+            rows = marked(rows)
             writer.write_table(rows.rechunk().to_arrow().cast(schema))
             added = pl.concat([sums, pair_sums(rows)])
             return added.group_by("cause", "effect", maintain_order=True).agg(pl.all().sum())

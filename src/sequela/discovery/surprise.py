@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
@@ -31,6 +31,7 @@ class IncidentSettings:
         time_drift: Change of times (natural logarithm) between two healthy periods.
         behaviour_drift: Change of the log odds of a behaviour between two healthy periods.
         call_drift: The same of which calls a service makes, which depends more on what its users ask for.
+        instance_drift: Difference of times (natural logarithm) between instances of one service.
         instance_weight: The mean of an instance counts as much as its service's when it has so many calls.
         transport_floor: Milliseconds added to waiting times before the logarithm: changes below them are noise.
         work_floor: The same of own times.
@@ -40,6 +41,7 @@ class IncidentSettings:
     time_drift: float = 0.2
     behaviour_drift: float = 1.0
     call_drift: float = 3.0
+    instance_drift: float = 0.4
     instance_weight: float = 3.0
     transport_floor: float = 2.0
     work_floor: float = 0.2
@@ -51,7 +53,15 @@ class IncidentSettings:
             raise ConfigError(
                 f"kinds must be some of {', '.join(KINDS)}; got {', '.join(map(repr, self.kinds)) or 'none'}"
             )
-        for name in ("time_drift", "behaviour_drift", "call_drift", "instance_weight", "transport_floor", "work_floor"):
+        for name in (
+            "time_drift",
+            "behaviour_drift",
+            "call_drift",
+            "instance_drift",
+            "instance_weight",
+            "transport_floor",
+            "work_floor",
+        ):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} must be a number above 0; got {value!r}")
@@ -111,14 +121,14 @@ def _without_caller(edge: Shift, others: list[Shift]) -> Shift:
     common, error = pool(others)
     if common <= 0:
         return edge
-    return Shift(edge.key, edge.mean - common, edge.variance + error**2, edge.n)
+    return replace(edge, mean=edge.mean - common, variance=edge.variance + error**2)
 
 
 def _calling(normal: Traces, window: Traces, settings: IncidentSettings) -> dict[str, Evidence]:
     """Waiting for several others at once is the caller's: the strongest of its edges is left out."""
     found = {}
     for service, out in _by_caller(_edges(normal, window, settings)).items():
-        rest = sorted(out, key=lambda edge: edge.z(settings.time_drift))[:-1]
+        rest = sorted(out, key=lambda edge: edge.mean)[:-1]
         if rest:
             sentence = f"{service} waits {{ratio:.1f}} times as long for each of {len(out)} others"
             found[service] = _timing(
@@ -162,12 +172,14 @@ def _timing(
     kind: str, parts: list[Shift], settings: IncidentSettings, sentence: str, window: Traces, who: pl.Expr, by: str
 ) -> Evidence:
     shift, error = pool(parts)
-    z = shift / math.sqrt(error**2 + settings.time_drift**2)
+    n = sum(part.n for part in parts)
+    unknown = sum(part.unknown * part.n for part in parts) / n
+    drift = math.hypot(settings.time_drift, unknown * settings.instance_drift)
+    z = shift / math.hypot(error, drift)
     examples: list[str] = []
     if z > 1:
         slowest = window.calls.filter(who).drop_nulls(by).sort(by, descending=True)
         examples = slowest["trace"].unique(maintain_order=True).head(_EXAMPLES).to_list()
-    n = sum(part.n for part in parts)
     return Evidence(kind, z, f"{sentence.format(ratio=math.exp(shift))} ({n:,} in the window)", examples)
 
 

@@ -71,7 +71,8 @@ class Settings:
         Choice("sequela.effects.contrasts:CONTRASTS"),
         "For types whose last column is a state: presence (anything else instead) or state (another state).",
         more="Both are computed in one pass and are columns of the edges; the one that is named decides which pairs "
-        'are edges. A cause of one observed state has no state contrast (not a number). For the design ``"atomic"``.',
+        'are edges. A cause of one observed state has no state contrast (not a number). For the design ``"atomic"``. '
+        "By default state where the log of the density was read with a state column, and otherwise neither.",
         panel=_QUESTION,
     )
     state_weights: str = setting(
@@ -122,7 +123,7 @@ class Settings:
     context: int = setting(0, Number(0, whole=True), "Leading events that are never causes.", panel=_QUESTION)
     threshold: str | Any = setting(
         "effect-size",
-        Either((Choice("sequela.effects.thresholds:THRESHOLDS"), Kind("a rule", has=("edges", "to_dict")))),
+        Either((Choice("sequela.effects.thresholds:RULES"), Kind("a rule", has=("edges", "to_dict")))),
         "When a pair is an edge: effect-size, fixed, vocabulary, percentile or otsu.",
         panel=_EDGES,
     )

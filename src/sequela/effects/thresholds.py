@@ -6,7 +6,7 @@ nothing (`docs/method.md`, section 5), and are here to be compared with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from sequela.effects.cmi import CMIEstimate, Floats
 from sequela.errors import ConfigError, check_choice, check_range
 
-THRESHOLDS = ("effect-size", "fixed", "vocabulary", "percentile", "otsu")
 Edges = NDArray[np.bool_]
 
 
@@ -216,6 +215,42 @@ def _tested(
     return scores, truth
 
 
+@dataclass(frozen=True)
+class RuleArguments:
+    """What a rule may be made from.
+
+    Attributes:
+        n_types: Event types.
+        delta: Smallest effect of interest, in nats.
+        confidence_level: Confidence that an effect exceeds it.
+        tau: A threshold in nats, or the constant of the rule ``"vocabulary"``; None where it was not given.
+    """
+
+    n_types: int
+    delta: float = 0.05
+    confidence_level: float = 0.95
+    tau: float | None = None
+
+
+def _with_tau(name: str, make: Callable[[float, int], Threshold]) -> Callable[[RuleArguments], Threshold]:
+    def rule(given: RuleArguments) -> Threshold:
+        if given.tau is None:
+            raise ConfigError(f"threshold '{name}' needs tau (--tau)")
+        return make(given.tau, given.n_types)
+
+    return rule
+
+
+RULES: dict[str, Callable[[RuleArguments], Threshold]] = {
+    "effect-size": lambda given: EffectSize(given.delta, given.confidence_level),
+    "fixed": _with_tau("fixed", lambda tau, _: Fixed(tau)),
+    "vocabulary": _with_tau("vocabulary", vocabulary),
+    "percentile": lambda _: Percentile(),
+    "otsu": lambda _: Otsu(),
+}
+"""How each rule is made; a new rule is a class with `Threshold.edges` and a line here."""
+
+
 def make_threshold(
     rule: str | Threshold,
     *,
@@ -224,24 +259,11 @@ def make_threshold(
     confidence_level: float = 0.95,
     tau: float | None = None,
 ) -> Threshold:
-    """Return the rule by its name (one of `THRESHOLDS`), or the given one.
-
-    Args:
-        rule: Name or rule.
-        n_types: Event types, for ``"vocabulary"``.
-        delta: For ``"effect-size"``.
-        confidence_level: For ``"effect-size"``.
-        tau: For ``"fixed"`` the threshold in nats, for ``"vocabulary"`` the constant ``C``.
-    """
+    """Return the rule by its name (one of `RULES`), or the given one; the other arguments are `RuleArguments`."""
     if not isinstance(rule, str):
         return rule
-    check_choice("threshold", rule, THRESHOLDS)
-    if rule in ("fixed", "vocabulary"):
-        if tau is None:
-            raise ConfigError(f"threshold '{rule}' needs tau (--tau)")
-        return Fixed(tau) if rule == "fixed" else vocabulary(tau, n_types)
-    rules: dict[str, Threshold] = {"percentile": Percentile(), "otsu": Otsu()}
-    return rules.get(rule) or EffectSize(delta, confidence_level)
+    check_choice("threshold", rule, RULES)
+    return RULES[rule](RuleArguments(n_types, delta, confidence_level, tau))
 
 
 def _above(values: Floats, threshold: float) -> Edges:

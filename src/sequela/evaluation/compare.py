@@ -287,6 +287,8 @@ def interval_coverage(
 def read_edges(path: str | Path) -> tuple[pl.DataFrame, int | None]:
     """Read a table of edges: a folder that `sequela discover` wrote, or a Parquet or CSV file.
 
+    Of a folder whose edges were weighed by a population, those on its links (``on_link``).
+
     Returns:
         The table, and how many pairs were tested where the folder says so.
 
@@ -298,7 +300,8 @@ def read_edges(path: str | Path) -> tuple[pl.DataFrame, int | None]:
         from sequela.graphs.saved import load_discovery
 
         saved = load_discovery(source)
-        return saved.edges, saved.run.counts.n_pairs_tested
+        edges = saved.edges
+        return edges.filter("on_link") if "on_link" in edges.columns else edges, saved.run.counts.n_pairs_tested
     try:
         table = (
             pl.read_parquet(source) if source.suffix == ".parquet" else pl.read_csv(source, infer_schema_length=None)

@@ -49,6 +49,11 @@ class Population(Protocol):
         ...
 
     @property
+    def edges(self) -> pl.DataFrame:
+        """The pairs that are links."""
+        ...
+
+    @property
     def lags(self) -> pl.DataFrame:
         """Strength of each pair by lag."""
         ...

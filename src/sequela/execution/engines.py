@@ -19,11 +19,11 @@ def local_engine(workers: int | None) -> Iterator[Engine]:
     yield run_here
 
 
-_ENGINES: dict[str, Callable[[int | None], AbstractContextManager[Engine]]] = {
+ENGINES: dict[str, Callable[[int | None], AbstractContextManager[Engine]]] = {
     "local": local_engine,
     "ray": ray_engine,
 }
-ENGINES = tuple(_ENGINES)
+"""What starts each engine; a new one is a function and a line here."""
 
 
 def start_engine(name: str, workers: int | None = None) -> AbstractContextManager[Engine]:
@@ -43,4 +43,4 @@ def start_engine(name: str, workers: int | None = None) -> AbstractContextManage
         True
     """
     check_choice("engine", name, ENGINES)
-    return _ENGINES[name](workers)
+    return ENGINES[name](workers)

@@ -29,8 +29,20 @@ StrPath = str | os.PathLike[str]
 _FORMULA = r"^[=+\-@\t\r]"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MORE_LIKELY, _LESS_LIKELY = "#1f6f8b", "#c8553d"
-GRAPH_SUFFIXES = (".graphml", ".dot", ".gv", ".json", ".csv", ".parquet")
-LOG_SUFFIXES = (".xes", ".jsonocel")
+GRAPH_WRITERS: dict[str, Callable[[Any, StrPath], None]] = {
+    ".graphml": lambda graph, path: graph.to_graphml(path),
+    ".dot": lambda graph, path: graph.to_dot(path),
+    ".gv": lambda graph, path: graph.to_dot(path),
+    ".json": lambda graph, path: graph.to_json(path),
+    ".csv": lambda graph, path: graph.to_csv(path),
+    ".parquet": lambda graph, path: graph.to_parquet(path),
+}
+"""What writes a graph, by suffix; a new format is a function and a line here."""
+LOG_WRITERS: dict[str, Callable[[Any, StrPath], None]] = {
+    ".xes": lambda found, path: found.to_xes(path),
+    ".jsonocel": lambda found, path: found.to_ocel(path),
+}
+"""What writes a log with the causes of each event, by suffix."""
 
 
 def export(found: Any, path: StrPath, *, hierarchy_level: int | None = None) -> Any:
@@ -49,31 +61,23 @@ def export(found: Any, path: StrPath, *, hierarchy_level: int | None = None) -> 
         ConfigError: The suffix is unknown, the result holds no log, or has no graph at that level.
     """
     suffix = Path(path).suffix.lower()
-    check_choice("suffix of the file", suffix, GRAPH_SUFFIXES + LOG_SUFFIXES)
-    if suffix in LOG_SUFFIXES:
+    check_choice("suffix of the file", suffix, [*GRAPH_WRITERS, *LOG_WRITERS])
+    if suffix in LOG_WRITERS:
         if hierarchy_level is not None:
             raise ConfigError(f"hierarchy_level is for graphs over event types, not for a log ({suffix}): leave it out")
         if not hasattr(found, "to_xes"):
             raise ConfigError(
                 f"a {type(found).__name__} holds no events, so there is no log to write as {suffix}; "
-                f"allowed are {', '.join(GRAPH_SUFFIXES)}"
+                f"allowed are {', '.join(GRAPH_WRITERS)}"
             )
-        (found.to_xes if suffix == ".xes" else found.to_ocel)(path)
+        LOG_WRITERS[suffix](found, path)
         return found
     graph = found
     if hierarchy_level is not None:
         graph = at_level(found, hierarchy_level)
     elif not hasattr(found, "to_networkx"):
         graph = found.summary()
-    writers: dict[str, Callable[[StrPath], None]] = {
-        ".graphml": graph.to_graphml,
-        ".dot": graph.to_dot,
-        ".gv": graph.to_dot,
-        ".json": graph.to_json,
-        ".csv": graph.to_csv,
-        ".parquet": graph.to_parquet,
-    }
-    writers[suffix](path)
+    GRAPH_WRITERS[suffix](graph, path)
     return graph
 
 

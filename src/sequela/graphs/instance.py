@@ -24,6 +24,8 @@ from sequela.graphs.summary import SummaryGraph, summarise
 if TYPE_CHECKING:
     import networkx as nx
 
+    from sequela.graphs.explanation import Explanation
+
 INSTANCE_SCHEMA = INSTANCE.schema
 """Columns of an instance edge table that are always there; positions are 0-based."""
 
@@ -171,6 +173,28 @@ class InstanceGraph(Graph, AnnotatedLog):
         from sequela.graphs.root_causes import root_causes
 
         return root_causes(self, position)
+
+    def explain(self, position: int | str = -1) -> Explanation:
+        """Say why one event happened: the chain from its main root cause, and what speaks against it.
+
+        Args:
+            position: Position of the event, from 0 (from the end where negative), or its type where that occurs once.
+
+        Returns:
+            The explanation; ``str`` of it is the text that ``sequela explain`` prints.
+
+        Raises:
+            ConfigError: There is no such event, or several are of that type.
+
+        Example:
+            >>> rows = [(0, 1, "a", "b", 1, True, 0.4, 0.0, 1.0), (1, 2, "b", "c", 1, True, 0.6, 0.0, 2.0)]
+            >>> edges = pl.DataFrame(rows, schema=INSTANCE_SCHEMA, orient="row")
+            >>> print(InstanceGraph("", ("a", "b", "c"), edges).explain("a").sentence)
+            a: no cause found in this log.
+        """
+        from sequela.graphs.explanation import explain_graph
+
+        return explain_graph(self, position)
 
     def to_networkx(self) -> nx.DiGraph[Any]:
         """Return a networkx graph: nodes are positions with ``event`` (and ``time``), edges carry the columns."""

@@ -46,6 +46,28 @@ class PopulationGraph(Graph):
         """The pairs that are edges."""
         return self.pairs.filter("is_edge")
 
+    def mark_edges(self, edges: pl.DataFrame) -> pl.DataFrame:
+        """Return edges between events with the column ``on_link``: whether their types are linked here.
+
+        An edge without direction is on a link where either direction is one.
+
+        Args:
+            edges: Columns ``cause``, ``effect`` and ``directed``, in any number of cases.
+
+        Example:
+            >>> nodes = pl.DataFrame({"event": ["a", "b"], "count": [1, 1]})
+            >>> pairs = pl.DataFrame({"cause": ["a"], "effect": ["b"], "is_edge": [True]})
+            >>> edges = pl.DataFrame({"cause": ["a", "b"], "effect": ["b", "a"], "directed": [True, True]})
+            >>> PopulationGraph(pairs, nodes).mark_edges(edges)["on_link"].to_list()
+            [True, False]
+        """
+        links = self.edges.select("cause", "effect", there=pl.lit(True))
+        back = links.rename({"cause": "effect", "effect": "cause", "there": "back"})
+        marked = edges.join(links, on=["cause", "effect"], how="left", maintain_order="left")
+        marked = marked.join(back, on=["cause", "effect"], how="left", maintain_order="left")
+        there, either = pl.col("there").fill_null(False), pl.col("back").fill_null(False) & ~pl.col("directed")
+        return marked.with_columns(on_link=there | either).drop("there", "back")
+
     def to_networkx(self) -> nx.DiGraph[Any]:
         """Return a networkx graph: nodes are event types with ``count``, edges carry the columns."""
         import networkx as nx

@@ -215,14 +215,15 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
         Numbers that JSON does not know become null.
         """
-        return msgspec.convert(write_record(folder, MARKER, _finite(self.to_dict())), RunRecord)
+        return msgspec.convert(write_record(folder, MARKER, finite(self.to_dict())), RunRecord)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return plain values for JSON: what is not a finite number becomes None."""
     if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
+        return {name: finite(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -124,8 +124,10 @@ class Discovery(Shown, AnnotatedLog):
         if self._summary is not None and hierarchy_level is None and self_loops in (None, asked):
             return self._summary
         columns = ["case", "cause", "effect", "lag", "cmi_nats", "pointwise_nats", "directed"]
+        edges = self.scan()
+        columns += [name for name in ("on_link",) if name in edges.collect_schema().names()]
         return summarise(
-            self.scan().select(columns).collect(),
+            edges.select(columns).collect(),
             self.nodes,
             places=self.places,
             chance=self.run.arguments.chance,

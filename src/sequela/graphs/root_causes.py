@@ -42,7 +42,7 @@ def root_causes(graph: CaseGraph, position: int | str = -1) -> pl.DataFrame:
     Each event passes what is to be explained on to its direct causes, in proportion to how much more likely each made
     it (``pointwise_nats``; causes that made it *less* likely explain nothing of it). What arrives at an event that has
     no such causes stays there: it is a root. Shares are of what the graph explains, not of everything: an event without
-    causes in the graph is its own root.
+    causes in the graph is its own root. Where a population was given, only edges on its links count (``on_link``).
 
     Args:
         graph: Instance graph.
@@ -65,7 +65,7 @@ def root_causes(graph: CaseGraph, position: int | str = -1) -> pl.DataFrame:
     """
     n_events = len(graph.events)
     position = position_of(graph.events, position)
-    causal = _causal_graph(graph)
+    causal = causal_graph(graph)
     behind = causal.subgraph(nx.ancestors(causal, position) | {position})
     share, steps = dict.fromkeys(behind, 0.0), dict.fromkeys(behind, n_events)
     share[position], steps[position] = 1.0, 0
@@ -84,14 +84,17 @@ def root_causes(graph: CaseGraph, position: int | str = -1) -> pl.DataFrame:
     return frame.sort([pl.col("share").round(12), "position"], descending=[True, False])
 
 
-def _causal_graph(graph: CaseGraph) -> nx.DiGraph[int]:
-    """Return the directed edges that make their effect more likely, without cycles.
+def causal_graph(graph: CaseGraph) -> nx.DiGraph[int]:
+    """Return the edges that can explain their effect, without cycles: ``nats`` is how much likelier they made it.
 
-    A cycle can only arise within one tick, where a population told the directions; its edges there are left out.
+    They have a direction, make their effect more likely and, where a population was given, are on one of its links. A
+    cycle can only arise within one tick, where a population told the directions; its edges there are left out.
     """
     causal: nx.DiGraph[int] = nx.DiGraph()
     causal.add_nodes_from(range(len(graph.events)))
     rows = graph.edges.filter((pl.col("pointwise_nats") > 0) & pl.col("directed"))
+    if "on_link" in rows.columns:
+        rows = rows.filter("on_link")
     for cause, effect, nats, lag in rows.select("cause_position", "effect_position", "pointwise_nats", "lag").rows():
         causal.add_edge(cause, effect, nats=nats, tied=lag == 0)
     for knot in list(nx.strongly_connected_components(causal)):

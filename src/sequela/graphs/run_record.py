@@ -127,10 +127,10 @@ def run_record(
 
 
 def verify_results(path: str | Path) -> pl.DataFrame:
-    """Check a folder of results against the checksums that were written with it.
+    """Check a folder of results, or a trained model, against the checksums that were written with it.
 
     Args:
-        path: Folder that `discover_to`, `discover_population` or ``sequela discover`` or ``population`` wrote.
+        path: Folder that ``sequela discover``, ``population`` or ``fit``, or their functions, wrote.
 
     Returns:
         One row a file: ``file`` and ``damage``, which is null where the file is as it was written.
@@ -153,13 +153,16 @@ def verify_results(path: str | Path) -> pl.DataFrame:
         >>> verify_results(found.folder).filter(pl.col("damage").is_not_null())["file"].to_list()
         ['edges.parquet']
     """
+    from sequela.density.checkpoint import MARKER as DENSITY
+
     folder = Path(path)
+    name = DENSITY if (folder / DENSITY).is_file() else MARKER
     try:
-        run = read_record(folder, MARKER)
+        run = read_record(folder, name)
     except (OSError, ValueError) as error:
         raise LogFormatError(f"'{path}' cannot be checked: {error}") from error
     damaged = damaged_files(folder, run)
-    names = [MARKER, *run["files"]]
+    names = [name, *run["files"]]
     schema = {"file": pl.String, "damage": pl.String}
     return pl.DataFrame({"file": names, "damage": [damaged.get(name) for name in names]}, schema=schema)
 

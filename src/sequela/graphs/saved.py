@@ -11,7 +11,7 @@ import polars as pl
 from sequela.arguments import PATH, checks, public
 from sequela.errors import LogFormatError
 from sequela.graphs.population import PopulationGraph
-from sequela.graphs.records import read_run
+from sequela.graphs.records import MARKER, read_run
 from sequela.graphs.results import FILES, Discovery
 from sequela.graphs.schemas import LAGS, NODES, POPULATION, SUMMARY, Table, check_types
 from sequela.graphs.summary import SummaryGraph
@@ -22,7 +22,7 @@ def load_discovery(path: str | Path) -> Discovery:
     """Open a folder that `discover_to` (``sequela discover``) or `Discovery.save` wrote.
 
     Args:
-        path: The folder.
+        path: The folder, or that of a whole run (``sequela run``).
 
     Returns:
         The result: its summary is read, edges and events stay on disk until they are asked for.
@@ -30,7 +30,7 @@ def load_discovery(path: str | Path) -> Discovery:
     Raises:
         LogFormatError: It is not such a folder, is damaged, or of another version.
     """
-    folder = Path(path)
+    folder = inside(path, "results")
     run = read_run(folder, kind="discovery", command="discover")
     with _as_format_errors(folder, "discovery"):
         nodes = _read(folder, "nodes", NODES)
@@ -51,7 +51,7 @@ def load_population(path: str | Path) -> PopulationGraph:
     """Open a folder that `PopulationGraph.save` (``sequela population``) wrote.
 
     Args:
-        path: The folder.
+        path: The folder, or that of a whole run (``sequela run``).
 
     Returns:
         The graph with all its pairs.
@@ -59,7 +59,7 @@ def load_population(path: str | Path) -> PopulationGraph:
     Raises:
         LogFormatError: It is not such a folder, is damaged, or of another version.
     """
-    folder = Path(path)
+    folder = inside(path, "population")
     run = read_run(folder, kind="population", command="population")
     with _as_format_errors(folder, "population"):
         nodes, pairs, lags = (
@@ -77,6 +77,12 @@ def load_results(path: str | Path) -> Discovery | PopulationGraph:
         LogFormatError: It is neither, is damaged, or of another version.
     """
     return load_population(path) if (Path(path) / "population.parquet").is_file() else load_discovery(path)
+
+
+def inside(path: str | Path, name: str) -> Path:
+    """Return the folder of one kind of results: the one that is named, or that inside the folder of a whole run."""
+    folder = Path(path)
+    return folder / name if (folder / name / MARKER).is_file() else folder
 
 
 def _read(folder: Path, name: str, table: Table) -> pl.DataFrame:

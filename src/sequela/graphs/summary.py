@@ -164,14 +164,17 @@ def with_directed(edges: pl.DataFrame) -> pl.DataFrame:
 
 def pair_sums(edges: pl.DataFrame) -> pl.DataFrame:
     """Return sums per pair of types. Those of disjoint cases can be concatenated and added up."""
+    on_link = pl.col("on_link") if "on_link" in edges.columns else pl.lit(True)
     return (
         with_directed(edges)
+        .with_columns(on_link=on_link)
         .group_by("cause", "effect", maintain_order=True)
         .agg(
             pl.len().cast(pl.Int64).alias("n_edges"),
             pl.col("case").n_unique().cast(pl.Int64).alias("n_cases"),
             pl.col("lag", "cmi_nats", "pointwise_nats").sum(),
             (~pl.col("directed")).sum().cast(pl.Int64).alias("n_undirected"),
+            pl.col("on_link").sum().cast(pl.Int64).alias("n_on_link"),
         )
     )
 
@@ -190,7 +193,8 @@ def finish_pairs(
     without an effect through with a probability of ``chance``. If no place of a pair has an effect, the number of its
     edges is at most binomial with that rate: a pair is a link when so many edges have a probability of at most
     ``chance`` then, and when they come from ``least_cases`` cases, since places of one case are not independent. Where
-    the number of places is not known, only the second is asked for.
+    the number of places is not known, only the second is asked for. Where edges were weighed by a population, the pair
+    must also be one of its links.
 
     Args:
         sums: From `pair_sums`.
@@ -201,6 +205,8 @@ def finish_pairs(
     """
     if not self_loops:
         sums = sums.filter(pl.col("cause") != pl.col("effect"))
+    if "n_on_link" not in sums.columns:
+        sums = sums.with_columns(n_on_link=pl.col("n_edges"))
     mean = {name: (pl.col(name) / pl.col("n_edges")) for name in ("lag", "cmi_nats", "pointwise_nats")}
     pairs = (
         sums.group_by("cause", "effect", maintain_order=True)
@@ -215,6 +221,7 @@ def finish_pairs(
             pl.col("cmi_nats").alias("cmi_nats_total"),
             mean["pointwise_nats"],
             "n_undirected",
+            "n_on_link",
             directed=pl.col("n_undirected") < pl.col("n_edges"),
         )
         # Rounded for the order only: sums in another order differ in the last bits.
@@ -227,8 +234,8 @@ def finish_pairs(
     return pairs.with_columns(
         share=pl.col("n_edges") / pl.col("n_places"),
         effect_nats=pl.col("cmi_nats_total") / pl.col("n_places"),
-        is_link=(pl.col("n_cases") >= least_cases) & _beyond_chance(pairs, chance),
-    )
+        is_link=(pl.col("n_cases") >= least_cases) & _beyond_chance(pairs, chance) & (pl.col("n_on_link") > 0),
+    ).drop("n_on_link")
 
 
 def _beyond_chance(pairs: pl.DataFrame, chance: float) -> pl.Series:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from sequela.reports.traces import Traces
 
@@ -30,7 +32,7 @@ def embedded(
     """
     n_caused = np.bincount(traces.case_of[traces.is_caused], minlength=len(traces.names))
     roots = traces.roots_of_cases()
-    columns = {name: plain(values) for name, values in traces.values.items()}
+    columns = {name: _rounded(values) for name, values in traces.values.items()}
     if wanted is None:
         rank = np.lexsort((np.arange(len(traces.names)), -np.diff(traces.edge_offsets), -n_caused))
         order = list(dict.fromkeys([*first, *rank.tolist()]))
@@ -47,7 +49,7 @@ def embedded(
     return found, {number: place for place, number in enumerate(order[: len(found)])}
 
 
-def _case(traces: Traces, number: int, columns: dict[str, list[Any]]) -> dict[str, Any]:
+def _case(traces: Traces, number: int, columns: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """Return one case; of a very long one the first events, of very many edges the strongest."""
     low, high = traces.offsets[number], traces.offsets[number + 1]
     last = min(high, low + MAX_CASE_EVENTS)
@@ -71,18 +73,33 @@ def _case(traces: Traces, number: int, columns: dict[str, list[Any]]) -> dict[st
         "effect": (traces.effect[edges] - low).tolist(),
         "explains": traces.explains[edges].astype(int).tolist(),
         "has_evidence": traces.has_evidence[edges].astype(int).tolist(),
-        **{name: [values[edge] for edge in edges] for name, values in columns.items()},
+        **{name: _listed(values[edges]) for name, values in columns.items()},
     }
 
 
 def plain(values: pl.Series) -> list[Any]:
-    """Return a column for JSON: four significant digits, nothing that is not a number."""
+    """Return a column for JSON: four significant digits, None for what is not a number."""
     if not values.dtype.is_float():
         return values.to_list()
+    return [
+        None if value is None or not math.isfinite(value) else float(f"{value:.{_DIGITS}g}")
+        for value in values.to_list()
+    ]
+
+
+def _rounded(values: pl.Series) -> NDArray[Any]:
+    """Return a long column with four significant digits, at most 22 decimals; what is not a number becomes NaN."""
+    if not values.dtype.is_float():
+        return values.to_numpy()
     numbers = values.fill_null(np.nan).to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
-        size = np.where((numbers == 0) | ~np.isfinite(numbers), 0, np.floor(np.log10(np.abs(numbers))))
-    return [
-        round(value, int(_DIGITS - 1 - digits)) if finite else None
-        for value, digits, finite in zip(numbers.tolist(), size.tolist(), np.isfinite(numbers).tolist(), strict=True)
-    ]
+        size = np.floor(np.log10(np.abs(numbers)))
+        # A power of ten is exact up to 10^22, and dividing by it gives the number nearest to the decimal.
+        scale = 10.0 ** np.clip(_DIGITS - 1 - np.where(np.isfinite(size), size, 0), 0, 22)
+        found = np.rint(numbers * scale) / scale
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def _listed(values: NDArray[Any]) -> list[Any]:
+    found: list[Any] = values.tolist()
+    return [None if isinstance(value, float) and math.isnan(value) else value for value in found]

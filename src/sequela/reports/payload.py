@@ -16,7 +16,8 @@ from sequela.graphs.population import PopulationGraph
 from sequela.graphs.results import Discovery
 from sequela.graphs.summary import SummaryGraph
 from sequela.reports.casedata import embedded, plain
-from sequela.reports.traces import Traces, findings
+from sequela.reports.findings import findings
+from sequela.reports.traces import Traces
 from sequela.reports.words import ASSUMPTIONS, badge, made_by, trust
 
 Result = InstanceGraph | SummaryGraph | PopulationGraph | Discovery
@@ -250,7 +251,7 @@ def _traces(
             events = events.with_columns(pl.col("time") - pl.col("time").min())
     links = None
     if evidence is not None:
-        pairs = evidence.edges.select("cause", "effect")
+        pairs = evidence.edges.filter(pl.col("pointwise_nats").fill_nan(0).fill_null(0) >= 0).select("cause", "effect")
         links = {(index[cause], index[effect]) for cause, effect in pairs.iter_rows()}
     return Traces.build(events, edges, index, links), names
 

@@ -1,14 +1,12 @@
-"""The cases of a result as flat arrays, and the root causes of the whole log that follow from them."""
+"""The cases of a result as flat arrays, and what each root explains of them."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,10 +20,10 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-_EXAMPLES = 3
-_LONGEST_CHAIN = 8
-_OTHERS = 3
-_EDGE_VALUES = ("lag", "cmi_nats", "std_error", "pointwise_nats", "confidence", "directed")
+_EDGE_VALUES = (
+    "lag", "cmi_nats", "presence_cmi_nats", "state_cmi_nats", "std_error", "pointwise_nats", "confidence", "directed",
+)  # fmt: skip
+"""Columns of edges that the page shows, where they are there."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class Traces:
             cause=cause.astype(np.int64),
             effect=effect.astype(np.int64),
             values={name: edges[name] for name in _EDGE_VALUES if name in edges.columns},
-            explains=_without_cycles(cause, effect, (gain > 0) & directed, len(types)),
+            explains=_without_cycles(cause, effect, (gain > 0) & np.isfinite(gain) & directed, len(types)),
             has_evidence=_on_links(types[cause], types[effect], directed, links),
         )
 
@@ -196,163 +194,3 @@ def _depth(cause: Ints, effect: Ints, n_events: int) -> Ints:
         waiting[next_ones] -= n_causes
         done = next_ones[waiting[next_ones] == 0]
     return depth
-
-
-class _Chains:
-    """How often each chain of types occurs, when every event is traced back along its strongest cause."""
-
-    def __init__(self, traces: Traces) -> None:
-        self.children: list[dict[int, int]] = []
-        self.count: list[int] = []
-        self.n_cases: list[int] = []
-        self.examples: list[list[int]] = []
-        self.seconds: list[list[float]] = []
-        self.starts: dict[int, int] = {}
-        self._last: list[int] = []
-        node = np.full(len(traces.types), -1, dtype=np.int64)
-        root = np.arange(len(traces.types))
-        types, parents, cases = traces.types.tolist(), traces.strongest_cause.tolist(), traces.case_of.tolist()
-        caused = np.flatnonzero(traces.is_caused)
-        cases_of, lengths = traces.case_of[caused], np.diff(traces.offsets)
-        order = np.lexsort((traces.depth[caused], cases_of, lengths[cases_of]))  # short cases are the best examples
-        for row in caused[order].tolist():  # causes come first: their node is known
-            parent = parents[row]
-            if node[parent] < 0:
-                node[parent] = self._add(self.starts, types[parent], parent, cases[parent])
-            root[row] = root[parent]
-            node[row] = here = self._add(self.children[node[parent]], types[row], row, cases[row])
-            if traces.times is not None:
-                self.seconds[here].append(float(traces.times[row] - traces.times[root[row]]))
-
-    def _add(self, children: dict[int, int], kind: int, row: int, case: int) -> int:
-        node = children.setdefault(kind, len(self.count))
-        if node == len(self.count):
-            self.count.append(0)
-            self.n_cases.append(0)
-            self.children.append({})
-            self.examples.append([])
-            self.seconds.append([])
-            self._last.append(-1)
-        self.count[node] += 1
-        if self._last[node] != case:
-            self._last[node] = case
-            self.n_cases[node] += 1
-            if len(self.examples[node]) < _EXAMPLES:
-                self.examples[node].append(row)
-        return node
-
-    def typical(self, start: int) -> tuple[list[int], int]:
-        """Return the types of the typical chain from a type, and its last node; empty and -1 where there is none.
-
-        The most frequent effect comes next, for as long as it follows at least every third time.
-        """
-        node = self.starts.get(start, -1)
-        if node < 0:
-            return [], -1
-        chain = [start]
-        while self.children[node] and len(chain) < _LONGEST_CHAIN:
-            kind, child = max(self.children[node].items(), key=lambda item: (self.count[item[1]], -item[0]))
-            if len(chain) > 1 and 3 * self.count[child] < self.count[node]:
-                break
-            chain.append(kind)
-            node = child
-        return chain, node
-
-    def others(self, chain: list[int]) -> list[list[int]]:
-        """Return what else follows the start of a chain, as ``[type, count]``, the most frequent first."""
-        if len(chain) < 2:
-            return []
-        after = self.children[self.starts[chain[0]]]
-        ranked = sorted(((self.count[node], -kind) for kind, node in after.items() if kind != chain[1]), reverse=True)
-        return [[-kind, count] for count, kind in ranked if count > 1][:_OTHERS]
-
-
-def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] | None, most: int) -> dict[str, Any]:
-    """Rank the root causes of all cases by how many later events they explain.
-
-    Args:
-        traces: All cases.
-        links: What is known of the links with evidence over cases (``q_value``, ``confidence``), by their types.
-        most: At most so many root causes.
-
-    Returns:
-        ``n_caused`` (events with a cause that counts), ``n_roots`` (types), ``n_single`` (root types of one case only,
-        left out where the log has several), ``n_undirected`` (edges with evidence and without direction), and
-        ``roots``, each with ``type``, ``n_cases``, ``n_starts`` (events of the type at which a chain begins),
-        ``n_events`` (all events of the type), ``n_explained`` (events, a sum of shares), ``chain`` (types), ``others``
-        (what else follows its start: type and count), ``chain_count``, ``chain_cases``, ``seconds`` (median from the
-        first to the last event of the chain; None without times), ``confidence`` (of all links of the chain together;
-        None where it is not known), ``q_value`` (the largest of the chain's links) and ``examples`` (rows of the last
-        events of such chains).
-    """
-    chains = _Chains(traces)
-    rows = np.flatnonzero(traces.explained)
-    table = pl.DataFrame(
-        {"type": traces.types[rows], "case": traces.case_of[rows], "explained": traces.explained[rows]},
-        schema={"type": pl.Int64, "case": pl.Int64, "explained": pl.Float64},
-    )
-    ranked = (
-        table.group_by("type")
-        .agg(pl.col("case").n_unique().alias("n_cases"), pl.len().alias("n_starts"), pl.col("explained").sum())
-        .sort([pl.col("explained").round(9), "type"], descending=[True, False])
-    )
-    shown = ranked.filter(pl.col("n_cases") > 1) if len(traces.names) > 1 else ranked
-    confidence = _mean_confidence(traces)
-    counts = np.bincount(traces.types)
-    found = []
-    for kind, n_cases, n_starts, explained in shown.head(most).iter_rows():
-        chain, node = chains.typical(kind)
-        pairs = list(pairwise(chain))
-        q_values = [links[pair].get("q_value") for pair in pairs if pair in links] if links else []
-        seconds = chains.seconds[node] if node >= 0 else []
-        found.append(
-            {
-                "type": kind,
-                "n_cases": n_cases,
-                "n_starts": n_starts,
-                "n_events": int(counts[kind]),
-                "n_explained": round(explained, 3),
-                "chain": chain,
-                "others": chains.others(chain),
-                "chain_count": chains.count[node] if node >= 0 else 0,
-                "chain_cases": chains.n_cases[node] if node >= 0 else 0,
-                "seconds": round(float(np.median(seconds)), 3) if seconds else None,
-                "confidence": _chain_confidence(pairs, confidence, links),
-                "q_value": max((q for q in q_values if q is not None), default=None),
-                "examples": chains.examples[node] if node >= 0 else [],
-            }
-        )
-    return {
-        "n_caused": int(traces.is_caused.sum()),
-        "n_roots": shown.height,
-        "n_single": ranked.height - shown.height,
-        "n_undirected": _n_undirected(traces),
-        "roots": found,
-    }
-
-
-def _mean_confidence(traces: Traces) -> dict[tuple[int, int], float]:
-    """Return the mean confidence of the edges that count, by their pair of types."""
-    if "confidence" not in traces.values:
-        return {}
-    types = {"cause": traces.types[traces.cause], "effect": traces.types[traces.effect]}
-    edges = pl.DataFrame({**types, "value": traces.values["confidence"]}).filter(pl.Series(traces.counted))
-    means = edges.group_by("cause", "effect").agg(pl.col("value").mean())
-    return {(cause, effect): mean for cause, effect, mean in means.iter_rows() if mean is not None}
-
-
-def _n_undirected(traces: Traces) -> int:
-    if "directed" not in traces.values:
-        return 0
-    return int((~traces.values["directed"].fill_null(True).to_numpy() & traces.has_evidence).sum())
-
-
-def _chain_confidence(
-    pairs: list[tuple[int, int]],
-    edges: Mapping[tuple[int, int], float],
-    links: Mapping[tuple[int, int], Mapping[str, Any]] | None,
-) -> float | None:
-    """Return the product of the links' confidences: of the edges, else of the population; None where one is missing."""
-    values = [edges.get(pair, (links or {}).get(pair, {}).get("confidence")) for pair in pairs]
-    known = [float(value) for value in values if value is not None]
-    return round(math.prod(known), 4) if known and len(known) == len(values) else None

@@ -165,7 +165,12 @@ def test_other_settings_do_not_take_up_what_an_interrupted_call_left(tmp_path):
     assert {density.info["training"]["max_steps"] for density in found.densities} == {25}
     marker.write_text(json.dumps(json.loads(marker.read_text()) | {"complete": False}))
     changed = LOG.frame.with_columns(event=pl.col("event").reverse())
-    again = cross_fit(read_log(changed), out=tmp_path / "c", **(settings | {"max_steps": 25}))
+    marker.write_text("[")
+    with pytest.raises(ConfigError, match="overwrite"):
+        cross_fit(LOG, out=tmp_path / "c", **settings)
+    with pytest.raises(CheckpointError, match="not a folder of cross-fitted densities"):
+        load_cross_fit(tmp_path / "c")
+    again = cross_fit(read_log(changed), out=tmp_path / "c", overwrite=True, **(settings | {"max_steps": 25}))
     assert not same(again.densities[0], found.densities[0])
 
 
@@ -181,6 +186,29 @@ def test_forward_goes_on_from_the_weights_before_and_costs_about_one_training(mo
     network = kind.network(sizes, SequenceSet.from_log(LOG, first.vocabulary))
     kind.go_on(network, first)
     assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), state(first).values(), strict=True))
+
+
+def test_training_goes_on_from_the_same_function_with_components_and_times():
+    frame = LOG.frame.with_columns(unit=pl.col("event").str.slice(1).cast(pl.Int64) // 3)
+    frame = frame.with_columns(at=pl.Series(np.cumsum(np.random.default_rng(0).exponential(5.0, frame.height))))
+    log = read_log(frame, case="case", event=["unit", "event"], time="at")
+    first = fit(log, components=True, times=True, seed=1, **QUICK)
+    kind, recipe = trained_backbone("window"), Recipe.of_info(first.info)
+    sizes = recipe.sizes(first.vocabulary, "cpu")
+    longer = log.cases(log.case_names[:20])
+    network = kind.network(sizes, SequenceSet.from_log(longer, first.vocabulary))
+    kind.go_on(network, first)
+    case = SequenceSet.from_log(log, first.vocabulary)[3]
+    np.testing.assert_allclose(
+        kind.density(network, sizes).score(case.ids, case.times), first.score(case.ids, case.times), atol=1e-6
+    )
+    other = kind.network(Recipe.of_info(fit(LOG, **QUICK).info).sizes(first.vocabulary, "cpu"), case_set(log, first))
+    with pytest.raises(ConfigError, match="of the same sizes"):
+        kind.go_on(other, first)
+
+
+def case_set(log, density):
+    return SequenceSet.from_log(log, density.vocabulary)
 
 
 def test_save_and_load(tmp_path):

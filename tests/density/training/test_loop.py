@@ -5,10 +5,11 @@ import polars as pl
 import pytest
 import torch
 
+from sequela.density.objectives import hide_some
 from sequela.density.training import loop as training
 from sequela.density.training.fit import fit
 from sequela.density.training.loop import TrainingConfig
-from sequela.density.training.objectives import WindowTask, hide_some
+from sequela.density.window.objective import WindowTask
 from sequela.errors import ConfigError, DensityError, LogFormatError, VocabularyError
 from sequela.events.log import EventLog, read_log
 from sequela.worlds.softmax import SoftmaxWorld

@@ -13,7 +13,7 @@ from sequela.density.checkpoint import load_density
 SCRIPT = """
 import hashlib, json, os, sys
 import numpy as np
-from sequela.density.training import objectives as tasks
+from sequela.density.window import objective as tasks
 from sequela.density.training.fit import fit
 from sequela.events.log import read_log
 from sequela.worlds.softmax import SoftmaxWorld

@@ -9,6 +9,7 @@ the first fold are not scored, but those that judged the densities are.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -253,14 +254,19 @@ def _finished(
 
 def _begin(out: Path, job: dict[str, Any], overwrite: bool, tell: Reporter) -> None:
     """Prepare the folder of a call: keep what an interrupted call for the same settings has left there."""
-    found = _read_marker(out) if (out / MARKER).is_file() else None
-    unfinished = found is not None and found.get("complete") is not True
+    found: dict[str, Any] = {}
+    if (out / MARKER).is_file():
+        with contextlib.suppress(OSError, ValueError):  # what cannot be read is only replaced with `overwrite`
+            found = _read_marker(out)
+    unfinished = found.get("complete") is False
     check_writable_folder(out, marker=MARKER, overwrite=overwrite or unfinished)
-    if found is not None and (not unfinished or any(found.get(name) != value for name, value in job.items())):
+    if not is_first_process():
+        return
+    if not unfinished or any(found.get(name) != value for name, value in job.items()):
         if unfinished:
             tell.say(f"'{out}' holds an interrupted cross-fitting with other settings: starting anew")
-        for number in range(int(found.get("n_densities", 0))):
-            shutil.rmtree(_folder(out, number), ignore_errors=True)
+        for folder in out.glob("density-*"):
+            shutil.rmtree(folder)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / MARKER, {"format": FORMAT, "complete": False} | job)
 

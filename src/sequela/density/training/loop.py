@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from sequela.density.objectives import Task
 from sequela.density.runtime.threads import right_threads
-from sequela.density.training.objectives import Task
 from sequela.errors import DensityError, check_range
 from sequela.files import read_json, whole_folder, write_json
 from sequela.progress import Reporter

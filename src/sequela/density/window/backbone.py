@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from sequela.density.base import Density
 from sequela.density.registry import Saved, Sizes, Steps, TrainedBackbone
-from sequela.density.training.objectives import WindowTask
 from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.window.objective import WindowTask
 from sequela.density.window.time_features import time_scale
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet

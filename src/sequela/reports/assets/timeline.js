@@ -139,7 +139,9 @@ function edgeWords(i) {
   const later = one.times ? `, ${duration(one.times[to] - one.times[from])}` : "";
   const gain = one.pointwise_nats[i] ?? 0;
   const sure = one.confidence?.[i] ?? null;
-  return `${shownName[one.events[from]]} ${isUndirectedEdge(one, i) ? "–" : "→"} ${shownName[one.events[to]]}: ${show(Math.exp(Math.abs(gain)))} times ${gain >= 0 ? "more" : "less"} likely; strength ${show(one.cmi_nats[i])} ± ${show(one.std_error[i])} nats; lag ${plural(one.lag[i], "tick")}${later}${sure === null ? "" : `; confidence ${show(sure)}`}`;
+  const [presence, state] = [one.presence_cmi_nats?.[i] ?? null, one.state_cmi_nats?.[i] ?? null];
+  const kinds = presence === null && state === null ? "" : ` (presence ${show(presence)}, state ${show(state)})`;
+  return `${shownName[one.events[from]]} ${isUndirectedEdge(one, i) ? "–" : "→"} ${shownName[one.events[to]]}: ${show(Math.exp(Math.abs(gain)))} times ${gain >= 0 ? "more" : "less"} likely; strength ${show(one.cmi_nats[i])} ± ${show(one.std_error[i])} nats${kinds}; lag ${plural(one.lag[i], "tick")}${later}${sure === null ? "" : `; confidence ${show(sure)}`}`;
 }
 
 function findInCase() {

@@ -1,0 +1,119 @@
+"""The two commands that most people need: run (a log in, an answer out) and explain (why did this event happen?)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sequela.cli.base import (
+    AsJson,
+    CaseColumn,
+    EventColumn,
+    FileFormat,
+    Log,
+    Quiet,
+    State,
+    Tick,
+    Ties,
+    TimeColumn,
+    TimeFormat,
+    command,
+    read,
+    read_like,
+)
+from sequela.cli.options import generated
+from sequela.discovery.arguments import RUN
+
+
+@command()
+@generated(RUN, [name for name in RUN if name not in ("log", "out", "progress")])
+def run(
+    log: Log,
+    out: Annotated[Path, typer.Option(help=RUN["out"].help, rich_help_panel="Log and files")],
+    case: CaseColumn = None,
+    event: EventColumn = None,
+    time: TimeColumn = None,
+    state: State = None,
+    time_format: TimeFormat = None,
+    ties: Ties = "unordered",
+    tick: Tick = None,
+    file_format: FileFormat = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say about how long it would take.", rich_help_panel="How it runs")
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    **settings: Any,
+) -> None:
+    """Find the root causes of a log: train, weigh the evidence, explain every case, write one page.
+
+    An interrupted run goes on when the same command is given again.
+
+    Example: sequela run alarms.csv --case device_id --event alarm_id --time start_timestamp --out answer
+    """
+    from sequela.discovery.run import run as go
+
+    table = read(
+        log, case=case, event=event, time=time, state=state, time_format=time_format, ties=ties, tick=tick,
+        file_format=file_format,
+    )  # fmt: skip
+    if plan:
+        from sequela.discovery.run_plan import plan_run
+
+        wanted = {name: value for name, value in settings.items() if name != "overwrite"}
+        found = plan_run(table, progress=not quiet, **wanted)
+        typer.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
+        return
+    result = go(table, out=out, progress=not quiet, **settings)
+    if as_json:
+        import msgspec
+
+        values = {name: value for name, value in msgspec.to_builtins(result.record).items() if name != "files"}
+        typer.echo(json.dumps({"out": str(out), "page": str(result.report_path), **values}))
+        return
+    from sequela.cli.tables import print_run
+
+    print_run(result)
+
+
+@command()
+def explain(
+    results: Annotated[Path, typer.Argument(help="Folder that `sequela run` or `discover` wrote.", show_default=False)],
+    new: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Log with new cases: explained with the model of the run.", show_default=False),
+    ] = None,
+    case: Annotated[str | None, typer.Option(help="Name of the case; may be left out where there is one.")] = None,
+    event: Annotated[
+        str, typer.Option(help="Event to explain: its type, or its position from 0 (-1 is the last).")
+    ] = "-1",
+    page: Annotated[Path | None, typer.Option(help="Also write a page of this case alone.")] = None,
+    file_format: FileFormat = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why one event happened: its root cause, the chain to it, and what speaks against that.
+
+    Example: sequela explain answer --case dev3
+    """
+    from sequela.discovery.explain import explain as ask
+    from sequela.discovery.run_folder import load_run
+
+    run: Any = results
+    log = None
+    if new:
+        run = load_run(results)
+        log = read_like(run.model, new, file_format=file_format)
+    found = ask(run, log, case=case, event=event)
+    if page is not None:
+        from sequela.reports.page import report
+
+        report(found.graph, page, population=found.population)
+    if as_json:
+        typer.echo(json.dumps(found.explanation.to_dict() | ({} if page is None else {"page": str(page)})))
+        return
+    typer.echo(str(found.explanation))
+    if page is not None:
+        typer.echo(f"open {page}")

@@ -1,0 +1,105 @@
+"""The verb ``explain``: why did this event happen? For a case of a run, or for a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from sequela.discovery.discover import discover
+from sequela.discovery.run_folder import RunResult, load_run, read_progress
+from sequela.errors import ConfigError, nearest_spelling
+from sequela.events.log import EventLog
+from sequela.graphs.explanation import Explanation
+from sequela.graphs.instance import InstanceGraph
+from sequela.graphs.population import PopulationGraph
+from sequela.graphs.saved import load_discovery
+
+_QUESTION = ("delta", "horizon", "horizon_time", "seed")
+
+
+class Explained(NamedTuple):
+    """An answer, and what it was taken from.
+
+    Attributes:
+        explanation: The answer.
+        graph: The graph of the case.
+        population: The evidence over cases; None where there is none.
+    """
+
+    explanation: Explanation
+    graph: InstanceGraph
+    population: PopulationGraph | None
+
+
+def explain(
+    results: RunResult | str | Path, log: EventLog | None = None, *, case: str | None = None, event: int | str = -1
+) -> Explained:
+    """Say why one event of a case happened.
+
+    Args:
+        results: What `run` returned, its folder, or a folder of `discover_to`.
+        log: New cases, of which one is explained with the model and the evidence of the run; needs a run.
+        case: Name of the case; may be left out where there is one only.
+        event: Position of the event, from 0 (from the end where negative; also as text), or its type where that occurs
+            once. By default the last event.
+
+    Raises:
+        ConfigError: No case or no such event is named, or new cases come without a run.
+        LogFormatError: There is no such case, or the folder is not one of results.
+        VocabularyError: The new case is not of the model's vocabulary.
+
+    Example:
+        >>> import tempfile
+        >>> import sequela as sq
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
+        >>> log = sq.read_log(world.to_log(world.sample(30, 8, seed=1)))
+        >>> found = sq.run(log, out=Path(tempfile.mkdtemp()) / "out", max_steps=10, fast=True, progress=False)
+        >>> explain(found, case="case-00003").explanation.position
+        7
+    """
+    run = _opened(results)
+    if log is not None:
+        if run is None:
+            raise ConfigError(f"new cases need the model of a run; '{results}' holds results only: use `sequela run`")
+        graph = explain_new(run, log.case(_named(case, log.case_names)))
+    else:
+        discovery = run.discovery if run is not None else load_discovery(Path(str(results)))
+        if case is None:
+            events = discovery.scan_events()
+            case = _named(None, [] if events is None else events.select("case").unique().head(3).collect()["case"])
+        graph = discovery.case(case)
+    return Explained(graph.explain(_event(graph, event)), graph, None if run is None else run.population)
+
+
+def explain_new(run: RunResult, case: EventLog) -> InstanceGraph:
+    """Return the graph of a case that was not in the log of a run, found as those in it were."""
+    asked = {name: run.record.arguments[name] for name in _QUESTION}
+    weighed = {} if run.population is None else {"population": run.population, "fdr": run.record.arguments["fdr"]}
+    return discover(run.model, case, **asked, **weighed)
+
+
+def _opened(results: RunResult | str | Path) -> RunResult | None:
+    if isinstance(results, RunResult):
+        return results
+    return None if read_progress(results) is None else load_run(results)
+
+
+def _named(case: str | None, names: Iterable[str]) -> str:
+    known = list(map(str, names))
+    if case is not None:
+        return case
+    if len(known) == 1:
+        return known[0]
+    raise ConfigError(f"name the case to explain (case=..., --case NAME){nearest_spelling('', known)}")
+
+
+def _event(graph: InstanceGraph, event: int | str) -> int | str:
+    """Return a position where the text is a number and no event type."""
+    if not isinstance(event, str) or event in graph.events:
+        return event
+    try:
+        return int(event)
+    except ValueError:
+        return event

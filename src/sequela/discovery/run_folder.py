@@ -1,0 +1,226 @@
+"""The folder of a whole run: what is in it, and the record that says how far it came."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from sequela.density import checkpoint
+from sequela.density.base import Density
+from sequela.discovery.diagnose import Finding
+from sequela.errors import ConfigError, LogFormatError
+from sequela.events.log import EventLog
+from sequela.files import check_writable_folder, read_json, read_record, write_json, write_record
+from sequela.graphs.population import PopulationGraph
+from sequela.graphs.records import FORMAT, MARKER, FileRecord, finite
+from sequela.graphs.results import Discovery
+from sequela.graphs.saved import load_discovery, load_population
+from sequela.progress import Reporter
+
+MODEL, FOLDS, POPULATION, RESULTS, PAGE = "model", "folds", "population", "results", "report.html"
+_CONTENT = (MODEL, FOLDS, POPULATION, RESULTS, PAGE)
+
+
+class RootCause(msgspec.Struct, frozen=True, kw_only=True):
+    """A root cause of the log, as the page ranks them.
+
+    Attributes:
+        event: Event type.
+        n_cases: Cases in which a chain begins with it.
+        n_explained: Later events that it explains (a sum of shares).
+        chain: Its typical chain, itself first.
+        confidence: Of all links of the chain together; None where it is not known.
+    """
+
+    event: str
+    n_cases: int
+    n_explained: float
+    chain: list[str] = []
+    confidence: float | None = None
+
+
+class RunProgress(msgspec.Struct, kw_only=True):
+    """What `run.json` of a whole run says.
+
+    Attributes:
+        format: Of result folders.
+        kind: ``"run"``.
+        complete: Whether all stages are done.
+        log: Hash of the log that was read.
+        source: Name of its file.
+        n_cases: Its cases.
+        n_events: Its events.
+        arguments: What was asked.
+        seconds: How long each stage took (in the process that finished it); None where that was killed before it said.
+        skipped: Stages that were left out, and why.
+        findings: Whether model and log are good enough, see `diagnose_log`.
+        roots: Root causes of the log, those that explain most first.
+        trust: Grade of the result and its reason, as on the page.
+        counts: Cases, events, types, links and edges, as in the heading of the page.
+        files: The files of the folder, once it is complete.
+        checksum: Of the record itself.
+    """
+
+    format: int = FORMAT
+    kind: str = "run"
+    complete: bool = False
+    log: str = ""
+    source: str = ""
+    n_cases: int = 0
+    n_events: int = 0
+    arguments: dict[str, Any] = {}
+    seconds: dict[str, float | None] = {}
+    skipped: dict[str, str] = {}
+    findings: list[Finding] = []
+    roots: list[RootCause] = []
+    trust: dict[str, str] = {}
+    counts: dict[str, Any] = {}
+    files: dict[str, FileRecord] = {}
+    checksum: str | None = None
+
+    def write(self, folder: Path) -> None:
+        """Write `run.json`; when all is done with checksums of every file in the folder."""
+        values = finite(msgspec.to_builtins(self))
+        if self.complete:
+            write_record(folder, MARKER, values)
+        else:
+            write_json(folder / MARKER, values)
+
+
+class RunResult:
+    """What ``sequela run`` leaves: a model, the evidence, the edges of all cases, and a page.
+
+    Attributes:
+        folder: Where it lies.
+        record: What was done.
+    """
+
+    def __init__(self, folder: str | Path, record: RunProgress) -> None:
+        self.folder, self.record = Path(folder), record
+
+    @cached_property
+    def model(self) -> Density:
+        """The density that was trained on the log."""
+        return checkpoint.load_density(self.folder / MODEL)
+
+    @cached_property
+    def population(self) -> PopulationGraph | None:
+        """The evidence for links between types; None where it was left out (``record.skipped`` says why)."""
+        return load_population(self.folder / POPULATION) if (self.folder / POPULATION).is_dir() else None
+
+    @cached_property
+    def discovery(self) -> Discovery:
+        """The edges of all cases."""
+        return load_discovery(self.folder / RESULTS)
+
+    @cached_property
+    def n_inhibiting(self) -> int:
+        """Edges that make their effect less likely: mostly other events in the place of one, and never a root cause."""
+        edges = self.discovery.scan()
+        if "on_link" in edges.collect_schema().names():
+            edges = edges.filter("on_link")
+        return int(edges.select((pl.col("pointwise_nats") < 0).sum()).collect().item())
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Whether model and log are good enough, one finding a topic."""
+        return list(self.record.findings)
+
+    @property
+    def report_path(self) -> Path:
+        """The page."""
+        return self.folder / PAGE
+
+    @property
+    def seconds(self) -> float:
+        """How long all stages took together, those of which it is known."""
+        return sum(value or 0.0 for value in self.record.seconds.values())
+
+    def __repr__(self) -> str:
+        return f"RunResult('{self.folder}': {self.record.n_events:,} events, {len(self.record.roots)} root causes)"
+
+
+def load_run(path: str | Path) -> RunResult:
+    """Open a folder that `run` (``sequela run``) wrote.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        The result; model, population and edges are read when they are asked for.
+
+    Raises:
+        LogFormatError: It is not such a folder, is damaged, or was interrupted.
+    """
+    found = read_progress(path)
+    if found is None:
+        raise LogFormatError(f"'{path}' is not a folder of a run: make one with  sequela run LOG --out {path}")
+    if not found.complete:
+        raise LogFormatError(f"the run in '{path}' was interrupted: give the same `sequela run` again to finish it")
+    try:
+        read_record(Path(path), MARKER)
+    except (OSError, ValueError) as error:
+        raise LogFormatError(f"'{path}' is damaged: {error}") from None
+    return RunResult(path, found)
+
+
+def read_progress(path: str | Path) -> RunProgress | None:
+    """Return how far a run came; None where there is none.
+
+    Raises:
+        LogFormatError: The record is damaged.
+    """
+    file = Path(path) / MARKER
+    if not file.is_file():
+        return None
+    try:
+        values = read_json(file)
+        if not isinstance(values, dict) or values.get("kind") != "run":
+            return None
+        return msgspec.convert(values, RunProgress)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise LogFormatError(f"'{file}' is damaged: {error}") from None
+
+
+def begin(out: Path, asked: RunProgress, overwrite: bool, tell: Reporter) -> RunProgress:
+    """Prepare the folder of a run: keep what an interrupted one for the same log and arguments has left there.
+
+    Raises:
+        ConfigError: The folder holds something else, or a result that may not be replaced.
+    """
+    found = read_progress(out)
+    unfinished = found is not None and not found.complete
+    if unfinished and found is not None:
+        if (found.log, found.arguments) == (asked.log, asked.arguments):
+            return found
+        tell.say(f"'{out}' holds an interrupted run of another log or with other settings: starting anew")
+    elif found is None and (out / MARKER).is_file():  # of another kind: never replaced
+        raise ConfigError(f"'{out}' holds the result of another command; give a new folder")
+    else:
+        check_writable_folder(out, marker=MARKER, overwrite=overwrite)
+    out.mkdir(parents=True, exist_ok=True)
+    asked.write(out)  # before anything is removed: what is left of it is never taken for a result
+    for name in _CONTENT:
+        for path in (out / name, *out.glob(f".{name}.*")):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    return asked
+
+
+def log_fingerprint(log: EventLog) -> str:
+    """Return a hash of all cases, events and times of a log, and of how it was read."""
+    digest = hashlib.blake2b(str(dict(log.columns)).encode(), digest_size=16)
+    for column in log.frame.iter_columns():
+        if column.dtype.is_numeric():
+            digest.update(column.to_numpy().tobytes())
+        else:
+            digest.update("\0".join(column.to_list()).encode())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The HTTP service (extra ``serve``): explains new cases, and shows those of a run."""

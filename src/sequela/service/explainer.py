@@ -1,0 +1,224 @@
+"""What the service asks: the model and the results of a run, loaded once, and new cases as plain values."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sequela.density.base import Density
+from sequela.discovery.arguments import chosen
+from sequela.discovery.discover import iter_batches
+from sequela.discovery.run_folder import RunResult, load_run
+from sequela.effects.encoding import encode_log, longest_case
+from sequela.effects.settings import TABLE
+from sequela.errors import ConfigError, LogFormatError
+from sequela.events.log import COMPONENT_SEPARATOR, EventLog
+from sequela.events.sequences import SequenceSet
+from sequela.events.times import parse_duration, time_to_seconds
+from sequela.graphs.explanation import Explanation
+from sequela.graphs.instance import InstanceGraph
+from sequela.text import quoted
+
+Event = str | Sequence[str]
+_QUESTION = ("delta", "horizon", "horizon_time", "seed")
+
+
+@dataclass(frozen=True)
+class NewCase:
+    """A case as a client gives it.
+
+    Attributes:
+        events: Event types in time order: text, or the texts of all event columns.
+        times: Time of each event (seconds since 1970, or text as in the log), or None.
+        event: Event to explain: its position here, or its type where that occurs once.
+        name: What to call it.
+    """
+
+    events: Sequence[Event]
+    times: Sequence[float | str] | None = None
+    event: int | str = -1
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said of a new case.
+
+    Attributes:
+        explanation: As plain values; positions are those of the client.
+        n_events: Events of the case.
+        n_unknown: Those of types that the model does not know.
+        log_likelihood: Of all events together, in nats.
+    """
+
+    explanation: dict[str, Any]
+    n_events: int
+    n_unknown: int
+    log_likelihood: float
+
+
+class Explainer:
+    """A run, opened once; its methods may be called from several threads (the model answers one at a time).
+
+    Args:
+        folder: What ``sequela run`` wrote.
+        design: How causes are intervened on in new cases; by default as in the run (``"masked"`` is the fastest).
+        particles: Replacements a cause; by default as the design has them.
+
+    Raises:
+        LogFormatError: The folder is not one of a run.
+        ConfigError: The design is not allowed.
+    """
+
+    def __init__(self, folder: str | Path, *, design: str = "atomic", particles: int | None = None) -> None:
+        self.run: RunResult = load_run(folder)
+        self.density: Density = self.run.model
+        self.population = self.run.population
+        given: dict[str, Any] = {name: argument.default for name, argument in TABLE.items()}
+        given |= {name: self.run.record.arguments[name] for name in _QUESTION} | {"design": design}
+        given |= {} if particles is None else {"particles": particles}
+        if self.population is not None:
+            given |= {"population": self.population, "fdr": self.run.record.arguments["fdr"]}
+        self.settings, self.beliefs = chosen({**given, "density": self.density})
+        self.columns = dict(self.density.info["log"]["columns"])
+        self._lock = threading.Lock()
+
+    @property
+    def needs_times(self) -> bool:
+        """Whether new cases need times."""
+        return self.density.uses_times or self.settings.horizon_time is not None
+
+    @cached_property
+    def cases(self) -> pl.DataFrame:
+        """``case``, ``n_events`` and ``n_edges`` of every case of the run, in the order of the log."""
+        events = self.run.discovery.scan_events()
+        if events is None:
+            raise LogFormatError(f"'{self.run.folder}' does not hold the events of its cases: run it again")
+        edges = self.run.discovery.scan().group_by("case").agg(pl.len().cast(pl.Int64).alias("n_edges"))
+        counted = events.group_by("case", maintain_order=True).agg(pl.len().cast(pl.Int64).alias("n_events"))
+        joined = counted.join(edges, on="case", how="left", maintain_order="left")
+        return joined.with_columns(pl.col("n_edges").fill_null(0)).collect()
+
+    def case(self, name: str) -> InstanceGraph:
+        """Return the graph of a case of the run, read from its files."""
+        return self.run.discovery.case(name)
+
+    def links(self) -> pl.DataFrame:
+        """Return the links between event types: with their evidence where the run has weighed it."""
+        return self.run.discovery.summary().links if self.population is None else self.population.edges
+
+    def explain(self, cases: Sequence[NewCase]) -> list[Answer]:
+        """Explain new cases together, each as if it were alone.
+
+        Raises:
+            ConfigError: A case has no events, or times of another number, or the model needs times and there are none.
+            VocabularyError: More than half of the events are of types that the model has never seen.
+        """
+        logs = [self._log(number, case) for number, case in enumerate(cases)]
+        sequences = [encode_log(self.density, log) for log, _ in logs]
+        joined = _joined(sequences)
+        with self._lock:
+            batches = iter_batches(self.density, joined, self.settings, longest_case(joined), beliefs=self.beliefs)
+            graphs = [graph for batch in batches for graph in batch]
+            times = None if joined.times is None else [case.times for case in joined]
+            scores = self.density.score_many([case.ids for case in joined], times)  # type: ignore[arg-type]
+        answers = []
+        for (_, order), case, own, graph, nats in zip(logs, cases, sequences, graphs, scores, strict=True):
+            edges = graph.edges if self.population is None else self.population.mark_edges(graph.edges)
+            named = replace(graph, case=case.name, edges=edges, n_unknown=own.n_unknown)
+            position = case.event
+            if isinstance(position, int) and -len(order) <= position < len(order):
+                position = int(np.flatnonzero(order == position % len(order))[0])
+            answers.append(
+                Answer(_in_order(named.explain(position), order), own.n_events, own.n_unknown, float(nats.sum()))
+            )
+        return answers
+
+    def _log(self, number: int, case: NewCase) -> tuple[EventLog, np.ndarray[Any, np.dtype[np.int64]]]:
+        """Return a case as `read_log` would read it, and the client's position of each of its events."""
+        where = f"cases[{number}]"
+        if not len(case.events):
+            raise ConfigError(f"{where} has no events: give at least one")
+        names = [self._event(f"{where}.events[{place}]", event) for place, event in enumerate(case.events)]
+        frame = pl.DataFrame({"case": f"{number:08d}", "event": names, "order": range(len(names))})
+        if case.times is None:
+            if self.needs_times:
+                raise ConfigError(
+                    f"{where} has no times, and this model was trained with them: give `times`, one for each event "
+                    "(seconds since 1970, or text as in the log)"
+                )
+            return EventLog(frame.drop("order"), where, 0, self.columns), np.arange(len(names))
+        if len(case.times) != len(names):
+            raise ConfigError(f"{where} has {len(names)} events and {len(case.times)} times: give one for each event")
+        frame = frame.with_columns(time=self._seconds(where, case.times))
+        within = ["event"] if self.columns.get("ties") == "unordered" else []
+        frame = frame.sort("time", *within, maintain_order=True)
+        log = EventLog(frame.select("case", "event", "time"), where, 0, self.columns)
+        return log, frame["order"].to_numpy().astype(np.int64)
+
+    def _event(self, where: str, event: Event) -> str:
+        n_columns = len(self.columns["event"])
+        if isinstance(event, str):
+            return event
+        if len(event) != n_columns:
+            raise ConfigError(f"{where} has {len(event)} texts, and the log's event has {n_columns} columns")
+        if n_columns == 1:
+            return event[0]
+        return COMPONENT_SEPARATOR.join(each.replace(COMPONENT_SEPARATOR, "\\" + COMPONENT_SEPARATOR) for each in event)
+
+    def _seconds(self, where: str, times: Sequence[float | str]) -> pl.Series:
+        if any(isinstance(time, str) for time in times):
+            if not all(isinstance(time, str) for time in times):
+                raise ConfigError(f"{where}.times must be all numbers (seconds since 1970) or all text")
+            column = quoted(self.columns.get("time") or "time")
+            seconds = time_to_seconds(
+                pl.Series("time", list(times)), column=column, source=where,
+                time_format=self.columns.get("time_format"),
+            )  # fmt: skip
+        else:
+            seconds = pl.Series("time", list(times), dtype=pl.Float64)
+        if seconds.null_count() or not bool(seconds.is_finite().all()):
+            raise ConfigError(f"{where}.times must be finite numbers or times; one is not")
+        if self.columns.get("tick") is not None:
+            tick = parse_duration("tick", self.columns["tick"])
+            seconds = (seconds / tick).floor() * tick
+        return seconds
+
+
+def _joined(sequences: Sequence[SequenceSet]) -> SequenceSet:
+    """Return the cases of several sets as one; times count where all have them."""
+    offsets = np.cumsum([0, *(own.n_events for own in sequences)])
+    all_timed = all(own.times is not None for own in sequences)
+    return SequenceSet(
+        np.concatenate([own.ids for own in sequences]),
+        offsets.astype(np.int64),
+        pl.concat([own.case_names for own in sequences]),
+        np.concatenate([own.times for own in sequences if own.times is not None]) if all_timed else None,
+        unordered_ties=all_timed and any(own.unordered_ties for own in sequences),
+    )
+
+
+def _in_order(explanation: Explanation, order: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, Any]:
+    """Return an explanation as plain values, with the client's positions."""
+    values = explanation.to_dict()
+    values["position"] = int(order[explanation.position])
+    for step in values["chain"]:
+        for name in ("cause_position", "effect_position"):
+            step[name] = int(order[step[name]])
+    for root in values["roots"]:
+        root["position"] = int(order[root["position"]])
+    return values
+
+
+def plain_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows for JSON: what is not a finite number becomes None."""
+    from sequela.graphs.records import finite
+
+    return [finite(dict(row)) for row in rows]

@@ -1,0 +1,186 @@
+"""One call from a log to a page: the same as its steps by hand, resumed at every stage, honest about what it skips."""
+
+import json
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+import sequela as sq
+from sequela.cli.app import app
+from sequela.discovery import run as module
+from sequela.discovery.run_folder import read_progress
+from sequela.discovery.stream import discover_to
+from sequela.errors import ConfigError, LogFormatError
+from sequela.graphs.run_record import verify_results
+from sequela.locks import locked
+from sequela.worlds.softmax import SoftmaxWorld
+
+ASKED = {"max_steps": 60, "folds": 2, "delta": 0.01, "seed": 3, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def frame():
+    world = SoftmaxWorld.random(5, horizon=2, decay=0.3, weight_scale=4.0, seed=1)
+    return world.to_log(world.sample(80, 10, seed=2))
+
+
+@pytest.fixture(scope="module")
+def log(frame):
+    return sq.read_log(frame)
+
+
+@pytest.fixture(scope="module")
+def whole(log, tmp_path_factory):
+    return sq.run(log, out=tmp_path_factory.mktemp("run") / "out", **ASKED)
+
+
+def test_it_is_the_steps_by_hand(whole, log, tmp_path):
+    density = sq.fit(log, max_steps=60, seed=3, progress=False)
+    folds = sq.cross_fit(log, folds=2, scheme="forward", like=density, seed=3, progress=False)
+    population = sq.discover_population(folds, log, delta=0.01, seed=3, progress=False)
+    found = discover_to(
+        density, log, tmp_path / "r", population=population, fdr=0.05, delta=0.01, seed=3, progress=False
+    )
+    assert whole.model.fingerprint == density.fingerprint
+    assert whole.population == population
+    assert whole.discovery == found
+    assert len(population) > 0
+    assert len(found) > 0
+
+
+def test_the_folder_is_whole_and_opens_again(whole):
+    assert {path.name for path in whole.folder.iterdir()} == {
+        "model", "population", "results", "report.html", "run.json"
+    }  # fmt: skip
+    assert verify_results(whole.folder)["damage"].null_count() == verify_results(whole.folder).height > 10
+    again = sq.load_run(whole.folder)
+    assert list(again.record.seconds) == list(module.STAGES)
+    assert all(value is not None for value in again.record.seconds.values())
+    assert again.discovery == whole.discovery == sq.load_discovery(whole.folder)
+    assert again.population == sq.load_population(whole.folder)
+    assert [each.topic for each in again.findings] == [each.topic for each in whole.findings]
+    assert whole.report_path.stat().st_size > 100_000
+
+
+def test_edges_know_whether_they_are_on_a_link(whole):
+    links = set(whole.population.edges.select("cause", "effect").iter_rows())
+    edges = whole.discovery.edges
+    assert edges["on_link"].to_list() == [pair in links for pair in edges.select("cause", "effect").iter_rows()]
+    assert set(whole.discovery.summary().links.select("cause", "effect").iter_rows()) <= links
+
+
+def test_root_causes_are_those_of_the_page(whole):
+    text = whole.report_path.read_text(encoding="utf-8")
+    for root in whole.record.roots[:3]:
+        assert root.event in text
+    most = max((root.n_explained for root in whole.record.roots), default=0)
+    assert whole.record.roots[0].n_explained == most > 0
+
+
+@pytest.mark.parametrize("stage", ["cross_fit", "discover_population", "discover_to", "diagnose_log"])
+def test_it_goes_on_after_an_interruption(whole, log, tmp_path, monkeypatch, stage):
+    def interrupted(*given, **more):
+        raise KeyboardInterrupt
+
+    def again(*given, **more):
+        raise AssertionError("a finished stage ran again")
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, stage, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sq.run(log, out=out, **ASKED)
+    with pytest.raises(LogFormatError, match="interrupted"):
+        sq.load_run(out)
+    stages = ("fit", "cross_fit", "discover_population", "discover_to")
+    for done in stages[: stages.index(stage) if stage in stages else 4]:
+        monkeypatch.setattr(module, done, again)
+    found = sq.run(log, out=out, **ASKED)
+    assert found.model.fingerprint == whole.model.fingerprint
+    assert found.population == whole.population
+    assert found.discovery == whole.discovery
+    assert found.record.roots == whole.record.roots
+
+
+def test_other_settings_start_anew_and_results_are_kept(log, tmp_path, monkeypatch):
+    def interrupted(*given, **more):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "discover_to", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sq.run(log, out=tmp_path / "out", fast=True, **ASKED)
+    found = sq.run(log, out=tmp_path / "out", fast=True, **{**ASKED, "max_steps": 20})
+    assert found.model.info["training"]["max_steps"] == 20
+    with pytest.raises(ConfigError, match="already holds a result"):
+        sq.run(log, out=tmp_path / "out", fast=True, **ASKED)
+    again = sq.run(log, out=tmp_path / "out", fast=True, overwrite=True, **ASKED)
+    assert again.model.info["training"]["max_steps"] == 60
+
+
+def test_fast_says_what_it_leaves_out(log, tmp_path):
+    found = sq.run(log, out=tmp_path / "out", fast=True, **ASKED)
+    assert found.population is None
+    assert "cases are held out, and fewer than 100" in found.record.skipped["population"]
+    assert "on_link" not in found.discovery.edges.columns
+    assert found.record.seconds.keys() == {"train", "discover", "diagnose", "page"}
+
+
+def test_a_log_too_small_for_folds_is_said_to_be(frame, tmp_path):
+    few = frame.filter(pl.col("case").is_in(frame["case"].unique(maintain_order=True)[:8].implode()))
+    found = sq.run(sq.read_log(few), out=tmp_path / "out", max_steps=10, folds=5, progress=False)
+    assert "8 cases are too few for 5 folds" in found.record.skipped["population"]
+    assert found.report_path.is_file()
+
+
+def test_what_is_not_ours_is_never_touched(whole, log, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "letter.txt").write_text("dear")
+    with pytest.raises(ConfigError, match="holds other files"):
+        sq.run(log, out=other, overwrite=True, **ASKED)
+    with pytest.raises(ConfigError, match="result of another command"):
+        sq.run(log, out=whole.folder / "results", overwrite=True, **ASKED)
+    with locked(tmp_path / "busy"):
+        import threading
+
+        errors = []
+
+        def second():
+            try:
+                sq.run(log, out=tmp_path / "busy", **ASKED)
+            except ConfigError as error:
+                errors.append(str(error))
+
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert "is being written by another thread" in errors[0]
+
+
+def test_a_damaged_folder_is_refused(whole, log, tmp_path):
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(whole.folder, broken)
+    (broken / "run.json").write_text((broken / "run.json").read_text().replace('"n_cases": 80', '"n_cases": 81', 1))
+    with pytest.raises(LogFormatError, match="damaged"):
+        sq.load_run(broken)
+    with pytest.raises(LogFormatError, match="not a folder of a run"):
+        sq.load_run(tmp_path)
+    assert read_progress(tmp_path) is None
+
+
+def test_the_command_ends_with_what_to_open(frame, tmp_path):
+    frame.rename({"case": "device", "event": "alarm", "time": "at"}).write_csv(tmp_path / "log.csv")
+    columns = ["--case", "device", "--event", "alarm", "--time", "at"]
+    words = ["run", str(tmp_path / "log.csv"), *columns, "--out", str(tmp_path / "out"), "--fast", "--max-steps", "20"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1] == f"open {tmp_path / 'out' / 'report.html'}"
+    assert "[1/6] training on 80 cases" in done.stderr
+    shown = CliRunner().invoke(app, [*words, "--overwrite", "--json", "--quiet"])
+    assert shown.exit_code == 0, shown.output
+    assert json.loads(shown.stdout)["n_cases"] == 80
+    assert CliRunner().invoke(app, ["verify", str(tmp_path / "out")]).exit_code == 0
