@@ -25,11 +25,12 @@ import polars as pl
 
 from sequela.discovery.incident import IncidentSettings, explain_incident
 from sequela.discovery.surprise import KINDS
-from sequela.events.trace_files import read_folder
-from sequela.events.traces import TraceColumns, Traces, read_normal_and_window, template
+from sequela.errors import SequelaError
+from sequela.events.trace_files import read_folder, read_normal_and_window
+from sequela.events.traces import TraceColumns, Traces, template
 
 Pair = tuple[pl.DataFrame | None, pl.DataFrame | None]
-Ranking = list[str]
+UNRANKED = 1_000_000
 GRID = {"time_drift": (0.1, 0.2, 0.3, 0.5), "behaviour_drift": (0.5, 1.0, 2.0), "call_drift": (2.0, 3.0, 4.0)}
 """What is tried on one half; 0.2, 1 and 3 are the defaults."""
 
@@ -50,27 +51,39 @@ def normal_rows(data: Pair, other: Path | None) -> Pair:
 
 
 class Fault:
-    """One window, read once for all rankings."""
+    """One window, read once for all rankings; one without any row that can be compared is a miss."""
 
     def __init__(self, row: dict[str, str], data: Pair, normal: Pair) -> None:
         self.window, self.root, self.kind = row["window"], row["service"], row.get("kind", "")
         self.day = row.get("injected_at", "")[:10]
         self.rows = some_rows(data, pl.col("window") == self.window)
         self.normal_rows = normal
+        self.scores: dict[str, float] = {}
+        self.note = ""
         start = time.perf_counter()
-        self.normal, self.traces = read_normal_and_window(normal, self.rows)
-        self.incident = explain_incident(self.normal, self.traces)
+        try:
+            self.normal, self.traces = read_normal_and_window(normal, self.rows)
+            self.scores = self.ranking(IncidentSettings())
+            self.note = "; ".join(note for note in self.traces.notes if "judged without" in note)
+        except SequelaError as error:
+            self.note = f"not ranked: {error}"
         self.seconds = time.perf_counter() - start
 
     def ranking(self, settings: IncidentSettings) -> dict[str, float]:
         found = explain_incident(self.normal, self.traces, settings=settings)
         return {suspect.service: suspect.score for suspect in found.suspects}
 
+    def line(self) -> str:
+        place = rank(self.scores, self.root)
+        top = ", ".join(f"{name} {score:.1f}" for name, score in list(self.scores.items())[:3])
+        told = f"{self.window} {self.kind:15} {self.root:30} rank {'-' if place == UNRANKED else place}"
+        return f"{told}  ({top})  {self.seconds:.2f} s{'  ' + self.note if self.note else ''}"
+
 
 def rank(scores: dict[str, float], root: str) -> int:
-    """Return the place of the root; a tie is the last of its places, a root that is not named comes after all."""
+    """Return the place of the root; a tie is the last of its places, a root without evidence has none."""
     own = scores.get(root, 0.0)
-    return 1 + sum(score >= own for service, score in scores.items() if service != root) if own > 0 else len(scores) + 1
+    return 1 + sum(score >= own for service, score in scores.items() if service != root) if own > 0 else UNRANKED
 
 
 # -- simple rules ------------------------------------------------------------------------------------------------------
@@ -157,9 +170,9 @@ def rankings(faults: list[Fault]) -> Iterator[tuple[str, list[dict[str, float]]]
         yield f"only {kind}", [fault.ranking(IncidentSettings(kinds=(kind,))) for fault in faults]
 
 
-def compare(faults: list[Fault], recipe: list[int]) -> None:
+def compare(faults: list[Fault]) -> None:
     print(f"\n{'':58}first      among three")
-    line("recipe: all five kinds", recipe)
+    line("recipe: all five kinds", [rank(fault.scores, fault.root) for fault in faults])
     for name, scores in rankings(faults):
         line(f"  {name}", [rank(score, fault.root) for score, fault in zip(scores, faults, strict=True)])
     best = [sys.maxsize] * len(faults)
@@ -188,7 +201,7 @@ def halves(faults: list[Fault]) -> None:
         print("  grid:", ", ".join(f"{name} {getattr(settings, name):g}" for name in GRID), *first)
 
 
-def stress(faults: list[Fault], data: Pair, normal: Pair) -> None:
+def stress(faults: list[Fault], normal: Pair) -> None:
     """Score the recipe with less to go by."""
 
     def some_requests(pair: Pair, share: int) -> Pair:
@@ -214,7 +227,11 @@ def stress(faults: list[Fault], data: Pair, normal: Pair) -> None:
     for name, way in ways.items():
         ranks = []
         for fault in faults:
-            found = explain_incident(*read_normal_and_window(*way(fault)))
+            try:
+                found = explain_incident(*read_normal_and_window(*way(fault)))
+            except SequelaError:
+                ranks.append(UNRANKED)
+                continue
             ranks.append(rank({each.service: each.score for each in found.suspects}, fault.root))
         line(f"  {name}", ranks)
 
@@ -243,23 +260,23 @@ def main() -> None:
     data = read_folder(args.data)
     normal = normal_rows(data, args.normal)
     rows = pl.read_csv(args.data / "faults.csv", infer_schema=False).to_dicts()
+    if not rows or not {"window", "service"} <= set(rows[0]):
+        sys.exit(f"error: '{args.data / 'faults.csv'}' must have rows, and the columns window and service")
     faults = [Fault(row, data, normal) for row in rows]
-    ranks = []
+    ranks = [rank(fault.scores, fault.root) for fault in faults]
     for fault in faults:
-        scores = {suspect.service: suspect.score for suspect in fault.incident.suspects}
-        ranks.append(rank(scores, fault.root))
-        top = ", ".join(f"{name} {score:.1f}" for name, score in list(scores.items())[:3])
-        print(f"{fault.window} {fault.kind:15} {fault.root:30} rank {ranks[-1]}  ({top})  {fault.seconds:.2f} s")
-    compare(faults, ranks)
+        print(fault.line())
+    judged = [fault for fault in faults if fault.scores]
+    compare(judged)
     if args.halves:
-        halves(faults)
+        halves(judged)
     if args.stress:
-        stress(faults, data, normal)
+        stress(judged, normal)
     if args.model:
         from trainticket_model import with_model
 
-        for name, scores in with_model(faults):
-            line(name, [rank(score, fault.root) for score, fault in zip(scores, faults, strict=True)])
+        for name, scores in with_model(judged):
+            line(name, [rank(score, fault.root) for score, fault in zip(scores, judged, strict=True)])
     first, three = counted(ranks)
     print(f"\nslowest incident {max(fault.seconds for fault in faults):.2f} s")
     print(f"first {first} of {len(ranks)}, among three {three} of {len(ranks)}")

@@ -73,6 +73,5 @@ def with_model(faults: list[Fault]) -> Iterator[tuple[str, list[dict[str, float]
         yield f"next-event model alone, drift {drift:g} nats", z
         both = []
         for fault, scores in zip(faults, z, strict=True):
-            recipe = {each.service: each.score for each in fault.incident.suspects}
-            both.append({name: math.hypot(score, scores.get(name, 0.0)) for name, score in recipe.items()})
+            both.append({name: math.hypot(score, scores.get(name, 0.0)) for name, score in fault.scores.items()})
         yield f"recipe and next-event model, drift {drift:g} nats", both

@@ -11,7 +11,8 @@ import sequela as sq
 from sequela.discovery.incident import IncidentSettings, explain_incident
 from sequela.discovery.surprise import KINDS
 from sequela.errors import ConfigError
-from sequela.events.traces import Traces, read_normal_and_window, read_traces
+from sequela.events.trace_files import read_normal_and_window
+from sequela.events.traces import Traces, read_traces
 from sequela.worlds.incidents import FAULTS, simulate_incident
 
 KIND_OF = {"network_delay": "arrival", "cpu_contention": "work", "exception": "behaviour", "missing_call": "called",
@@ -124,5 +125,5 @@ def test_errors_name_what_is_wrong() -> None:
         explain_incident(normal, replace(window, has_logs=False))
     with pytest.raises(ConfigError, match="kinds must be some of behaviour, called"):
         IncidentSettings(kinds=("magic",))
-    with pytest.raises(ConfigError, match="time_drift must be a number above 0; got -1"):
+    with pytest.raises(ConfigError, match="time_drift must be a number, above 0; got -1"):
         IncidentSettings(time_drift=-1)

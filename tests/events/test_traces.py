@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from sequela.errors import ConfigError, LogFormatError
-from sequela.events.trace_files import read_folder
-from sequela.events.traces import TraceColumns, read_normal_and_window, read_traces, template
+from sequela.events.trace_files import read_folder, read_normal_and_window
+from sequela.events.traces import TraceColumns, read_traces, template
 
 MS = 1_000_000
 
@@ -15,8 +15,8 @@ MS = 1_000_000
 def spans(*rows: tuple[str, str, str, str, int, int], trace: str = "t") -> pl.DataFrame:
     return pl.DataFrame(
         [
-            {"TraceID": trace, "SpanID": span, "ParentID": parent, "PodName": f"{service}-7d-abc", "OperationName": name,
-             "StartTimeUnixNano": start * MS, "EndTimeUnixNano": end * MS}
+            {"TraceID": trace, "SpanID": span, "ParentID": parent, "PodName": f"{service}-7d-abc",
+             "OperationName": name, "StartTimeUnixNano": start * MS, "EndTimeUnixNano": end * MS}
             for span, parent, service, name, start, end in rows
         ]
     )  # fmt: skip
@@ -60,7 +60,8 @@ def test_own_time_leaves_out_children_and_spans_that_wait_for_others() -> None:
 
 
 def test_log_lines_belong_to_the_call_of_their_span() -> None:
-    lines = logs(("b", "web", "10:00:01.5 INFO Buy#3 order: 17"), ("e", "stock", "INFO read"), ("?", "web", "INFO lost"))
+    own = ("b", "web", "10:00:01.5 INFO Buy#3 order: 17")
+    lines = logs(own, ("e", "stock", "INFO read"), ("?", "web", "INFO lost"))
     traces = read_traces(SHOP, lines)
     behaviours = dict(traces.calls.select("service", "behaviour").iter_rows())
     assert "1 × log INFO Buy# order" in behaviours["web"]
@@ -153,7 +154,7 @@ def test_folders(tmp_path) -> None:
     assert [None if table is None else table.height for table in chosen] == [7, 0]
     with pytest.raises(LogFormatError, match="no row has window like 'x'"):
         read_folder(tmp_path, None, "window", "x")
-    with pytest.raises(LogFormatError, match="no column 'wind'.*did you mean 'window'"):
+    with pytest.raises(LogFormatError, match=r"no column 'wind'.*did you mean 'window'"):
         read_folder(tmp_path, None, "wind", "x")
     with pytest.raises(LogFormatError, match="no file or folder"):
         read_folder(tmp_path / "none")

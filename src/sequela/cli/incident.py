@@ -51,8 +51,8 @@ def incident(
     from sequela.discovery.incident import explain_incident
     from sequela.display import rich_table
     from sequela.errors import ConfigError
-    from sequela.events.trace_files import read_folder
-    from sequela.events.traces import TraceColumns, read_normal_and_window
+    from sequela.events.trace_files import read_folder, read_normal_and_window
+    from sequela.events.traces import TraceColumns
     from sequela.text import visible
 
     names = dict(_pair("--column", each) for each in column or [])

@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from sequela.arguments import Kind, checks, public
 from sequela.discovery.surprise import KINDS, Evidence, IncidentSettings, surprises
 from sequela.errors import ConfigError
 from sequela.events.traces import Traces
@@ -61,6 +62,10 @@ class Incident:
         return asdict(self)
 
 
+_TRACES = Kind("what read_traces gives", "sequela.events.traces:Traces")
+
+
+@public(checks(normal=_TRACES, window=_TRACES, settings=Kind("IncidentSettings", f"{__name__}:IncidentSettings")))
 def explain_incident(normal: Traces, window: Traces, *, settings: IncidentSettings | None = None) -> Incident:
     """Rank the services of a window by how surprising they are, given what calls them and what they call.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import polars as pl
 
+from sequela.arguments import Number, setting
 from sequela.discovery.shifts import Shift, pool, proportion, shifts
 from sequela.errors import ConfigError
 from sequela.events.traces import BETWEEN, Traces
@@ -22,49 +23,44 @@ _LONGEST_ITEM = 110
 _SHOWN_DIFFERENCES = 4
 
 
+_POSITIVE = Number(0, above=True)
+
+
 @dataclass(frozen=True)
 class IncidentSettings:
-    """How far healthy services move, and what counts.
+    """How far healthy services move between two periods, and what counts.
 
     Attributes:
         kinds: Kinds of evidence that count.
-        time_drift: Change of times (natural logarithm) between two healthy periods.
-        behaviour_drift: Change of the log odds of a behaviour between two healthy periods.
+        time_drift: Change of times, in natural logarithm.
+        behaviour_drift: Change of the log odds of a behaviour.
         call_drift: The same of which calls a service makes, which depends more on what its users ask for.
-        instance_drift: Difference of times (natural logarithm) between instances of one service.
+        instance_drift: Difference of times between two instances of one service, in natural logarithm.
         instance_weight: The mean of an instance counts as much as its service's when it has so many calls.
         transport_floor: Milliseconds added to waiting times before the logarithm: changes below them are noise.
         work_floor: The same of own times.
+
+    Example:
+        >>> IncidentSettings(time_drift=0.3).call_drift
+        3.0
     """
 
     kinds: tuple[str, ...] = KINDS
-    time_drift: float = 0.2
-    behaviour_drift: float = 1.0
-    call_drift: float = 3.0
-    instance_drift: float = 0.4
-    instance_weight: float = 3.0
-    transport_floor: float = 2.0
-    work_floor: float = 0.2
+    time_drift: float = setting(0.2, _POSITIVE, "")
+    behaviour_drift: float = setting(1.0, _POSITIVE, "")
+    call_drift: float = setting(3.0, _POSITIVE, "")
+    instance_drift: float = setting(0.4, _POSITIVE, "")
+    instance_weight: float = setting(3.0, _POSITIVE, "")
+    transport_floor: float = setting(2.0, _POSITIVE, "")
+    work_floor: float = setting(0.2, _POSITIVE, "")
 
     def __post_init__(self) -> None:
         """Refuse what is not allowed."""
-        unknown = set(self.kinds) - set(KINDS)
-        if unknown or not self.kinds:
-            raise ConfigError(
-                f"kinds must be some of {', '.join(KINDS)}; got {', '.join(map(repr, self.kinds)) or 'none'}"
-            )
-        for name in (
-            "time_drift",
-            "behaviour_drift",
-            "call_drift",
-            "instance_drift",
-            "instance_weight",
-            "transport_floor",
-            "work_floor",
-        ):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-                raise ConfigError(f"{name} must be a number above 0; got {value!r}")
+        if not self.kinds or not set(self.kinds) <= set(KINDS):
+            given = ", ".join(map(repr, self.kinds)) or "none"
+            raise ConfigError(f"kinds must be some of {', '.join(KINDS)}; got {given}")
+        for each in fields(self)[1:]:
+            each.metadata["argument"].refuse(each.name, getattr(self, each.name))
 
 
 @dataclass(frozen=True)

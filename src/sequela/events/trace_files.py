@@ -1,4 +1,4 @@
-"""Spans and log lines of a folder."""
+"""Spans and log lines of folders, and of two periods that are to be compared."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from sequela.errors import LogFormatError, nearest
-from sequela.events.traces import TraceColumns
+from sequela.events.traces import Rows, TraceColumns, Traces, loaded, read_traces
 
 _SUFFIXES = (".parquet", ".csv")
 
@@ -74,3 +74,32 @@ def _chosen(table: pl.DataFrame, column: str, pattern: str, path: Path) -> pl.Da
     values = table[column].cast(pl.String)
     wanted = [value for value in values.unique().drop_nulls() if fnmatch.fnmatchcase(value, pattern)]
     return table.filter(values.is_in(wanted))
+
+
+def read_normal_and_window(
+    normal: tuple[Rows, Rows], window: tuple[Rows, Rows], *, columns: TraceColumns | None = None
+) -> tuple[Traces, Traces]:
+    """Read spans and log lines of normal operation and of a window, leaving out what one of them has not.
+
+    Args:
+        normal: Spans and log lines, as for `read_traces`; None or empty where there are none.
+        window: The same of the window.
+        columns: Names of the columns.
+
+    Raises:
+        LogFormatError: They have neither spans nor log lines in common.
+    """
+    pairs = [
+        [loaded(rows, name) for rows, name in zip(pair, ("spans", "logs"), strict=True)] for pair in (normal, window)
+    ]
+    both = [all(rows is not None and rows.height for rows in which) for which in zip(*pairs, strict=True)]
+    if not any(both):
+        raise LogFormatError("normal and window have neither spans nor log lines in common: give both of one kind")
+    read = [
+        read_traces(*(rows if use else None for rows, use in zip(pair, both, strict=True)), columns=columns)
+        for pair in pairs
+    ]
+    for name, use in zip(("spans", "log lines"), both, strict=True):
+        if not use:
+            read[1].notes.append(f"normal operation and the window do not both have {name}: judged without")
+    return read[0], read[1]

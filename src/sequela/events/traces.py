@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sequela.arguments import PATH, Either, Kind, checks, public
 from sequela.errors import ConfigError, LogFormatError, nearest
 
 _VALUES = r"[:=：].*$"
@@ -111,8 +112,18 @@ def template(text: pl.Expr) -> pl.Expr:
     )  # fmt: skip
 
 
+_FRAME = Kind("a polars DataFrame", "polars:DataFrame")
+
+
+@public(
+    checks(
+        spans=Either((PATH, _FRAME)),
+        logs=Either((PATH, _FRAME)),
+        columns=Kind("TraceColumns", "sequela.events.traces:TraceColumns"),
+    )
+)
 def read_traces(
-    spans: Rows,
+    spans: Rows = None,
     logs: Rows = None,
     *,
     columns: TraceColumns | None = None,
@@ -161,37 +172,8 @@ def _log_time(columns: TraceColumns) -> tuple[str, ...]:
     return () if columns.log_time is None else ("log_time",)
 
 
-def read_normal_and_window(
-    normal: tuple[Rows, Rows], window: tuple[Rows, Rows], *, columns: TraceColumns | None = None
-) -> tuple[Traces, Traces]:
-    """Read spans and log lines of normal operation and of a window, leaving out what one of them has not.
-
-    Args:
-        normal: Spans and log lines, as for `read_traces`; None or empty where there are none.
-        window: The same of the window.
-        columns: Names of the columns.
-
-    Raises:
-        LogFormatError: They have neither spans nor log lines in common.
-    """
-    pairs = [
-        [_loaded(rows, name) for rows, name in zip(pair, ("spans", "logs"), strict=True)] for pair in (normal, window)
-    ]
-    both = [all(rows is not None and rows.height for rows in which) for which in zip(*pairs, strict=True)]
-    if not any(both):
-        raise LogFormatError("normal and window have neither spans nor log lines in common: give both of one kind")
-    read = [
-        read_traces(*(rows if use else None for rows, use in zip(pair, both, strict=True)), columns=columns)
-        for pair in pairs
-    ]
-    for name, use in zip(("spans", "log lines"), both, strict=True):
-        if not use:
-            read[1].notes.append(f"normal operation and the window do not both have {name}: judged without")
-    return read[0], read[1]
-
-
-def _loaded(rows: Rows, name: str) -> pl.DataFrame | None:
-    """Return a table that is given, or in a Parquet or CSV file."""
+def loaded(rows: Rows, name: str) -> pl.DataFrame | None:
+    """Return a table that is given, or in a Parquet file; None where there is none."""
     if rows is None or isinstance(rows, pl.DataFrame):
         return rows
     path = Path(rows)
@@ -207,7 +189,7 @@ def _note(notes: list[str], count: int, what: str) -> None:
 
 def _table(source: Rows, columns: TraceColumns, name: str, needed: tuple[str, ...]) -> pl.DataFrame:
     """Return the needed columns by our names, and ``service``."""
-    source = _loaded(source, name)
+    source = loaded(source, name)
     if source is None:
         return pl.DataFrame(schema={**dict.fromkeys(needed, pl.String), "service": pl.String})
     given = {each.name: getattr(columns, each.name) for each in fields(columns)}
