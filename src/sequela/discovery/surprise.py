@@ -187,7 +187,10 @@ def _behaviour(normal: Traces, window: Traces, settings: IncidentSettings) -> di
 def _calls(normal: Traces, window: Traces, settings: IncidentSettings) -> dict[str, Evidence]:
     """Find which calls each service made as it never did, given how it was called, and which services are gone."""
     found = _risen("called", ("service", "operation", "request"), normal, window, settings)
-    return found | _absent(normal, window, settings)
+    for service, gone in _absent(normal, window, settings).items():
+        if service not in found or gone.z > found[service].z:
+            found[service] = gone
+    return found
 
 
 def _absent(normal: Traces, window: Traces, settings: IncidentSettings) -> dict[str, Evidence]:
@@ -216,8 +219,8 @@ def _risen(
     explained = _explained(window, _counted(normal, _CONTEXT, "behaviour"))
     drift = settings.call_drift if kind == "called" else settings.behaviour_drift
     found: dict[str, Evidence] = {}
-    for called, all_names in after.items():
-        usual = before.get(called)
+    for where, all_names in after.items():
+        usual = before.get(where)
         if usual is None:
             continue
         names = {name: [call for call in rows if call not in explained] for name, rows in all_names.items()}
@@ -229,11 +232,11 @@ def _risen(
             z = 0.0 if usual_enough else proportion(len(rows), n, known, n_normal, drift)
             if z <= 0:
                 continue
-            suspect = (
-                _unanswered(name, common, rows, window, usual[common], normal) if kind == "called" else ""
-            ) or called[0]
+            suspect = where[0]
+            if kind == "called":
+                suspect = _unanswered(name, common, rows, window, usual[common], normal) or suspect
             if suspect not in found or z > found[suspect].z:
-                sentence = _difference(called, name, common, (len(rows), n, known, n_normal))
+                sentence = _difference(where, name, common, (len(rows), n, known, n_normal))
                 found[suspect] = Evidence(kind, z, sentence, _traces(window, rows))
     return found
 
