@@ -42,11 +42,10 @@ def some_rows(pair: Pair, window: pl.Expr) -> Pair:
 
 def normal_rows(data: Pair, other: Path | None) -> Pair:
     is_normal = pl.col("window").str.starts_with("normal")
-    for pair in (data, None if other is None else read_folder(other)):
-        if pair is not None:
-            found = some_rows(pair, is_normal)
-            if any(table is not None and table.height for table in found):
-                return found
+    found = [some_rows(pair, is_normal) for pair in (data, *([] if other is None else [read_folder(other)]))]
+    kinds = [sum(table is not None and table.height > 0 for table in pair) for pair in found]
+    if max(kinds):
+        return found[kinds.index(max(kinds))]  # the folder's own, unless it has only spans or only log lines
     sys.exit("error: no window is called normal-…: give a folder that has some with --normal FOLDER")
 
 

@@ -30,50 +30,52 @@ def read_folder(
     columns = columns or TraceColumns()
     path = Path(path)
     if path.is_dir():
-        tables = [_table(path, name, columns) for name in ("spans", "logs")]
-        if all(table is None for table in tables):
+        files = [_file(path, name) for name in ("spans", "logs")]
+        if files == [None, None]:
             raise LogFormatError(
                 f"'{path}' holds neither spans nor logs: name the files spans.parquet, logs.parquet or .csv"
             )
     elif path.is_file():
-        tables = [_read(path, columns), None]
+        files = [path, None]
     else:
         raise LogFormatError(f"there is no file or folder '{path}'")
-    if column is not None:
-        tables = [None if table is None else _chosen(table, column, pattern, path) for table in tables]
-        if not any(table is not None and table.height for table in tables):
-            raise LogFormatError(f"'{path}': no row has {column} like '{pattern}'")
-    return tables[0], tables[1]
+    spans, logs = (None if file is None else _read(file, columns, column, pattern) for file in files)
+    if column is not None and not any(table is not None and table.height for table in (spans, logs)):
+        raise LogFormatError(f"'{path}': no row has {column} like '{pattern}'")
+    return spans, logs
 
 
-def _table(folder: Path, name: str, columns: TraceColumns) -> pl.DataFrame | None:
+def _file(folder: Path, name: str) -> Path | None:
     found = [folder / f"{name}{suffix}" for suffix in _SUFFIXES if (folder / f"{name}{suffix}").is_file()]
     if len(found) > 1:
         raise LogFormatError(f"'{folder}' holds {' and '.join(each.name for each in found)}: keep one of them")
-    return _read(found[0], columns) if found else None
+    return found[0] if found else None
 
 
-def _read(path: Path, columns: TraceColumns) -> pl.DataFrame:
+def _read(path: Path, columns: TraceColumns, column: str | None, pattern: str) -> pl.DataFrame:
+    """Read a file, as far as its rows are wanted."""
     if path.suffix not in _SUFFIXES:
         raise LogFormatError(f"'{path}' must be a Parquet or CSV file, ending in {' or '.join(_SUFFIXES)}")
     try:
         if path.suffix == ".parquet":
-            return pl.read_parquet(path)
-        table = pl.read_csv(path, infer_schema=False)
+            return _chosen(pl.scan_parquet(path), column, pattern, path)
+        table = _chosen(pl.scan_csv(path, infer_schema=False), column, pattern, path)
         times = [name for name in (columns.start, columns.end) if name in table.columns]
         return table.with_columns(pl.col(times).cast(pl.Int64))
     except pl.exceptions.PolarsError as error:
         raise LogFormatError(f"'{path}' cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _chosen(table: pl.DataFrame, column: str, pattern: str, path: Path) -> pl.DataFrame:
-    if column not in table.columns:
-        raise LogFormatError(
-            f"'{path}' has no column '{column}'; it has {', '.join(table.columns)}{nearest(column, table.columns)}"
-        )
-    values = table[column].cast(pl.String)
-    wanted = [value for value in values.unique().drop_nulls() if fnmatch.fnmatchcase(value, pattern)]
-    return table.filter(values.is_in(wanted))
+def _chosen(rows: pl.LazyFrame, column: str | None, pattern: str, path: Path) -> pl.DataFrame:
+    if column is None:
+        return rows.collect()
+    names = rows.collect_schema().names()
+    if column not in names:
+        raise LogFormatError(f"'{path}' has no column '{column}'; it has {', '.join(names)}{nearest(column, names)}")
+    value = pl.col(column).cast(pl.String)
+    values = rows.select(value.unique()).collect().to_series().drop_nulls()
+    wanted = [each for each in values if fnmatch.fnmatchcase(each, pattern)]
+    return rows.filter(value.is_in(wanted)).collect()
 
 
 def read_normal_and_window(
