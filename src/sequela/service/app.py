@@ -15,6 +15,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTex
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from sequela.discovery.explain import event_of
 from sequela.errors import LogFormatError, OutOfMemoryBudgetError, SequelaError
 from sequela.service.body import LimitBody
 from sequela.service.explainer import Explainer, NewCase, plain_rows
@@ -116,13 +117,13 @@ def create_app(explainer: Explainer, *, limits: Limits = Limits(), token: str | 
         return {"n_cases": table.height, "cases": table.slice(offset, limit).to_dicts()}
 
     @app.get("/cases/{name}", summary="One case of the run")
-    async def case(name: str, event: int | str = -1) -> dict[str, Any]:
+    async def case(name: str, event: str = "-1") -> dict[str, Any]:
         """Return the events and edges of a case, and why one of its events happened."""
         graph = await in_time(lambda: explainer.case(name))
         events = [{"event": event} for event in graph.events]
         if graph.times is not None:
             events = [own | {"time": at} for own, at in zip(events, graph.times, strict=True)]
-        explanation = graph.explain(event).to_dict()
+        explanation = graph.explain(event_of(graph, event)).to_dict()
         return {"case": name, "events": events, "edges": plain_rows(graph.edges.to_dicts()), "explanation": explanation}
 
     @app.get("/cases/{name}/page", summary="The page of one case", response_class=HTMLResponse)

@@ -128,7 +128,7 @@ class Explainer:
             batches = iter_batches(self.density, joined, self.settings, longest_case(joined), beliefs=self.beliefs)
             graphs = [graph for batch in batches for graph in batch]
             times = None if joined.times is None else [case.times for case in joined]
-            scores = self.density.score_many([case.ids for case in joined], times)  # type: ignore[arg-type]
+            scores = self.density.score_many([case.ids for case in joined], times)
         answers = []
         for (_, order), case, own, graph, nats in zip(logs, cases, sequences, graphs, scores, strict=True):
             edges = graph.edges if self.population is None else self.population.mark_edges(graph.edges)
