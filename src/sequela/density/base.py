@@ -56,6 +56,7 @@ class Density(ABC):
         uses_times: Whether it predicts what comes from how long ago each past event was; it then needs the times of
             every sequence it scores. Densities that do not use times take and ignore them.
         max_tail: The longest tail `score_branches` can take; None when there is no limit.
+        reruns: Whether each branch is scored by running its whole past again, which is exact and slow.
         info: How it was trained and judged, as plain JSON values; empty for a density that was not trained here.
         backbone: Its name in `sequela.density.registry`, by which it is saved and loaded; None when it is in no
             registry (a world, a model that somebody brought).
@@ -81,6 +82,7 @@ class Density(ABC):
     knows_hidden: bool = False
     uses_times: bool = False
     max_tail: int | None = None
+    reruns: bool = False
     info: Mapping[str, Any] = MappingProxyType({})
     backbone: str | None = None
 

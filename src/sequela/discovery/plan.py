@@ -44,6 +44,8 @@ class Plan:
         replacements_a_pair: With screening, how many replacements a pair took in the calibration; None without.
         decided_otherwise: Share of the audited pairs of the calibration that screening would have decided otherwise
             than all replacements do; None where none was audited.
+        reruns: Whether each branch is scored by running its whole past again (`Density.reruns`); a step then costs
+            that of the past as well.
     """
 
     n_cases: int
@@ -57,6 +59,7 @@ class Plan:
     seconds: float | None = None
     replacements_a_pair: float | None = None
     decided_otherwise: float | None = None
+    reruns: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain values."""
@@ -73,6 +76,8 @@ class Plan:
             f"memory    {format_bytes(self.peak_bytes)} at most above the model and the log "
             f"(memory_budget {format_bytes(self.budget_bytes)})",
         ]
+        if self.reruns:
+            found.append("scoring   runs whole sequences again for every branch (exact, slow)")
         if self.replacements_a_pair is not None:
             found.append(
                 f"screening {self.replacements_a_pair:.1f} replacements a pair in a sample" + self._otherwise()
@@ -156,6 +161,7 @@ def plan_discovery(
         seconds=seconds,
         replacements_a_pair=counts.n_replacements / tested if counts.n_replacements else None,
         decided_otherwise=counts.n_pairs_decided_otherwise / audited if audited else None,
+        reruns=density.reruns,
     )
 
 

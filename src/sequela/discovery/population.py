@@ -19,10 +19,13 @@ from sequela.arguments import public
 from sequela.density.base import Density
 from sequela.density.training.crossfit import CrossFit, held_out_cases
 from sequela.discovery.arguments import POPULATION, chosen
-from sequela.discovery.weigh import weigh_all, weighing_job
+from sequela.discovery.weigh import Weighed, weigh_all, weigh_without, weighing_job
 from sequela.effects.encoding import encode_log
+from sequela.effects.settings import Settings
 from sequela.events.log import EventLog, event_components
-from sequela.evidence.bets import check_evidence
+from sequela.events.sequences import SequenceSet
+from sequela.evidence.bets import check_evidence, co_occurring, pair_names
+from sequela.evidence.direction import burst_seconds, order_votes
 from sequela.evidence.links import LAG_SCHEMA, by_lag, finish
 from sequela.files import check_writable_folder
 from sequela.graphs.population import PopulationGraph
@@ -113,6 +116,7 @@ def discover_population(
         nodes: list[pl.DataFrame] = []
         with weighing_job(given, settings, hierarchy_level, out=out, tell=tell) as job:
             weighed = weigh_all(given, settings, hierarchy_level, job, engine=engine, workers=workers, tell=tell)
+            without = weigh_without(given, weighed, scheme, job, engine=engine, workers=workers, tell=tell)
             for one in weighed:
                 for tables, table in zip((sums, bets, nodes), one.partial.tables(one.groups), strict=True):
                     tables.append(table)
@@ -130,8 +134,22 @@ def discover_population(
             )  # fmt: skip
             summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
             lags = by_lag(pl.concat(sums)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
-            pairs = finish(sums, bets, delta=settings.delta, fdr=fdr, nodes=summed, pool=pool, scheme=scheme)
+            pairs = finish(
+                sums, bets, delta=settings.delta, fdr=fdr, nodes=summed, pool=pool, scheme=scheme,
+                votes=_votes(weighed[0], encode_log(first, log), settings), without=without,
+            )  # fmt: skip
             found = PopulationGraph(pairs, summed, record, lags)
             if out is not None:
                 found.save(out, overwrite=overwrite)
     return found
+
+
+def _votes(weighed: Weighed, sequences: SequenceSet, settings: Settings) -> pl.DataFrame:
+    """Return the votes on the order of all pairs that occur, from all cases: no density plays a part in them."""
+    task, groups = weighed.task, weighed.groups
+    cases, n = groups.cases(sequences), len(groups.names)
+    codes = co_occurring(cases, task.horizon, n, settings.horizon_seconds)
+    window = settings.horizon_seconds if settings.horizon_seconds is not None else burst_seconds(cases)
+    votes = order_votes(cases, n, task.horizon, window, pairs=codes, seed=settings.seed)
+    first, total = votes.of(codes, n)
+    return pair_names(codes, groups.names).with_columns(first=pl.Series(first), total=pl.Series(total))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from sequela.density.base import Density, Floats
+from sequela.density.base import Density, Floats, Ids
 from sequela.density.runtime.network_density import within_memory
 from sequela.discovery.discover import iter_estimates
 from sequela.discovery.job import DensityHandle, job_fingerprint
@@ -31,8 +31,13 @@ from sequela.evidence.bets import (
     calibration_sums,
     co_occurring,
     group_estimate,
+    pair_codes,
+    pair_names,
     sum_bets,
+    sum_bets_without,
 )
+from sequela.evidence.fixed_point import from_units
+from sequela.evidence.links import triangles
 from sequela.evidence.sums import LagSums, Partial
 from sequela.execution.chunks import Chunks
 from sequela.execution.engines import start_engine
@@ -44,11 +49,12 @@ Cases = tuple[Density, SequenceSet]
 
 
 class Weighed(NamedTuple):
-    """What one density says of its cases: sums, the groups they are of, and what was counted."""
+    """What one density says of its cases: sums, the groups they are of, what was counted, and how they were weighed."""
 
     partial: Partial
     groups: Groups
     counts: Mapping[str, int]
+    task: Weighing
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,37 @@ class Weighing:
     def total(self, tables: Sequence[pl.DataFrame]) -> Partial:
         """Return the partial sum of several tables."""
         return Partial.total(tables, len(self.groups.names), self.horizon)
+
+
+@dataclass(frozen=True)
+class WeighingWithout:
+    """A third pass, for logs with unordered ties: bets where a third type is not in reach; see `sum_bets_without`.
+
+    Attributes:
+        weighing: The pass before.
+        pairs: Sorted codes (int64, ``[P]``).
+        absent: Third types (int32, ``[P]``).
+    """
+
+    weighing: Weighing
+    pairs: Codes
+    absent: Ids
+
+    def __call__(self, density: Density, cases: SequenceSet) -> tuple[pl.DataFrame, dict[str, int]]:
+        """Return the log bets of some cases, one row a pair and third type, in units of 2^-32."""
+        before = self.weighing
+        allotment = before.settings.allotment(density, before.horizon, before.longest)
+        density = within_memory(density, allotment.model_bytes, longest=before.longest, horizon=before.horizon)
+        bets = sum_bets_without(
+            self.pairs, self.absent, density, shuffle_ticks(cases, 0), before.horizon, before.shift,
+            before.settings.horizon_seconds, before.groups,
+        )  # fmt: skip
+        return pl.DataFrame({"row": np.arange(len(bets)), "units": bets}), {"n_cases": cases.n_cases}
+
+    def join(self, tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """Add the sums of disjoint cases."""
+        empty = pl.DataFrame({"row": np.arange(len(self.pairs)), "units": np.zeros(len(self.pairs), np.int64)})
+        return pl.concat([empty, *tables]).group_by("row").agg(pl.col("units").sum()).sort("row")
 
 
 @contextmanager
@@ -219,5 +256,64 @@ def weigh_all(
             counts = Counter[str]()
             for chunk in chunks:
                 counts.update(chunk.counts)
-            found.append(Weighed(task.total([chunk.read() for chunk in chunks]), groups, counts))
+            found.append(Weighed(task.total([chunk.read() for chunk in chunks]), groups, counts, task))
     return found
+
+
+def weigh_without(
+    cases: Sequence[Cases],
+    weighed: Sequence[Weighed],
+    scheme: str,
+    job: Chunks | None,
+    *,
+    engine: str,
+    workers: int | None,
+    tell: Reporter,
+) -> list[pl.DataFrame]:
+    """Weigh the pairs of `triangles` again where the third type is not in reach, in logs with unordered ties.
+
+    There an event and what brought it often share their time, so that what lies between a cause and its effect is
+    known least.
+
+    Args:
+        cases: As for `weigh_all`.
+        weighed: Its result.
+        scheme: How the densities were cross-fitted.
+        job: From `weighing_job`.
+        engine: As for `weigh_all`.
+        workers: As for `weigh_all`.
+        tell: Shows a bar.
+
+    Returns:
+        One frame a density: ``cause``, ``effect``, ``absent``, ``log_e``; none where no time has two events.
+    """
+    if not any(sequences.unordered_ties and _has_ties(sequences) for _, sequences in cases):
+        return []
+    asked = triangles([one.partial.tables(one.groups)[1] for one in weighed], scheme)
+    found = []
+    with start_engine(engine, workers) as running, tell.bar("weighing again", len(cases)) as bar:
+        for number, ((density, sequences), one) in enumerate(zip(cases, weighed, strict=True)):
+            bar(number, "")
+            place = {name: index for index, name in enumerate(one.groups.names)}
+            known = asked.filter(*(pl.col(name).is_in(one.groups.names) for name in asked.columns))
+            cause, effect, absent = (
+                np.array([place[name] for name in known[column]], np.int32) for column in known.columns
+            )
+            pairs = pair_codes(cause, effect, len(place))
+            order = np.lexsort((absent, pairs))
+            task = WeighingWithout(one.task, pairs[order], absent[order])
+            folder = None if job is None else job.within(f"without-{number}")
+            chunks = map_cases(task, DensityHandle(density), sequences, engine=running, chunks=folder)
+            units = task.join([chunk.read() for chunk in chunks])["units"].to_numpy()
+            names = pl.Series(one.groups.names, dtype=pl.String)
+            found.append(
+                pair_names(task.pairs, one.groups.names).with_columns(
+                    absent=names[task.absent], log_e=pl.Series(from_units(units, down=True), dtype=pl.Float64)
+                )
+            )
+    return found
+
+
+def _has_ties(sequences: SequenceSet) -> bool:
+    """Return whether two events of a case share their time."""
+    return any(case.ticks is not None for case in sequences)

@@ -145,6 +145,7 @@ class Rows:
         targets: What came (int32, ``[n]``).
         log_p: Log forecast from the whole past (float64, ``[n, n_types]``, or groups).
         log_q: The same with the type hidden.
+        present: Which types, or groups, are among the events in reach (bool, ``[n, n_types]``).
     """
 
     causes: Ids
@@ -152,10 +153,17 @@ class Rows:
     targets: Ids
     log_p: Floats
     log_q: Floats
+    present: NDArray[np.bool_]
 
 
 def forecasts(
-    density: Density, case: Case, horizon: int, seconds: float | None = None, groups: Groups | None = None
+    density: Density,
+    case: Case,
+    horizon: int,
+    seconds: float | None = None,
+    groups: Groups | None = None,
+    *,
+    within_ticks: bool = False,
 ) -> Iterator[Rows]:
     """Yield the forecasts of every event without each type among the ``horizon`` events before it.
 
@@ -163,8 +171,13 @@ def forecasts(
     hidden together, and what is forecast is the group of the event. An event ``q`` and a type ``u`` are
     served by the first ``u`` in reach of ``q``, at ``j``: one sequence a cause, with all ``u`` from ``j`` on hidden, is
     asked for all its ``q``. That is one branch a cause, as many as the design ``"masked"`` has.
+
+    Where ties have no order there are two ways. By default the hidden events must stand in earlier ticks than ``q``.
+    With ``within_ticks`` only the last event of each tick (in the order given) is forecast, from all the rest of its
+    tick, and hidden are the events of the tick as well. What goes between cause and effect is then always known, also
+    where it shares the time of the effect; which of two events of one tick came first is not.
     """
-    yield from forecasts_many(density, [case], horizon, seconds, groups)
+    yield from forecasts_many(density, [case], horizon, seconds, groups, within_ticks=within_ticks)
 
 
 def forecasts_many(
@@ -173,13 +186,15 @@ def forecasts_many(
     horizon: int,
     seconds: float | None = None,
     groups: Groups | None = None,
+    *,
+    within_ticks: bool = False,
 ) -> Iterator[Rows]:
     """Yield the `forecasts` of several cases, as many together as may be held: short cases would not fill a call."""
     groups = groups or Groups.at_level(density.vocabulary, None)
     waiting: list[_Asked] = []
     size = 0
     for case in cases:
-        for one in _asked(density, case, horizon, seconds, groups):
+        for one in _asked(density, case, horizon, seconds, groups, within_ticks):
             waiting.append(one)
             size += len(one.positions)
             if size * density.vocabulary.n_types >= _CELLS:
@@ -196,18 +211,18 @@ class _Asked(NamedTuple):
     kind: int
     hidden: Ids
     positions: NDArray[np.int64]
+    present: NDArray[np.bool_]
 
 
-def _asked(density: Density, case: Case, horizon: int, seconds: float | None, groups: Groups) -> Iterator[_Asked]:
-    ids, n, times = case.ids, len(case.ids), case.times
+def _asked(
+    density: Density, case: Case, horizon: int, seconds: float | None, groups: Groups, within_ticks: bool
+) -> Iterator[_Asked]:
+    ids, n = case.ids, len(case.ids)
     own = groups.of[ids]
-    furthest = np.minimum(np.arange(n) + horizon, n - 1)  # the last event in reach of each
-    if case.ticks is not None:
-        furthest = np.searchsorted(case.ticks, case.ticks + horizon, side="right") - 1
-        if density.memory is not None:
-            furthest = np.minimum(furthest, np.arange(n) + density.memory)
-    if seconds is not None and times is not None:
-        furthest = np.minimum(furthest, np.searchsorted(times, times + seconds, side="right") - 1)
+    furthest = _furthest(density, case, horizon, seconds)
+    before = np.zeros((n + 1, len(groups.names)), np.int32)  # how many of each type stand before a position
+    before[np.arange(1, n + 1), own] = 1
+    before = before.cumsum(axis=0, dtype=np.int32)
     last: dict[int, int] = {}
     for cause in range(n - 1):
         kind = int(own[cause])
@@ -220,12 +235,28 @@ def _asked(density: Density, case: Case, horizon: int, seconds: float | None, gr
             reach = changed[cause:]
             reach[own[cause : high + 1] == kind] = density.vocabulary.hidden_id
             effects = np.arange(low, high + 1)
-            if case.ticks is not None:  # the hidden type must stand in earlier ticks only
+            if case.ticks is not None and within_ticks:
+                effects = effects[np.append(np.diff(case.ticks) > 0, True)[effects]]
+            elif case.ticks is not None:  # the hidden type must stand in earlier ticks only
                 hidden = cause + np.flatnonzero(own[cause : high + 1] == kind)
                 latest = hidden[np.searchsorted(hidden, effects) - 1]
                 effects = effects[case.ticks[latest] < case.ticks[effects]]
             if len(effects):
-                yield _Asked(case, kind, changed, effects)
+                present = before[effects] > before[np.searchsorted(furthest, effects)]
+                yield _Asked(case, kind, changed, effects, present)
+
+
+def _furthest(density: Density, case: Case, horizon: int, seconds: float | None) -> NDArray[np.int64]:
+    """Return the last event in reach of each (int64, ``[L]``, never decreasing)."""
+    n, times = len(case.ids), case.times
+    furthest = np.minimum(np.arange(n) + horizon, n - 1)
+    if case.ticks is not None:
+        furthest = np.searchsorted(case.ticks, case.ticks + horizon, side="right") - 1
+        if density.memory is not None:
+            furthest = np.minimum(furthest, np.arange(n) + density.memory)
+    if seconds is not None and times is not None:
+        furthest = np.minimum(furthest, np.searchsorted(times, times + seconds, side="right") - 1)
+    return furthest.astype(np.int64)
 
 
 def _answer(density: Density, asked: list[_Asked], groups: Groups) -> Rows:
@@ -251,7 +282,8 @@ def _answer(density: Density, asked: list[_Asked], groups: Groups) -> Rows:
     log_p = groups.sum(np.concatenate(answers[len(asked) :]))[row]
     own = np.concatenate([groups.of[case.ids] for case in cases])
     causes = np.repeat(np.array([one.kind for one in asked], np.int32), [len(some) for some in places])
-    return Rows(causes, effects, own[starts[owner] + effects], log_p, log_q)
+    present = np.concatenate([one.present for one in asked])
+    return Rows(causes, effects, own[starts[owner] + effects], log_p, log_q, present)
 
 
 def group_estimate(density: Density, case: Case, horizon: int, seconds: float | None, groups: Groups) -> CMIEstimate:
@@ -351,7 +383,7 @@ def calibration_sums(
     """Return the sums of `calibration` over some cases."""
     n_types = density.vocabulary.n_types if groups is None else len(groups.names)
     came, expected, spread = (np.zeros(n_types, np.int64) for _ in range(3))
-    for rows in forecasts_many(density, cases, horizon, seconds, groups):
+    for rows in forecasts_many(density, cases, horizon, seconds, groups, within_ticks=True):
         q = np.exp(rows.log_q)
         q[np.arange(len(q)), rows.causes] = 0.0  # a type's own past is no pair
         came += np.bincount(rows.targets[rows.targets != rows.causes], minlength=n_types)
@@ -384,21 +416,65 @@ def sum_bets(
     """
     n_types = density.vocabulary.n_types if groups is None else len(groups.names)
     total = np.zeros(len(pairs), np.int64)
-    for rows in forecasts_many(density, cases, horizon, seconds, groups):
-        gain = _log1m(rows.log_p)
-        gain -= _log1m_shifted(rows.log_q, shift)  # v did not come
-        row, came = np.arange(len(rows.targets)), rows.targets
-        gain[row, came] = rows.log_p[row, came] - shifted(rows.log_q[row, came], shift[came])
-        check_scaled(len(gain) * max(gain.max(), -gain.min()) * 2.0**UNIT_BITS)  # their sums do not wrap around
+    for rows in forecasts_many(density, cases, horizon, seconds, groups, within_ticks=True):
         kinds = np.unique(rows.causes)
         order = np.argsort(rows.causes, kind="stable")
         starts = np.searchsorted(rows.causes[order], kinds)
-        by_kind = np.add.reduceat(to_units(gain, down=True)[order], starts, axis=0)  # [kinds, n_types]
+        by_kind = np.add.reduceat(_gains(rows, shift)[order], starts, axis=0)  # [kinds, n_types]
         for kind, units in zip(kinds.tolist(), by_kind, strict=True):
             low, high = np.searchsorted(pairs, [kind * n_types, (kind + 1) * n_types])
             total[low:high] += units[pairs[low:high] - kind * n_types]
         check_scaled(total)
     return total
+
+
+def sum_bets_without(
+    pairs: Codes,
+    absent: Ids,
+    density: Density,
+    cases: Iterable[Case],
+    horizon: int,
+    shift: Floats,
+    seconds: float | None = None,
+    groups: Groups | None = None,
+) -> Integers:
+    """Return the sums of those bets of `sum_bets` that are placed where another type is not in reach.
+
+    Whether it is in reach is known before the bet, so these products are e-values too. Where a pair is associated only
+    through a third type (on the way from the one to the other, or a cause of both), no evidence is left without it.
+
+    Args:
+        pairs: Sorted codes of the pairs, each as often as there are types to do without (int64, ``[P]``).
+        absent: Those types, or groups (int32, ``[P]``).
+        density: As for `sum_bets`, as all others.
+        cases: Held-out cases.
+        horizon: Largest lag.
+        shift: From `calibration`.
+        seconds: Longest time between cause and effect.
+        groups: Types taken together.
+    """
+    n_types = density.vocabulary.n_types if groups is None else len(groups.names)
+    total = np.zeros(len(pairs), np.int64)
+    for rows in forecasts_many(density, cases, horizon, seconds, groups, within_ticks=True):
+        gains = _gains(rows, shift)
+        for kind in np.unique(rows.causes).tolist():
+            low, high = np.searchsorted(pairs, [kind * n_types, (kind + 1) * n_types])
+            own = np.flatnonzero(rows.causes == kind)
+            for number in range(low, high):
+                chosen = own[~rows.present[own, absent[number]]]
+                total[number] += gains[chosen, pairs[number] - kind * n_types].sum()
+        check_scaled(total)
+    return total
+
+
+def _gains(rows: Rows, shift: Floats) -> Integers:
+    """Return the log bet of each row on each type, rounded down (int64, ``[n, n_types]``, units of 2^-32)."""
+    gain = _log1m(rows.log_p)
+    gain -= _log1m_shifted(rows.log_q, shift)  # v did not come
+    row, came = np.arange(len(rows.targets)), rows.targets
+    gain[row, came] = rows.log_p[row, came] - shifted(rows.log_q[row, came], shift[came])
+    check_scaled(len(gain) * max(gain.max(), -gain.min()) * 2.0**UNIT_BITS)  # their sums do not wrap around
+    return to_units(gain, down=True)
 
 
 def shifted(log_q: Floats, shift: Floats) -> Floats:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 from scipy.stats import norm
 
+from sequela.evidence.direction import log_e_direction
+from sequela.evidence.marks import marks
 from sequela.evidence.multiplicity import claimed, combined, e_bh, families, family_weights
 
 POPULATION_SCHEMA = pl.Schema(
@@ -24,6 +27,9 @@ POPULATION_SCHEMA = pl.Schema(
         "log10_e": pl.Float64,
         "q_value": pl.Float64,
         "is_edge": pl.Boolean,
+        "direction_log10_e": pl.Float64,
+        "share_first": pl.Float64,
+        "sensitivity": pl.Float64,
         "mark": pl.String,
     }
 )
@@ -41,12 +47,6 @@ LAG_SCHEMA = pl.Schema(
 )
 """Columns of a table of strengths by lag; the standard error is over cases, infinite for a single one."""
 
-_OWN_SHARE = 1 / 3
-"""An edge that keeps less than this of its log lift when the other events are known is marked as uncertain."""
-
-_TELLING_LIFT = 0.4
-"""Least absolute log lift for that: without an association there is nothing to lose."""
-
 _PRIOR = 5.0
 """Places at the mean of the other lags that the mean of a lag is drawn towards."""
 
@@ -60,6 +60,8 @@ def finish(
     nodes: pl.DataFrame | None = None,
     pool: bool = False,
     scheme: str = "leave-one-out",
+    votes: pl.DataFrame | None = None,
+    without: Sequence[pl.DataFrame] = (),
 ) -> pl.DataFrame:
     """Turn strengths and log e-values, one frame each a density, into the columns of `PopulationGraph.pairs`.
 
@@ -74,21 +76,87 @@ def finish(
         nodes: ``event`` and ``count``, to tell whether what links a pair goes with other events.
         pool: Weigh the evidence of a pair by that of its family: pairs with the same first components.
         scheme: How the densities were cross-fitted, which says how their e-values are combined (`combined`).
+        votes: ``cause``, ``effect``, ``first`` and ``total``: votes on the order (`sequela.evidence.direction`). A pair
+            whose cause makes its effect likelier is an edge only with the majority of its votes, if it has any.
+        without: One frame a density, ``cause``, ``effect``, ``absent`` and ``log_e``: evidence at the places without a
+            third type (`triangles`). The e-value of a pair is then the least of all.
     """
     strength = _strongest(pl.concat(sums))
     evidence = pl.concat(bets).group_by("cause", "effect").agg("log_e")
     table = strength.join(evidence, on=["cause", "effect"], how="left").sort("cause", "effect")
     log_e = combined(table["log_e"].to_list(), len(bets), scheme)
-    claim = claimed(log_e, table["cmi_nats"].to_numpy(), delta)
+    table = table.with_columns(log_e=pl.Series(log_e, dtype=pl.Float64))
+    table = _with_least(table, without, len(bets), scheme)
+    table = _with_votes(table, votes)
+    log_e = table["log_e"].to_numpy()
+    claim = np.where(table["is_backward"], -np.inf, claimed(log_e, table["cmi_nats"].to_numpy(), delta))
     q_value = e_bh(claim + np.log(family_weights(claim, families(table))) if pool else claim)
+    ratio = pl.col("pointwise_nats").abs().exp()
     table = table.with_columns(
-        log10_e=pl.Series(log_e / np.log(10), dtype=pl.Float64), q_value=pl.Series(q_value, dtype=pl.Float64)
-    ).with_columns(is_edge=(pl.col("q_value") <= fdr) & (pl.col("cmi_nats") >= delta))
+        log10_e=pl.col("log_e") / math.log(10),
+        is_strong=pl.col("cmi_nats") >= delta,
+        q_value=pl.Series(q_value, dtype=pl.Float64),
+        sensitivity=ratio + (ratio * (ratio - 1)).sqrt(),
+    ).with_columns(is_edge=(pl.col("q_value") <= fdr) & pl.col("is_strong") & ~pl.col("is_backward"))
     return (
-        table.with_columns(_mark(table, nodes))
+        table.with_columns(marks(table, nodes))
         .sort(["is_edge", pl.col("cmi_nats").round(9), "cause", "effect"], descending=[True, True, False, False])
         .select(list(POPULATION_SCHEMA))
         .cast(POPULATION_SCHEMA)
+    )
+
+
+def triangles(bets: Sequence[pl.DataFrame], scheme: str, *, alpha: float = 0.05) -> pl.DataFrame:
+    """Return which pairs to weigh again without which third types: ``cause``, ``effect``, ``absent``.
+
+    A third type is asked for where it has more evidence with the cause (in either direction) and with the effect than
+    the pair itself: then the pair may be associated through it alone. Pairs whose e-value is below ``1 / alpha`` are no
+    links in any case and are left out.
+    """
+    table = pl.concat(bets).group_by("cause", "effect").agg("log_e").sort("cause", "effect")
+    log_e = combined(table["log_e"].to_list(), len(bets), scheme)
+    names = pl.concat([table["cause"], table["effect"]]).unique().sort()
+    place = {name: number for number, name in enumerate(names)}
+    own = np.full((len(names), len(names)), -np.inf)
+    for (cause, effect), value in zip(table.select("cause", "effect").iter_rows(), log_e, strict=True):
+        own[place[cause], place[effect]] = value
+    either = np.maximum(own, own.T)
+    found = []
+    for cause, effect in zip(*np.nonzero(own > -math.log(alpha)), strict=True):
+        more = (either[cause] > own[cause, effect]) & (either[:, effect] > own[cause, effect])
+        found += [(names[int(cause)], names[int(effect)], names[int(third)]) for third in np.flatnonzero(more)]
+    return pl.DataFrame(found, schema=dict.fromkeys(("cause", "effect", "absent"), pl.String), orient="row")
+
+
+def _with_least(table: pl.DataFrame, without: Sequence[pl.DataFrame], n_densities: int, scheme: str) -> pl.DataFrame:
+    """Put the least e-value of each pair in the place of its own; add the third type that makes it smallest."""
+    if not without:
+        return table.with_columns(screened_by=pl.lit(None, pl.String))
+    keys = ["cause", "effect", "absent"]
+    again = pl.concat(without).group_by(keys).agg("log_e").sort(keys)
+    again = again.with_columns(
+        least=pl.Series(combined(again["log_e"].to_list(), n_densities, scheme), dtype=pl.Float64)
+    )
+    again = again.sort("least", *keys).unique(keys[:2], keep="first", maintain_order=True)
+    table = table.join(again.select(*keys, "least"), on=keys[:2], how="left", maintain_order="left")
+    lower = pl.col("least").is_not_null() & (pl.col("least") < pl.col("log_e"))
+    return table.with_columns(
+        log_e=pl.when(lower).then("least").otherwise("log_e"),
+        screened_by=pl.when(lower).then("absent").otherwise(None),
+    )
+
+
+def _with_votes(table: pl.DataFrame, votes: pl.DataFrame | None) -> pl.DataFrame:
+    """Add what the votes on the order say of each pair."""
+    if votes is None:
+        votes = table.select("cause", "effect", first=pl.lit(0, pl.Int64), total=pl.lit(0, pl.Int64))
+    table = table.join(votes, on=["cause", "effect"], how="left", maintain_order="left")
+    first, total = (table[name].fill_null(0).to_numpy() for name in ("first", "total"))
+    voted = pl.col("total").fill_null(0) > 0
+    return table.with_columns(
+        direction_log10_e=pl.Series(log_e_direction(first, total) / math.log(10), dtype=pl.Float64),
+        share_first=pl.when(voted).then(pl.col("first") / pl.col("total")),
+        is_backward=voted & (pl.col("pointwise_nats") > 0) & (2 * pl.col("first") <= pl.col("total")),
     )
 
 
@@ -128,40 +196,3 @@ def _strongest(sums: pl.DataFrame) -> pl.DataFrame:
     return best.unique(keys, keep="first", maintain_order=True).with_columns(
         cmi_low_nats=(pl.col("cmi_nats") - margin).clip(0), cmi_high_nats=pl.col("cmi_nats") + margin
     )
-
-
-def _log_lift(table: pl.DataFrame, nodes: pl.DataFrame) -> list[float]:
-    """Return how much more often than by chance each effect stands at the pair's strongest lag (log ratio)."""
-    count = dict(nodes.select("event", "count").iter_rows())
-    total = sum(count.values())
-    columns = table.select("cause", "effect", "places_there").iter_rows()
-    return [math.log(places * total / (count[cause] * count[effect])) for cause, effect, places in columns]
-
-
-def _mark(table: pl.DataFrame, nodes: pl.DataFrame | None = None) -> pl.Series:
-    """Say why an edge is uncertain; null where nothing speaks against it.
-
-    What the cause tells of the effect when the other events are known is set against their plain association. Where
-    most of that goes with other events, a cause of both that the log holds only in part fits as well.
-    """
-    lifts = [0.0] * len(table) if nodes is None else _log_lift(table, nodes)
-    strength = {
-        (cause, effect): value
-        for cause, effect, value, edge in table.select("cause", "effect", "cmi_nats", "is_edge").iter_rows()
-        if edge
-    }
-    marks: list[str | None] = []
-    columns = table.select("cause", "effect", "tied", "is_edge", "pointwise_nats").iter_rows()
-    for (cause, effect, tied, edge, pointwise), lift in zip(columns, lifts, strict=True):
-        own, back = strength.get((cause, effect)), strength.get((effect, cause))
-        if not edge or own is None:
-            marks.append(None)
-        elif tied > 0.5:
-            marks.append("uncertain: most of its events share their time")
-        elif back is not None and 0.5 <= own / back <= 2:
-            marks.append("uncertain: as strong in the other direction")
-        elif abs(lift) >= _TELLING_LIFT and pointwise / lift < _OWN_SHARE:
-            marks.append("uncertain: most of their association goes with other events")
-        else:
-            marks.append(None)
-    return pl.Series("mark", marks, dtype=pl.String)

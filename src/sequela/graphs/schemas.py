@@ -215,8 +215,20 @@ POPULATION = Table(
         "log10_e": Column(pl.Float64(), "log10", "Evidence: the e-value against no link."),
         "q_value": Column(pl.Float64(), "", "Least false discovery rate at which the pair is a link."),
         "is_edge": Column(pl.Boolean(), "", "Whether it is strong and certain enough to be a link."),
-        "mark": Column(pl.String(), "", "Why a link is uncertain; missing where nothing speaks against it.",
-                       nullable=True),
+        "direction_log10_e": Column(
+            pl.Float64(), "log10", "Evidence that the two types come in one order, whichever: the e-value against fair "
+            "coins; 1.3 and more counts as decided.", optional=True,
+        ),
+        "share_first": Column(
+            pl.Float64(), "", "Share of the votes on the order that have the cause first; missing without votes.",
+            optional=True, nullable=True,
+        ),
+        "sensitivity": Column(
+            pl.Float64(), "", "E-value of VanderWeele and Ding: the risk ratio that a hidden cause must have with both "
+            "to explain the effect away.", optional=True,
+        ),
+        "mark": Column(pl.String(), "", "Why a link is uncertain, or a strong pair no link; missing where nothing "
+                       "speaks against it.", nullable=True),
     },
 )  # fmt: skip
 

@@ -12,8 +12,9 @@ import torch
 
 from sequela.density.base import Density
 from sequela.density.decoder.huggingface import HuggingFaceDensity
+from sequela.density.decoder.model import DecoderDensity
 from sequela.density.decoder.objective import DecoderTask
-from sequela.density.decoder.wrap import load_causal_lm, quiet_transformers
+from sequela.density.decoder.wrap import decoder_density, load_causal_lm, quiet_transformers
 from sequela.density.registry import Backbone, Saved, Sizes, Steps, TrainedBackbone
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
@@ -36,19 +37,19 @@ class HuggingFaceBackbone(Backbone):
 
     name = "huggingface"
 
-    def save(self, density: HuggingFaceDensity, folder: Path) -> dict[str, Any]:
+    def save(self, density: DecoderDensity, folder: Path) -> dict[str, Any]:
         """See `Backbone.save`."""
         with quiet_transformers():
             density.model.save_pretrained(folder / "model")
         tokens = density.tokens.tolist()
         return asdict(DecoderSettings(tokens, density.begin_token, density.hidden_token, density.context))
 
-    def load(self, folder: Path, saved: Saved) -> HuggingFaceDensity:
+    def load(self, folder: Path, saved: Saved) -> DecoderDensity:
         """See `Backbone.load`."""
         settings = msgspec.convert(dict(saved.settings), DecoderSettings)
         if saved.knows_hidden != (settings.hidden_token is not None):
             raise ValueError("knows_hidden must say whether there is a hidden_token")
-        return HuggingFaceDensity(
+        return decoder_density(
             load_causal_lm(folder / "model"),
             saved.vocabulary,
             tokens=np.array(settings.tokens, dtype=np.int64),

@@ -2,8 +2,8 @@
 
 The observed events of a sequence run once and leave their keys and values. Branches then run in tiles (`tiles`): a row
 of tail tokens behind a copy of the prefix, whose 4-D attention mask lets each token see its own prefix and its own tail
-only, at its own positions. Tiles of all causes, particles and sequences share batches. Of the logits only the
-log-probability of the target is kept.
+only, at its own positions and within the sliding windows of the model's layers (`windows`). Tiles of all causes,
+particles and sequences share batches. Of the logits only the log-probability of the target is kept.
 
 Sequences longer than the context are cut into blocks of half a context: an event in block ``b`` is predicted from the
 events since the start of block ``b - 1``. That is a proper density of its own (each event has one fixed past), and
@@ -28,19 +28,17 @@ from transformers import DynamicCache
 
 from sequela.density.base import Branches, Floats, Ids, Times, check_branches, check_sequence
 from sequela.density.decoder.llama import LlamaTiles
+from sequela.density.decoder.model import DecoderDensity
 from sequela.density.decoder.tiles import TILE_TOKENS, Job, Tile, batches_of, blocks, jobs_of, padded, tiles_of
+from sequela.density.decoder.windows import additive, masks, windows_of
 from sequela.density.output_head import MIN_ROWS, Head
-from sequela.density.runtime.devices import fingerprint_of
-from sequela.density.runtime.network_density import Batches, Cost, NetworkDensity, Runtime
-from sequela.errors import ConfigError
-from sequela.events.vocabulary import Vocabulary
+from sequela.density.runtime.network_density import Batches, Cost, Runtime
 
 _TOKENS = {"cpu": 768}
 _TOKENS_ACCELERATOR = 32_768
 """Tokens a call: what keeps the intermediate arrays in cache, or an accelerator busy."""
 _TOKENS_HELD = 16_384
 """Prefix tokens whose keys and values are held at once."""
-_SELF_CHECK_TOLERANCE = 1e-3
 
 Layers = list[tuple[Tensor, Tensor]]
 """Keys and values of each layer."""
@@ -61,69 +59,23 @@ class _PrefixCache(DynamicCache):  # type: ignore[misc]
         return int(self._given[0][0].shape[2])
 
 
-class HuggingFaceDensity(NetworkDensity):
-    """A Hugging Face causal decoder as a density.
-
-    Args:
-        model: A causal language model that honours a 4-D attention mask, position ids and a cache; this is checked.
-        vocabulary: Event types.
-        tokens: Token id of each event type (int64, ``[n_types]``). Probabilities are renormalised over these.
-        begin_token: Token put before the first event.
-        hidden_token: Token of an event that is not shown, for a model trained with them.
-        context: Most past events one event is predicted from.
-        device: Where it runs.
+class HuggingFaceDensity(DecoderDensity):
+    """A Hugging Face causal decoder whose branches share the observed prefix; see `DecoderDensity`.
 
     Raises:
-        ConfigError: Tokens do not fit the model, or the model does not honour the mask.
+        NotSharedError: The model does not honour a 4-D attention mask, position ids and a cache (this is probed).
     """
 
-    backbone = "huggingface"
-
-    def __init__(
-        self,
-        model: Any,
-        vocabulary: Vocabulary,
-        *,
-        tokens: NDArray[np.int64],
-        begin_token: int,
-        hidden_token: int | None = None,
-        context: int,
-        device: str = "cpu",
-    ) -> None:
-        self.model = model.to(device).eval().requires_grad_(False)
-        self.vocabulary = vocabulary
-        self.begin_token = begin_token
-        self.hidden_token = hidden_token
-        self.knows_hidden = hidden_token is not None
-        self.context = context
-        self.runtime = Runtime(device=device)
-        n_rows = int(model.get_input_embeddings().weight.shape[0])
-        used = np.concatenate([tokens, [begin_token] + ([] if hidden_token is None else [hidden_token])])
-        if len(tokens) != vocabulary.n_types or len(np.unique(tokens)) != len(tokens):
-            raise ConfigError("tokens must give each event type a token id of its own")
-        if used.min() < 0 or used.max() >= n_rows:
-            raise ConfigError(f"token ids must lie in 0 … {n_rows - 1}; got {used.min()} … {used.max()}")
-        if context < 2:
-            raise ConfigError(f"context must be at least 2 events; got {context}")
-        self.tokens = tokens
-        hidden = begin_token if hidden_token is None else hidden_token
-        self._token_of_id = np.concatenate([tokens, [begin_token, begin_token, hidden]]).astype(np.int64)
-        with torch.inference_mode():
-            self._head = Head.of(self.model, tokens, device)
-            self._llama = LlamaTiles(self.model) if LlamaTiles.fits(self.model) else None
+    def _make(self) -> None:
+        """See `DecoderDensity`."""
+        self._windows = windows_of(self.model.config.get_text_config())
+        self._llama = LlamaTiles(self.model) if LlamaTiles.fits(self.model) else None
         self._batches = self._fastest_batches()
-        self._self_check()
 
     @property
     def max_tail(self) -> int:  # type: ignore[override]
         """Half a context: a branch then spans at most two blocks."""
         return self.context // 2
-
-    @property
-    def fingerprint(self) -> str:
-        """See `Density.fingerprint`."""
-        settings = f"{self.tokens.tolist()} {self.begin_token} {self.hidden_token} {self.context} {self._head.dtype}"
-        return fingerprint_of(self.model.state_dict(), self.vocabulary.fingerprint, settings)
 
     def cost(self, longest: int = 1, horizon: int = 1) -> Cost:
         """See `NetworkDensity.cost`.
@@ -131,16 +83,9 @@ class HuggingFaceDensity(NetworkDensity):
         A step holds what says where a branch's results go; the smallest batches are one prefix, one tile, and the
         logits of a few rows. Operations are two for each weight that is multiplied with.
         """
-        body = sum(w.numel() for w in self.model.parameters())
-        tables = {id(e.weight): e.weight.numel() for e in self.model.modules() if isinstance(e, torch.nn.Embedding)}
-        head = self.model.get_output_embeddings()
-        if head is not None and id(head.weight) not in tables:
-            body -= head.weight.numel()
-        width = int(self.model.config.get_text_config().hidden_size)
-        flops = 2.0 * float(body - sum(tables.values()) + width * self.vocabulary.n_types)
         least = self._held_bytes(longest, horizon, self._least_batches(longest, horizon))
         most = self._held_bytes(longest, horizon, self._fastest_batches())
-        return Cost(step_bytes=24, least_bytes=least, most_bytes=max(least, most), step_flops=flops)
+        return Cost(step_bytes=24, least_bytes=least, most_bytes=max(least, most), step_flops=self.token_flops)
 
     def batches_within(self, limit: int, longest: int, horizon: int) -> Batches:
         """See `NetworkDensity.batches_within`."""
@@ -172,7 +117,7 @@ class HuggingFaceDensity(NetworkDensity):
         prefix = padded(min(longest, self.context) + 1)
         tile = max(TILE_TOKENS, horizon)
         n_tokens, n_held, n_rows = max(batches.n_tokens, tile), max(batches.n_held, prefix), batches.n_rows
-        a_token = item * (12 * width + 4 * inner) + 10 * (prefix + tile)  # activations and mask
+        a_token = item * (12 * width + 4 * inner) + 10 * len(self._windows) * (prefix + tile)  # and masks
         copies = n_tokens / tile * 3 * keys * (prefix + tile) * item
         logits = n_rows * (4 if self._head.weight is not None else 8) * self._head.n_logits
         held = n_held * (keys * item * int(config.num_hidden_layers) + 4 * width)
@@ -285,7 +230,8 @@ class HuggingFaceDensity(NetworkDensity):
             high = min(length, low + size)
             place = torch.arange(low, high)
             sees = (torch.arange(high) <= place[:, None])[None].expand(len(jobs), -1, -1)
-            parts.append(self._forward(tokens[:, low:high], place.expand(len(jobs), -1), sees, cache))
+            before = torch.arange(high).expand(len(jobs), -1)
+            parts.append(self._forward(tokens[:, low:high], place.expand(len(jobs), -1), sees, before, cache))
         hidden = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         layers = [(layer.keys, layer.values) for layer in cache.layers]
         return (
@@ -342,10 +288,11 @@ class HuggingFaceDensity(NetworkDensity):
         tokens, positions = tail.reshape(len(tiles), -1), (visible + order).flatten(1)
         if self._llama is not None:
             prefixes = [(part, layers[tiles[part.start].job]) for part in _runs(tiles)]
-            hidden = self._llama.hidden(tokens, positions, self._mask(sees), prefixes)
+            hidden = self._llama.hidden(tokens, positions, additive(sees, self._head.dtype), prefixes)
         else:
             cache = _PrefixCache(_stacked(tiles, layers, n_prefix))
-            hidden = self._forward(tokens, positions, sees, cache).flatten(0, 1)
+            places_ = torch.cat([torch.arange(n_prefix).expand(len(tiles), -1), positions], dim=1)
+            hidden = self._forward(tokens, positions, sees, places_, cache).flatten(0, 1)
         if not has_target.any():
             return
         rows_ = torch.from_numpy(np.flatnonzero(has_target)).to(self.runtime.device)
@@ -354,44 +301,28 @@ class HuggingFaceDensity(NetworkDensity):
         for (index, row, step), own in zip(places, np.split(values, ends[:-1]), strict=True):
             results[index][row, step] = own
 
-    def _forward(self, tokens: NDArray[np.int64], positions: Tensor, sees: Tensor, cache: Any) -> Tensor:
-        """Run tokens ``[B, n]`` after cached ones; ``sees`` is bool ``[B, n, cached + n]``; hidden is ``[B, n, d]``."""
+    def _forward(self, tokens: NDArray[np.int64], positions: Tensor, sees: Tensor, keys: Tensor, cache: Any) -> Tensor:
+        """Run tokens after cached ones.
+
+        Args:
+            tokens: Int64, ``[B, n]``.
+            positions: Their positions (int64, ``[B, n]``).
+            sees: What is in the past of each, among the cached and these (bool, ``[B, n, cached + n]``).
+            keys: Positions of those (int64, ``[B, cached + n]``).
+            cache: What is cached.
+
+        Returns:
+            The last hidden layer (``[B, n, d]``).
+        """
+        found = masks(self._windows, sees, positions, keys, self._head.dtype)
+        device = self.runtime.device
         return self._head.body(
-            input_ids=torch.from_numpy(tokens).to(self.runtime.device),
-            position_ids=positions.to(self.runtime.device),
-            attention_mask=self._mask(sees)[:, None].to(self.runtime.device),
+            input_ids=torch.from_numpy(tokens).to(device),
+            position_ids=positions.to(device),
+            attention_mask={k: m.to(device) for k, m in found.items()} if isinstance(found, dict) else found.to(device),
             past_key_values=cache,
             use_cache=True,
         )
-
-    def _mask(self, sees: Tensor) -> Tensor:
-        lowest = torch.finfo(self._head.dtype).min
-        return torch.zeros(sees.shape, dtype=self._head.dtype).masked_fill_(~sees, lowest)
-
-    def _self_check(self) -> None:
-        """Compare one shared-prefix run with plain forwards: a model that ignores the mask must not pass silently."""
-        ids = (np.arange(6) % self.vocabulary.n_types).astype(np.int32)
-        tails = ((ids[:3] + 1) % self.vocabulary.n_types)[None].repeat(2, 0).astype(np.int32)
-        starts = np.array([1, 2])
-        with torch.inference_mode():
-            found = self._run([Branches(ids, starts, tails)], observed=True)[1][0] if self.max_tail >= 3 else None
-            if found is None:
-                return
-            for row, start in enumerate(starts):
-                for step in range(3):
-                    whole = np.concatenate([ids[:start], tails[row, : step + 1]])
-                    if len(whole) > self.context or start + step + 1 >= len(ids):
-                        continue
-                    tokens = torch.from_numpy(np.concatenate([[self.begin_token], self._token_of_id[whole]]))
-                    logits = self.model(input_ids=tokens[None].to(self.runtime.device), use_cache=False).logits[0, -1]
-                    logits = logits[torch.from_numpy(self.tokens).to(self.runtime.device)].float()
-                    expected = float(logits.log_softmax(-1)[int(ids[start + step + 1])])
-                    if not abs(found[row, step] - expected) < _SELF_CHECK_TOLERANCE * max(1.0, abs(expected)):
-                        raise ConfigError(
-                            f"{type(self.model).__name__} does not honour a 4-D attention mask with position ids and "
-                            f"a cache (log-probability {found[row, step]:.4f} instead of {expected:.4f}); "
-                            "load it with attn_implementation='sdpa' or 'eager', or use another architecture"
-                        )
 
 
 def _stacked(tiles: list[Tile], layers: list[Layers], n_prefix: int) -> Layers:

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 
 from sequela.density.decoder.huggingface import HuggingFaceDensity
+from sequela.density.decoder.model import DecoderDensity
+from sequela.density.decoder.probe import NotSharedError
+from sequela.density.decoder.rerun import HuggingFaceRerunDensity
 from sequela.density.runtime.devices import choose_device
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
@@ -24,8 +27,12 @@ def wrap_huggingface(
     hidden_token: int | None = None,
     context: int | None = None,
     device: str | None = None,
-) -> HuggingFaceDensity:
-    """Use a Hugging Face causal decoder, or a local checkpoint of one, as a density.
+) -> DecoderDensity:
+    """Use a Hugging Face causal model, or a local checkpoint of one, as a density.
+
+    Branches share the observed prefix where the model honours a 4-D attention mask, position ids and a cache. Any other
+    causal model (`docs/howto/hugging-face.md` has a table) runs whole sequences again, which is exact and slow; `plan`
+    says so. Both are compared with the model's own plain forward here.
 
     Args:
         model: A loaded model, or a local folder with its configuration and safetensors weights.
@@ -36,7 +43,7 @@ def wrap_huggingface(
         device: ``"cpu"``, ``"cuda"``, …; chosen automatically when not given.
 
     Raises:
-        ConfigError: The folder is not a checkpoint, a token does not fit, or the model does not honour 4-D masks.
+        ConfigError: The folder is not a checkpoint, a token does not fit, or the model is not causal.
 
     Example:
         >>> from transformers import LlamaConfig, LlamaForCausalLM
@@ -57,7 +64,7 @@ def wrap_huggingface(
     if context is None:
         context = (limit or 1025) - 1
     vocabulary = Vocabulary(tuple(tokens), (0,) * len(tokens))
-    return HuggingFaceDensity(
+    return decoder_density(
         model,
         vocabulary,
         tokens=np.array(list(tokens.values()), dtype=np.int64),
@@ -66,6 +73,37 @@ def wrap_huggingface(
         context=int(context),
         device=choose_device(device),
     )
+
+
+def decoder_density(model: Any, vocabulary: Vocabulary, **settings: Any) -> DecoderDensity:
+    """Return the fastest density that gives the scores of a model's own plain forward.
+
+    Args:
+        model: A causal language model.
+        vocabulary: Event types.
+        settings: See `DecoderDensity`.
+
+    Raises:
+        ConfigError: See `DecoderDensity`.
+    """
+    try:
+        with quiet_transformers():
+            try:
+                return HuggingFaceDensity(model, vocabulary, **settings)
+            except NotSharedError:
+                pass
+            except ConfigError:
+                raise
+            except Exception:
+                pass
+            return HuggingFaceRerunDensity(model, vocabulary, **settings)
+    except ConfigError:
+        raise
+    except Exception as error:  # as above, on a plain forward
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(
+            f"{type(model).__name__} cannot be run on {settings['context']} events after a begin token: {reason[0]}"
+        ) from error
 
 
 def load_causal_lm(folder: Path) -> Any:

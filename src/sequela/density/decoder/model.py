@@ -1,0 +1,114 @@
+"""What every density over a Hugging Face causal model has: the model, the token of each event type, and the head."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sequela.density.base import Floats, Ids
+from sequela.density.decoder.probe import probe
+from sequela.density.output_head import Head
+from sequela.density.runtime.devices import fingerprint_of
+from sequela.density.runtime.network_density import NetworkDensity, Runtime
+from sequela.errors import ConfigError
+from sequela.events.vocabulary import Vocabulary
+
+
+class DecoderDensity(NetworkDensity):
+    """A Hugging Face causal model as a density, probed against its own plain forward when it is made.
+
+    Args:
+        model: A causal language model.
+        vocabulary: Event types.
+        tokens: Token id of each event type (int64, ``[n_types]``). Probabilities are renormalised over these.
+        begin_token: Token put before the first event.
+        hidden_token: Token of an event that is not shown, for a model trained with them.
+        context: Most past events one event is predicted from.
+        device: Where it runs.
+
+    Raises:
+        ConfigError: Tokens do not fit the model, or the model does not predict the next event (see `probe`).
+    """
+
+    backbone = "huggingface"
+
+    def __init__(
+        self,
+        model: Any,
+        vocabulary: Vocabulary,
+        *,
+        tokens: NDArray[np.int64],
+        begin_token: int,
+        hidden_token: int | None = None,
+        context: int,
+        device: str = "cpu",
+    ) -> None:
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.vocabulary = vocabulary
+        self.begin_token = begin_token
+        self.hidden_token = hidden_token
+        self.knows_hidden = hidden_token is not None
+        self.context = context
+        self.runtime = Runtime(device=device)
+        n_rows = int(model.get_input_embeddings().weight.shape[0])
+        used = np.concatenate([tokens, [begin_token] + ([] if hidden_token is None else [hidden_token])])
+        if len(tokens) != vocabulary.n_types or len(np.unique(tokens)) != len(tokens):
+            raise ConfigError("tokens must give each event type a token id of its own")
+        if used.min() < 0 or used.max() >= n_rows:
+            raise ConfigError(f"token ids must lie in 0 … {n_rows - 1}; got {used.min()} … {used.max()}")
+        if context < 2:
+            raise ConfigError(f"context must be at least 2 events; got {context}")
+        self.tokens = tokens
+        hidden = begin_token if hidden_token is None else hidden_token
+        self._token_of_id = np.concatenate([tokens, [begin_token, begin_token, hidden]]).astype(np.int64)
+        with torch.inference_mode():
+            self._head = Head.of(self.model, tokens, device)
+            self._make()
+        probe(self)
+
+    @abstractmethod
+    def _make(self) -> None:
+        """Make what the subclass needs, before the probe."""
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Density.fingerprint`."""
+        settings = f"{self.tokens.tolist()} {self.begin_token} {self.hidden_token} {self.context} {self._head.dtype}"
+        window = getattr(self.model.config.get_text_config(), "sliding_window", None)
+        settings += "" if window is None else f" {window}"
+        return fingerprint_of(self.model.state_dict(), self.vocabulary.fingerprint, settings)
+
+    @property
+    def token_flops(self) -> float:
+        """Operations of one token: two for each weight that is multiplied with, attention left out."""
+        body = sum(w.numel() for w in self.model.parameters())
+        tables = {id(e.weight): e.weight.numel() for e in self.model.modules() if isinstance(e, torch.nn.Embedding)}
+        head = self.model.get_output_embeddings()
+        if head is not None and id(head.weight) not in tables:
+            body -= head.weight.numel()
+        width = int(self.model.config.get_text_config().hidden_size)
+        return 2.0 * float(body - sum(tables.values()) + width * self.vocabulary.n_types)
+
+    @torch.inference_mode()
+    def plain_log_probs(self, past: Ids) -> Floats:
+        """Return what the model says by itself: one forward, no cache, no mask of ours.
+
+        Args:
+            past: Events of one block (int32, ``[n]``).
+
+        Returns:
+            ``log P(. | past[:i])`` for ``i = 0 … n`` (float64, ``[n + 1, n_types]``).
+        """
+        tokens = np.concatenate([[self.begin_token], self._token_of_id[past]])
+        logits = self.model(input_ids=torch.from_numpy(tokens)[None].to(self.runtime.device), use_cache=False).logits[0]
+        if logits.shape[-1] <= self.tokens.max():
+            raise ConfigError(
+                f"{type(self.model).__name__} gives {logits.shape[-1]} log-probabilities: too few for the token "
+                f"{self.tokens.max()}"
+            )
+        found = logits[:, torch.from_numpy(self.tokens).to(logits.device)].float().cpu().double()
+        return np.asarray(found.log_softmax(1).numpy(), dtype=np.float64)

@@ -1,0 +1,107 @@
+"""Is a wrapped model what its scores say? A comparison with the model's own plain forward, made when it is wrapped.
+
+The sequence is as long as the context allows, so that a sliding window, a limit on positions or a mask that is ignored
+shows. Long contexts of large models are probed as far as `_FLOPS` reaches, but always past every window the
+configuration names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from sequela.density.base import Branches, Floats, Ids
+from sequela.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sequela.density.decoder.model import DecoderDensity
+
+_FLOPS = 2e11
+_FLOPS_ACCELERATOR = 2e13
+"""Operations of one plain forward of the probe."""
+_LONGEST = 2048
+_SHORTEST = 32
+_TOLERANCE = {torch.float32: 5e-4, torch.float64: 5e-4}
+_TOLERANCE_HALF = 3e-2
+
+
+class NotSharedError(ConfigError):
+    """Branches of a model cannot share the observed prefix."""
+
+
+def probe(density: DecoderDensity) -> None:
+    """Compare a density with plain forwards of its model.
+
+    Raises:
+        NotSharedError: Its scores are not those of the model.
+        ConfigError: The model itself is no model of the next event: a later token moves an earlier score, or two runs
+            differ, or it gives no finite log-probabilities.
+    """
+    rng = np.random.default_rng(0)
+    n = probe_length(density)
+    ids = rng.integers(0, density.vocabulary.n_types, n).astype(np.int32)
+    with torch.inference_mode():
+        plain = _checked_plain(density, ids)
+        _compare(density, "score", density.score(ids), plain)
+        steps = min(3, density.max_tail or 3, n - 1)
+        starts = np.unique([min(1, n - 1 - steps), (n - 1 - steps) // 2, n - 1 - steps])
+        tails = rng.integers(0, density.vocabulary.n_types, (len(starts), steps)).astype(np.int32)
+        found = density.score_branches_many([Branches(ids, starts, tails)])[0]
+        for row, start in enumerate(starts):
+            whole = np.concatenate([ids[:start], tails[row]])
+            logs = density.plain_log_probs(whole)[start + 1 :]
+            expected = logs[np.arange(steps), ids[start + 1 : start + 1 + steps]]
+            _compare(density, "branch", found[row], expected)
+
+
+def _checked_plain(density: DecoderDensity, ids: Ids) -> Floats:
+    """Return the plain scores of a sequence, after a look at the model itself (float64, ``[L]``)."""
+    n, name = len(ids), type(density.model).__name__
+    whole = density.plain_log_probs(ids[:-1])
+    if not np.isfinite(whole).all():
+        raise ConfigError(f"{name} gives log-probabilities that are not finite numbers: its weights are damaged")
+    if _apart(density, density.plain_log_probs(ids[:-1]), whole):
+        raise ConfigError(f"{name} gives other log-probabilities each time: turn off what is random in it")
+    for cut in {n // 2, n - 2}:
+        other = ids.copy()
+        other[cut:] = (ids[cut:] + 1) % density.vocabulary.n_types
+        shorter, changed = density.plain_log_probs(ids[:cut]), density.plain_log_probs(other[:-1])
+        if _apart(density, shorter, whole[: cut + 1]) or _apart(density, changed[: cut + 1], whole[: cut + 1]):
+            raise ConfigError(
+                f"{name} is no model of the next event: at {n} events a later token moves the score of an earlier one; "
+                "give a causal model, or a smaller context"
+            )
+    return whole[np.arange(n), ids]
+
+
+def _apart(density: DecoderDensity, found: Floats, expected: Floats) -> bool:
+    tolerance = _TOLERANCE.get(density.model.dtype, _TOLERANCE_HALF)
+    return not bool((np.abs(found - expected) < tolerance * np.maximum(1.0, np.abs(expected))).all())
+
+
+def _compare(density: DecoderDensity, what: str, found: Floats, expected: Floats) -> None:
+    if _apart(density, found, expected):
+        worst = int(np.argmax(np.where(np.isfinite(found), np.abs(found - expected), np.inf)))
+        raise NotSharedError(
+            f"{type(density.model).__name__} does not honour a 4-D attention mask with position ids and a cache "
+            f"({what} {found[worst]:.4f} instead of {expected[worst]:.4f}); load it with attn_implementation='sdpa' or "
+            "'eager', or use wrap_huggingface, which then runs whole sequences"
+        )
+
+
+def probe_length(density: DecoderDensity) -> int:
+    """Return how many events the probe has: one block of the context, as far as that is affordable."""
+    longest = 2 * (density.context // 2)
+    accelerated = torch.device(density.runtime.device).type != "cpu"
+    affordable = (_FLOPS_ACCELERATOR if accelerated else _FLOPS) / max(density.token_flops, 1.0)
+    widths = [0, *_widths(density.model.config.get_text_config())]
+    past_windows = max((2 * width for width in widths if width < longest), default=0)
+    return min(longest, max(_SHORTEST, past_windows, int(min(affordable, _LONGEST))))
+
+
+def _widths(config: Any) -> list[int]:
+    """Return every number of a configuration that may limit how far a layer sees."""
+    named = {key: value for key, value in vars(config).items() if "window" in key or "chunk" in key}
+    return [value for value in named.values() if isinstance(value, int) and not isinstance(value, bool)]

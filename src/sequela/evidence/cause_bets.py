@@ -1,0 +1,172 @@
+"""Bets on the cause: valid where the law of the cause is right, whatever the forecast of the effect is worth.
+
+The bets of `sequela.evidence.bets` compare two forecasts of the effect, and a hidden forecast that is wrong looks like
+evidence. Here the effect ``x_q = v`` is given, and the bet is on what stood ``lag`` places before it, at ``j``. Let
+``S`` be the observed event there and a few types drawn at random, without ``v``. With
+
+    prior      w_u  proportional to  P(u | x_<j) * product over j < k < q of P(x_k | …, u, …)
+    posterior  pi_u proportional to  w_u * P(v | …, u, …)
+
+(both normalised over ``S``), the bet on the pair ``u -> v`` pays ``pi_u / w_u`` where ``x_j`` is ``u`` and
+``(1 - pi_u) / (1 - w_u)`` where it is another of ``S``. If ``u`` there tells nothing of ``v``, its expectation given
+all but ``x_j`` is 1, for any ``pi``. A slot that holds ``v`` is left out: what a type does to itself is no evidence for
+others.
+
+At one lag the bets of a case multiply over places ``q`` whose windows ``j … q`` do not overlap, chosen from left to
+right: whether a place is chosen does not depend on what stands in its slot, as long as that is not ``v``. Over cases they
+multiply, over lags they are averaged. Sources: Grünwald, Henzi and Lardy (2023); Shaer, Maman and Romano (2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sequela.density.base import Density, Floats, Ids
+from sequela.effects.proposals import draw_uniform
+from sequela.events.sequences import Case, case_hash
+from sequela.evidence.bets import Codes
+from sequela.evidence.fixed_point import Integers, add_units, from_units, to_units
+
+N_DRAWS = 7
+"""Types drawn beside the observed one."""
+MIXTURE = 0.1
+"""Share of the stake that is kept: the law of the cause is an estimate."""
+_LARGEST = 50.0
+"""Largest bet; to cut it only lowers its expectation."""
+
+
+def cause_bets(
+    density: Density,
+    cases: Iterable[Case],
+    horizon: int,
+    *,
+    seed: int = 0,
+    n_draws: int = N_DRAWS,
+    forecast: Density | None = None,
+) -> tuple[Codes, Integers]:
+    """Return the log bets of some cases, added up by pair and lag.
+
+    Args:
+        density: The law of the causes.
+        cases: Cases that it has not seen, in order (no ticks).
+        horizon: Largest lag.
+        seed: Of the draws.
+        n_draws: Types drawn at random beside the observed one.
+        forecast: Forecasts the effects; by default the density.
+
+    Returns:
+        Sorted codes ``(cause * n_types + effect) * horizon + lag - 1`` (int64, ``[C]``), and their log bets in units of
+        2^-32, each rounded down (int64, ``[C]``).
+    """
+    codes, units = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for case in cases:
+        if len(case.ids) > 1:
+            for found in _of_case(density, forecast or density, case, horizon, seed, n_draws):
+                codes.append(found[0])
+                units.append(found[1])
+    return add_bets(np.concatenate(codes), np.concatenate(units))
+
+
+def add_bets(codes: Codes, units: Integers) -> tuple[Codes, Integers]:
+    """Add up the log bets of the same pair and lag."""
+    order = np.argsort(codes, kind="stable")
+    keys, starts = np.unique(codes[order], return_index=True)
+    return keys, add_units(units[None, order], starts.astype(np.int64))[0]
+
+
+def mean_over_lags(codes: Codes, units: Integers, horizon: int) -> tuple[Codes, Floats]:
+    """Return the log e-value of each pair: of the mean over all lags; a lag without bets counts 1.
+
+    Example:
+        >>> log_e = np.log(np.array([8.0, 2.0]))
+        >>> pairs, found = mean_over_lags(np.array([12, 14]), to_units(log_e), 4)  # lags 1 and 3 of pair 3
+        >>> pairs.tolist(), np.exp(found).round(6).tolist()
+        ([3], [3.0])
+    """
+    pairs, place = np.unique(codes // horizon, return_inverse=True)
+    values = np.zeros((len(pairs), horizon))
+    values[place, codes % horizon] = from_units(units, down=True)
+    top = values.max(axis=1, initial=0.0)
+    return pairs, top + np.log(np.exp(values - top[:, None]).mean(axis=1))
+
+
+def _of_case(
+    density: Density, forecast: Density, case: Case, horizon: int, seed: int, n_draws: int
+) -> Iterable[tuple[Codes, Integers]]:
+    """Yield the codes and log bets of each lag."""
+    ids, n, n_types = case.ids, len(case.ids), density.vocabulary.n_types
+    slots = np.arange(n - 1)
+    n_real = n_types - (density.vocabulary.rare_id is not None)
+    draws = draw_uniform(ids[slots], slots, n_real, n_draws, case_hash(case.name, seed))
+    types = np.concatenate([ids[slots][:, None], draws.types], axis=1)  # [n - 1, N + 1]
+    real = np.concatenate([(ids[slots] < n_real)[:, None], draws.weight > 0], axis=1)  # <rare> is never drawn
+    law = np.take_along_axis(density.conditional(ids, slots, case.times), types.astype(np.int64), axis=1)
+    scores = _scores(density, case, types, horizon)
+    effects = scores if forecast is density else _scores(forecast, case, types, horizon)
+    log_w = law.copy()
+    for lag in range(1, min(horizon, n - 1) + 1):
+        rows = np.arange(n - lag)
+        v = ids[rows + lag]
+        kept = real[rows] & real[rows, :1] & (types[rows] != v[:, None]) & (types[rows, :1] != v[:, None])
+        chosen = _apart(v, lag, kept[:, 0])
+        log_bet, row, column = _bets(log_w[rows], effects[rows, :, lag - 1], kept)
+        there = chosen[row]
+        code = (types[row, column].astype(np.int64) * n_types + v[row]) * horizon + lag - 1
+        yield code[there], to_units(log_bet[there], down=True)
+        log_w[rows] += scores[rows, :, lag - 1]
+
+
+def _scores(density: Density, case: Case, types: Ids, horizon: int) -> Floats:
+    """Return the log-probability of the events after each slot with each type in it (float64, ``[n, N, m]``)."""
+    n, n_each = types.shape
+    place = np.arange(n)[:, None] + np.arange(horizon)
+    tails = np.repeat(case.ids[np.minimum(place, len(case.ids) - 1)], n_each, axis=0)
+    tails[:, 0] = types.ravel()
+    found = density.score_branches(case.ids, np.repeat(np.arange(n), n_each), tails, case.times)
+    return np.nan_to_num(found.reshape(n, n_each, horizon))
+
+
+def _apart(effects: Ids, lag: int, fair: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which places are bet on (bool, ``[n]``): of each effect type, windows that do not overlap.
+
+    Args:
+        effects: Type of the effect ``lag`` places after each slot (int32, ``[n]``).
+        lag: Width of a window, less 1.
+        fair: Whether the slot holds another type than the effect. A window is taken whether or not it does.
+    """
+    chosen = np.zeros(len(effects), dtype=bool)
+    last: dict[int, int] = {}
+    for slot, effect in enumerate(effects.tolist()):
+        if slot > last.get(effect, -1):
+            last[effect] = slot + lag
+            chosen[slot] = True
+    return chosen & fair
+
+
+def _bets(log_w: Floats, log_f: Floats, kept: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+    """Return the log bet of each kept type, and its row and column (``[n_kept]`` each); column 0 is what was observed.
+
+    Args:
+        log_w: Prior, not normalised (float64, ``[n, N]``).
+        log_f: Log-probability of the effect with each type (float64, ``[n, N]``).
+        kept: Which types take part (bool, ``[n, N]``).
+    """
+    prior, posterior = (_normal(np.where(kept, values, -np.inf)) for values in (log_w, log_w + log_f))
+    observed = np.arange(log_w.shape[1]) == 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bet = np.where(observed, posterior / prior, (1 - posterior) / (1 - prior))
+    bet = np.where(np.isfinite(bet) & (prior > 1e-12) & (prior < 1 - 1e-9), np.minimum(bet, _LARGEST), 1.0)
+    row, column = np.nonzero(kept)
+    return np.log(MIXTURE + (1 - MIXTURE) * bet[row, column]), row, column
+
+
+def _normal(log_values: Floats) -> Floats:
+    """Return probabilities (float64, ``[n, N]``) in proportion to the exponentials of values; 0 in empty rows."""
+    top = log_values.max(axis=1, keepdims=True)
+    mass = np.exp(log_values - np.where(np.isfinite(top), top, 0.0))
+    total = mass.sum(axis=1, keepdims=True)
+    normal: Floats = mass / np.where(total > 0, total, 1.0)
+    return normal

@@ -1,0 +1,250 @@
+"""Every architecture of the table in docs/howto/hugging-face.md gives the scores of its own plain forward."""
+
+import copy
+import functools
+import importlib
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import sequela as sq
+from sequela.density.base import Branches
+from sequela.density.checkpoint import load_density, save_density
+from sequela.density.decoder import huggingface
+from sequela.density.decoder.huggingface import HuggingFaceDensity
+from sequela.density.decoder.probe import probe_length
+from sequela.density.decoder.rerun import HuggingFaceRerunDensity
+from sequela.density.decoder.tiles import blocks
+from sequela.density.decoder.windows import windows_of
+from sequela.density.decoder.wrap import wrap_huggingface
+from sequela.density.runtime.network_density import Batches
+from sequela.discovery.plan import plan_discovery
+from sequela.errors import ConfigError
+
+V, LENGTH, BEGIN, HIDDEN = 7, 20, 7, 8
+N_TOKENS = 12
+_LAYERS = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+_ROPE = _LAYERS | {"intermediate_size": 32, "num_key_value_heads": 1, "max_position_embeddings": 64}
+_WINDOWED = {"sliding_window": 8}
+_MIXED = ["sliding_attention", "full_attention"]
+
+CONFIGS = {
+    "llama": ("Llama", _ROPE),
+    "gpt2": ("GPT2", {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}),
+    "gpt-neox": ("GPTNeoX", _LAYERS | {"intermediate_size": 32, "max_position_embeddings": 64}),
+    "qwen2": ("Qwen2", _ROPE),
+    "opt": ("OPT", _LAYERS | {"ffn_dim": 32, "word_embed_proj_dim": 16, "max_position_embeddings": 64}),
+    "mistral": ("Mistral", _ROPE | _WINDOWED | {"head_dim": 8}),
+    "qwen2, window": ("Qwen2", _ROPE | _WINDOWED | {"use_sliding_window": True, "layer_types": _MIXED}),
+    "gemma3": ("Gemma3Text", _ROPE | _WINDOWED | {"head_dim": 8, "layer_types": _MIXED, "query_pre_attn_scalar": 8}),
+    "gpt-neo": (
+        "GPTNeo",
+        {
+            "hidden_size": 16, "num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]],
+            "window_size": 8, "max_position_embeddings": 64,
+        },
+    ),
+    "bloom": ("Bloom", {"hidden_size": 16, "n_layer": 2, "n_head": 2}),
+    "mamba": ("Mamba", {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}),
+    "mamba2": (
+        "Mamba2",
+        {
+            "hidden_size": 16, "num_hidden_layers": 2, "state_size": 8, "num_heads": 4, "head_dim": 8, "expand": 2,
+            "n_groups": 1, "chunk_size": 8,
+        },
+    ),
+    "rwkv": ("Rwkv", {"hidden_size": 16, "attention_hidden_size": 16, "num_hidden_layers": 2, "context_length": 64}),
+    "xlstm": (
+        "xLSTM",
+        {"hidden_size": 64, "num_hidden_layers": 2, "num_heads": 4, "chunk_size": 16, "mode": "inference"},
+    ),
+}  # fmt: skip
+_CLASSES = {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM"}
+SHARED = ["llama", "gpt2", "gpt-neox", "qwen2", "opt", "mistral", "qwen2, window", "gemma3"]
+RERUN = ["gpt-neo", "bloom", "mamba", "mamba2", "rwkv", "xlstm"]
+
+
+@functools.cache
+def model_of(name):
+    """A model of two layers with weights large enough that what it sees matters."""
+    transformers = importlib.import_module("transformers")
+    kind, sizes = CONFIGS[name]
+    config = getattr(transformers, f"{kind}Config")(vocab_size=N_TOKENS, bos_token_id=BEGIN, eos_token_id=0, **sizes)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = getattr(transformers, _CLASSES.get(kind, f"{kind}ForCausalLM"))(config)
+        for weight in model.parameters():
+            if weight.ndim >= 2:
+                torch.nn.init.normal_(weight, std=0.3)
+    return model.eval()
+
+
+@functools.cache
+def density_of(name, context=None):
+    tokens = {f"e{i}": (i * 3) % V for i in range(V)}
+    limited = hasattr(model_of(name).config, "max_position_embeddings")
+    context = context or (None if limited else 40)
+    return wrap_huggingface(model_of(name), tokens, hidden_token=HIDDEN, context=context, device="cpu")
+
+
+RNG = np.random.default_rng(5)
+IDS = RNG.integers(0, V, LENGTH).astype(np.int32)
+
+
+def brute_force(density, past):
+    """One plain forward over one whole past: log-probabilities of all event types."""
+    (block,) = [b for b in blocks(len(past) + 1, density.context) if b.low <= len(past) < b.high]
+    tokens = dict(enumerate(density.tokens.tolist())) | {density.vocabulary.hidden_id: HIDDEN}
+    seen = [BEGIN] + [tokens[int(i)] for i in past[block.begin :]]
+    with torch.inference_mode():
+        logits = density.model(input_ids=torch.tensor([seen]), use_cache=False).logits[0, -1]
+    return logits[torch.from_numpy(density.tokens)].double().log_softmax(0).numpy()
+
+
+def task(n=12, steps=4):
+    rng = np.random.default_rng(6)
+    tails = rng.integers(0, V, (n, steps)).astype(np.int32)
+    tails[::3, 0] = V + 2  # hidden
+    return Branches(IDS, rng.integers(0, LENGTH, n), tails)
+
+
+def check(density):
+    score, whole = density.score(IDS), density.conditional(IDS, np.arange(LENGTH + 1))
+    for position in range(LENGTH):
+        expected = brute_force(density, IDS[:position])
+        assert score[position] == pytest.approx(expected[IDS[position]], abs=1e-5)
+        assert np.allclose(whole[position], expected, atol=1e-5)
+    assert np.allclose(whole[LENGTH], brute_force(density, IDS), atol=1e-5)
+    one = task()
+    found = density.score_branches(*one)
+    for k, start in enumerate(one.starts):
+        for step in range(one.tails.shape[1]):
+            target = start + step + 1
+            if target >= LENGTH:
+                assert np.isnan(found[k, step])
+                continue
+            past = np.concatenate([IDS[:start], one.tails[k, : step + 1]])
+            assert found[k, step] == pytest.approx(brute_force(density, past)[IDS[target]], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_scores_are_those_of_the_plain_forward(name):
+    check(density_of(name))
+
+
+@pytest.mark.parametrize("name", ["mistral", "gemma3", "mamba", "bloom"])
+def test_scores_over_several_blocks(name):
+    check(density_of(name, context=12))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_which_share_the_prefix_is_as_documented(name):
+    density = density_of(name)
+    assert density.reruns == (name in RERUN)
+    assert isinstance(density, HuggingFaceRerunDensity if name in RERUN else HuggingFaceDensity)
+
+
+@pytest.mark.parametrize("name", ["mamba", "xlstm", "bloom"])
+def test_company_and_batches_do_not_move_scores_of_rerun_models(name):
+    density, one = density_of(name), task()
+    alone, score = density.score_branches(*one), density.score(IDS)
+    other = task(3, 2)
+    again = density.score_branches_many([other, one, other])[1]
+    assert np.allclose(alone, again, atol=1e-6, equal_nan=True)
+    runtime = replace(density.runtime, batches=Batches(n_tokens=16, n_held=0, n_rows=16))
+    small = density.with_runtime(runtime)
+    assert np.allclose(small.score_branches(*one), alone, atol=1e-6, equal_nan=True)
+    assert np.allclose(small.score(IDS), score, atol=1e-6)
+    cost = density.cost(LENGTH, 4)
+    assert cost.least_bytes <= cost.most_bytes
+    assert density.batches_within(cost.least_bytes, LENGTH, 4).n_tokens <= density._fastest_batches().n_tokens
+
+
+@pytest.mark.parametrize("name", ["mistral", "gemma3"])
+def test_a_window_that_is_not_honoured_is_found_by_the_probe(name, monkeypatch):
+    kinds = set(windows_of(model_of(name).config))
+    monkeypatch.setattr(huggingface, "windows_of", lambda config: dict.fromkeys(kinds))
+    assert wrap_huggingface(model_of(name), {f"e{i}": i for i in range(V)}, device="cpu").reruns
+
+
+def wrapped_with(monkeypatch, change):
+    """Wrap a Llama whose plain forward is changed; what it gives is refused in one sentence."""
+    model = copy.deepcopy(model_of("llama"))
+    forward = model.model.forward
+    monkeypatch.setattr(model.model, "forward", lambda *args, **kwargs: change(forward, *args, **kwargs))
+    return wrap_huggingface(model, {f"e{i}": i for i in range(V)}, context=30, device="cpu")
+
+
+def both_ways(forward, *args, **kwargs):
+    found = forward(*args, **kwargs)
+    found.last_hidden_state = found.last_hidden_state + 0.1 * found.last_hidden_state.mean(1, keepdim=True)
+    return found
+
+
+def noisy(forward, *args, **kwargs):
+    found = forward(*args, **kwargs)
+    found.last_hidden_state = found.last_hidden_state + 0.1 * torch.randn_like(found.last_hidden_state)
+    return found
+
+
+def broken(forward, *args, **kwargs):
+    found = forward(*args, **kwargs)
+    found.last_hidden_state = found.last_hidden_state * torch.nan
+    return found
+
+
+def falls_over(forward, *args, **kwargs):
+    raise RuntimeError("matC_old has wrong shape\nand more")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (both_ways, "a later token moves"),
+        (noisy, "other log-probabilities each time"),
+        (broken, "not finite"),
+        (falls_over, "cannot be run on 30 events after a begin token: matC_old has wrong shape$"),
+    ],
+)
+def test_what_is_no_model_of_the_next_event_is_refused(change, says, monkeypatch):
+    with pytest.raises(ConfigError, match=says):
+        wrapped_with(monkeypatch, change)
+
+
+def test_a_context_beyond_the_model_is_refused():
+    with pytest.raises(ConfigError, match="GPT2LMHeadModel cannot be run on 90 events"):
+        wrap_huggingface(model_of("gpt2"), {"a": 0, "b": 1}, context=90, device="cpu")
+
+
+def test_a_rerun_model_is_saved_and_loaded(tmp_path):
+    density = density_of("bloom")
+    save_density(density, tmp_path / "model")
+    again = load_density(tmp_path / "model", device="cpu")
+    assert again.reruns
+    assert again.fingerprint == density.fingerprint
+    assert np.allclose(again.score(IDS), density.score(IDS), atol=1e-6)
+
+
+def test_the_width_of_the_window_is_in_the_fingerprint():
+    model = copy.deepcopy(model_of("mistral"))
+    model.config.sliding_window = 9
+    tokens = {f"e{i}": (i * 3) % V for i in range(V)}
+    other = wrap_huggingface(model, tokens, hidden_token=HIDDEN, device="cpu")
+    assert other.fingerprint != density_of("mistral").fingerprint
+
+
+@pytest.mark.parametrize("name", ["mistral", "mamba"])
+def test_the_probe_reaches_past_every_window(name):
+    density = density_of(name)
+    assert probe_length(density) == 2 * (density.context // 2) or probe_length(density) >= 2048
+
+
+def test_plan_says_that_whole_sequences_are_run_again():
+    log = sq.read_log(pl.DataFrame({"case": [1] * 6, "event": ["e0", "e1", "e2", "e0", "e4", "e1"]}))
+    for name, says in (("mamba", True), ("gpt2", False)):
+        plan = plan_discovery(density_of(name), log, particles=2, calibrate=False)
+        assert plan.reruns == says
+        assert any("whole sequences again" in line for line in plan.lines()) == says
