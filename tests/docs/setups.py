@@ -36,8 +36,10 @@ def model(folder):
 def answer(folder):
     """A whole run."""
     alarms(folder)
-    words = "run alarms.csv --case device_id --event alarm_id --time start_timestamp --out answer --max-steps 20 --quiet"
-    result = CliRunner().invoke(app, [*words.split(), "--folds", "2"])
+    words = (
+        "run alarms.csv --case device_id --event alarm_id --time start_timestamp --out answer --max-steps 20 --quiet"
+    )
+    result = CliRunner().invoke(app, [*words.split(), "--folds", "2", "--quiet"])
     assert result.exit_code == 0, result.output
 
 

@@ -15,7 +15,7 @@ from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.saved import load_discovery
 
-_QUESTION = ("delta", "horizon", "horizon_time", "seed")
+_QUESTION = ("delta", "horizon", "horizon_time", "particles", "seed")
 
 
 class Explained(NamedTuple):

@@ -27,7 +27,7 @@ from sequela.graphs.instance import InstanceGraph
 from sequela.text import quoted
 
 Event = str | Sequence[str]
-_QUESTION = ("delta", "horizon", "horizon_time", "seed")
+_QUESTION = ("delta", "horizon", "horizon_time", "particles", "seed")
 
 
 @dataclass(frozen=True)
