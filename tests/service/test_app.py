@@ -12,6 +12,8 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from conftest import run_world
+
 pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
 
@@ -19,19 +21,16 @@ import sequela as sq
 from sequela.cli.app import app as command_line
 from sequela.service.app import Limits, create_app
 from sequela.service.explainer import Explainer, NewCase
-from sequela.worlds.softmax import SoftmaxWorld
 
 
 @pytest.fixture(scope="module")
 def world():
-    return SoftmaxWorld.random(5, horizon=2, decay=0.3, weight_scale=4.0, seed=1)
+    return run_world()
 
 
 @pytest.fixture(scope="module")
-def explainer(world, tmp_path_factory):
-    log = sq.read_log(world.to_log(world.sample(80, 10, seed=2)))
-    found = sq.run(log, out=tmp_path_factory.mktemp("run") / "out", max_steps=60, folds=2, delta=0.01, progress=False)
-    return Explainer(found.folder)
+def explainer(small_run):
+    return Explainer(small_run.folder)
 
 
 @pytest.fixture(scope="module")

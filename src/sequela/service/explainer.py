@@ -22,6 +22,8 @@ from sequela.errors import ConfigError, LogFormatError
 from sequela.events.log import COMPONENT_SEPARATOR, EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.events.times import parse_duration, time_to_seconds
+from sequela.events.vocabulary import Vocabulary
+from sequela.evidence.edge_probability import Beliefs, TypeBeliefs
 from sequela.graphs.explanation import Explanation
 from sequela.graphs.instance import InstanceGraph
 from sequela.text import quoted
@@ -64,6 +66,17 @@ class Answer:
     log_likelihood: float
 
 
+class _Known(Beliefs):
+    """Beliefs that are asked with one vocabulary: looked up once."""
+
+    def for_types(self, vocabulary: Vocabulary) -> TypeBeliefs:
+        """Return the beliefs by the ids of a vocabulary."""
+        if "own" not in self.__dict__:
+            object.__setattr__(self, "own", super().for_types(vocabulary))
+        found: TypeBeliefs = self.__dict__["own"]
+        return found
+
+
 class Explainer:
     """A run, opened once; its methods may be called from several threads (the model answers one at a time).
 
@@ -86,7 +99,9 @@ class Explainer:
         given |= {} if particles is None else {"particles": particles}
         if self.population is not None:
             given |= {"population": self.population, "fdr": self.run.record.arguments["fdr"]}
-        self.settings, self.beliefs = chosen({**given, "density": self.density})
+        self.settings, beliefs = chosen({**given, "density": self.density})
+        self.beliefs = None if beliefs is None else _Known(**vars(beliefs))
+        self._links = set() if self.population is None else set(self.population.edges.select("cause", "effect").rows())
         self.columns = dict(self.density.info["log"]["columns"])
         self._lock = threading.Lock()
 
@@ -131,7 +146,7 @@ class Explainer:
             scores = self.density.score_many([case.ids for case in joined], times)
         answers = []
         for (_, order), case, own, graph, nats in zip(logs, cases, sequences, graphs, scores, strict=True):
-            edges = graph.edges if self.population is None else self.population.mark_edges(graph.edges)
+            edges = graph.edges if self.population is None else self._marked(graph.edges)
             named = replace(graph, case=case.name, edges=edges, n_unknown=own.n_unknown)
             position = case.event
             if isinstance(position, int) and -len(order) <= position < len(order):
@@ -140,6 +155,15 @@ class Explainer:
                 Answer(_in_order(named.explain(position), order), own.n_events, own.n_unknown, float(nats.sum()))
             )
         return answers
+
+    def _marked(self, edges: pl.DataFrame) -> pl.DataFrame:
+        """Return the few edges of a case as `PopulationGraph.mark_edges` does, in a tenth of its time."""
+        rows = edges.select("cause", "effect", "directed").rows()
+        on_link = [
+            (cause, effect) in self._links or (not directed and (effect, cause) in self._links)
+            for cause, effect, directed in rows
+        ]
+        return edges.with_columns(pl.Series("on_link", on_link, dtype=pl.Boolean))
 
     def _log(self, number: int, case: NewCase) -> tuple[EventLog, np.ndarray[Any, np.dtype[np.int64]]]:
         """Return a case as `read_log` would read it, and the client's position of each of its events."""
