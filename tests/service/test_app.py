@@ -62,6 +62,32 @@ def test_a_batch_is_its_cases(client, cases):
     assert client.post("/explain", json={"cases": given}).json() == {"cases": one_by_one}
 
 
+def test_requests_at_the_same_time_are_answered_as_one_by_one(client, explainer, cases, monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+
+    given = [{"events": log.events, "name": name} for name, log in cases] * 3
+    given.insert(4, {"events": ["x", "y"]})  # refused, and no other with it
+    alone = [client.post("/explain", json=case) for case in given]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(lambda case: client.post("/explain", json=case), given))
+    assert [each.json() for each in together] == [each.json() for each in alone]
+    assert [each.status_code for each in together] == [200] * 4 + [422] + [200] * (len(given) - 5)
+
+
+def test_an_error_of_the_model_reaches_all_that_wait(explainer, monkeypatch):
+    from sequela.errors import OutOfMemoryBudgetError
+
+    def broken(cases):
+        raise OutOfMemoryBudgetError("too little memory")
+
+    monkeypatch.setattr(explainer, "answer", broken)
+    with TestClient(create_app(explainer)) as client:
+        found = client.post("/explain", json={"events": ["e0"]})
+        again = client.post("/explain", json={"events": ["e0"]})
+    assert found.status_code == again.status_code == 413
+    assert found.json() == {"error": "too little memory"}
+
+
 def test_positions_are_those_of_the_client(explainer, cases):
     name, log = cases[1]
     events, times = log.events, log.frame["time"].to_numpy()
@@ -161,7 +187,7 @@ def test_time_and_queue_are_limited(explainer, monkeypatch):
         time.sleep(0.3)
         return []
 
-    monkeypatch.setattr(explainer, "explain", slow)
+    monkeypatch.setattr(explainer, "answer", slow)
     with TestClient(create_app(explainer, limits=Limits(seconds=0.05))) as client:
         found = client.post("/explain", json={"events": ["e0"]})
     assert found.status_code == 503

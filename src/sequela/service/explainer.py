@@ -26,6 +26,7 @@ from sequela.events.vocabulary import Vocabulary
 from sequela.evidence.edge_probability import Beliefs, TypeBeliefs
 from sequela.graphs.explanation import Explanation
 from sequela.graphs.instance import InstanceGraph
+from sequela.graphs.root_causes import position_of
 from sequela.text import quoted
 
 Event = str | Sequence[str]
@@ -64,6 +65,23 @@ class Answer:
     n_events: int
     n_unknown: int
     log_likelihood: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A new case, checked and encoded.
+
+    Attributes:
+        name: What to call it.
+        sequences: The case alone, as the model reads it.
+        order: The client's position of each of its events (int64, ``[L]``).
+        position: Of the event to explain, in the order of the model.
+    """
+
+    name: str
+    sequences: SequenceSet
+    order: np.ndarray[Any, np.dtype[np.int64]]
+    position: int
 
 
 class _Known(Beliefs):
@@ -133,27 +151,37 @@ class Explainer:
         """Explain new cases together, each as if it were alone.
 
         Raises:
-            ConfigError: A case has no events, or times of another number, or the model needs times and there are none.
+            ConfigError: A case has no events or no such event, times of another number, or none where the model needs
+                them.
             VocabularyError: More than half of the events are of types that the model has never seen.
         """
-        logs = [self._log(number, case) for number, case in enumerate(cases)]
-        sequences = [encode_log(self.density, log) for log, _ in logs]
-        joined = _joined(sequences)
+        return self.answer([self.prepare(case, number) for number, case in enumerate(cases)])
+
+    def prepare(self, case: NewCase, number: int = 0) -> Prepared:
+        """Check a case and encode it: what is wrong with it is said here; see `explain`."""
+        log, order = self._log(number, case)
+        position = case.event
+        if isinstance(position, int) and -len(order) <= position < len(order):
+            position = int(np.flatnonzero(order == position % len(order))[0])
+        sequences = encode_log(self.density, log)
+        names = self.density.vocabulary.names
+        position = position_of([names[i] for i in sequences.ids], position)
+        return Prepared(case.name, sequences, order, position)
+
+    def answer(self, cases: Sequence[Prepared]) -> list[Answer]:
+        """Explain cases that were prepared."""
+        joined = _joined([case.sequences for case in cases])
         with self._lock:
             batches = iter_batches(self.density, joined, self.settings, longest_case(joined), beliefs=self.beliefs)
             graphs = [graph for batch in batches for graph in batch]
             times = None if joined.times is None else [case.times for case in joined]
             scores = self.density.score_many([case.ids for case in joined], times)
         answers = []
-        for (_, order), case, own, graph, nats in zip(logs, cases, sequences, graphs, scores, strict=True):
+        for case, graph, nats in zip(cases, graphs, scores, strict=True):
             edges = graph.edges if self.population is None else self._marked(graph.edges)
-            named = replace(graph, case=case.name, edges=edges, n_unknown=own.n_unknown)
-            position = case.event
-            if isinstance(position, int) and -len(order) <= position < len(order):
-                position = int(np.flatnonzero(order == position % len(order))[0])
-            answers.append(
-                Answer(_in_order(named.explain(position), order), own.n_events, own.n_unknown, float(nats.sum()))
-            )
+            named = replace(graph, case=case.name, edges=edges, n_unknown=case.sequences.n_unknown)
+            values = _in_order(named.explain(case.position), case.order)
+            answers.append(Answer(values, case.sequences.n_events, case.sequences.n_unknown, float(nats.sum())))
         return answers
 
     def _marked(self, edges: pl.DataFrame) -> pl.DataFrame:
