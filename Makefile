@@ -14,7 +14,10 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/sequela demo --out demo
+	$(BIN)/sequela simulate fault_codes --cases 300 --out demo/log.csv --truth demo/truth.parquet
+	$(BIN)/sequela run demo/log.csv --case vehicle --event component --event code --time time --out demo/answer --overwrite
+	$(BIN)/sequela evaluate demo/answer demo/truth.parquet
+	@echo "open demo/answer/report.html"
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-import sequela  # noqa: F401 - before torch computes, so that its waiting threads sleep
+import sequela  # before torch computes, so that its waiting threads sleep
 from sequela.events.vocabulary import Vocabulary
 
 
@@ -51,6 +51,28 @@ def tiny_llama(vocabulary, *, context=16, knows_hidden=True, **config):
         model, vocabulary, tokens=np.arange(n_types), begin_token=n_types + 1,
         hidden_token=n_types + 2 if knows_hidden else None, context=context,
     )  # fmt: skip
+
+
+RUN_ASKED = {"max_steps": 40, "folds": 2, "delta": 0.01, "seed": 3, "progress": False}
+"""Arguments of the `small_run`."""
+
+
+def run_world():
+    """The world of the `small_run`."""
+    from sequela.worlds.softmax import SoftmaxWorld
+
+    return SoftmaxWorld.random(5, horizon=2, decay=0.3, weight_scale=4.0, seed=1)
+
+
+def run_frame():
+    """The log of the `small_run`."""
+    return run_world().to_log(run_world().sample(80, 10, seed=2))
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """A whole run (`sequela.run`) of a small log; not to be changed."""
+    return sequela.run(sequela.read_log(run_frame()), out=tmp_path_factory.mktemp("small") / "out", **RUN_ASKED)
 
 
 @pytest.fixture(autouse=True)

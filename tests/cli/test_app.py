@@ -182,3 +182,25 @@ def test_installed_command_runs():
     code = "from sequela.cli import main; main()"
     found = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)
     assert found.stdout.startswith("sequela 0.")
+
+
+def test_several_files_a_format_and_a_state_are_one_log(tmp_path):
+    frame = SoftmaxWorld.random(4, horizon=2, seed=0).simulate(20, 8, seed=1).log
+    frame = frame.with_columns(
+        outcome=pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit("ok")).otherwise(pl.lit("failed"))
+    )
+    frame.head(80).write_csv(tmp_path / "a.log")
+    frame.tail(-80).write_csv(tmp_path / "b.log")
+    files = [str(tmp_path / "a.log"), str(tmp_path / "b.log"), "--file-format", "csv"]
+    columns = ["--case", "case", "--event", "event", "--time", "time", "--state", "outcome"]
+    model = str(tmp_path / "model")
+    done = RUN.invoke(app, ["fit", *files, *columns, "--out", model, "--max-steps", "5", "--json", "--quiet"])
+    assert done.exit_code == 0, done.output
+    info = json.loads(done.stdout)
+    assert info["log"]["n_cases"] == 20
+    assert info["log"]["columns"]["state"] == "outcome"
+    found = RUN.invoke(app, ["discover", model, *files, "--out", str(tmp_path / "r"), "--json", "--quiet"])
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["counts"]["n_cases"] == 20
+    events = pl.read_parquet(tmp_path / "r" / "events.parquet")["event"]
+    assert all(name.endswith(("|ok", "|failed")) for name in events if name != "<rare>")

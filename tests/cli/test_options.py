@@ -15,9 +15,11 @@ from sequela.cli.app import app
 from sequela.density.training.arguments import FIT
 from sequela.density.training.fit import fit
 from sequela.discovery.arguments import POPULATION, VERBS
+from sequela.discovery.arguments import RUN as RUN_TABLE
 from sequela.discovery.diagnose import diagnose_log
 from sequela.discovery.plan import plan_discovery
 from sequela.discovery.population import discover_population
+from sequela.discovery.run import run as run_verb
 from sequela.discovery.stream import discover_to
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.schemas import POPULATION as PAIRS
@@ -31,6 +33,7 @@ VERB_OF = {
     "population": (discover_population, POPULATION),
     "plan": (plan_discovery, VERBS),
     "diagnose": (diagnose_log, POPULATION),
+    "run": (run_verb, RUN_TABLE),
 }
 ELSEWHERE = {"density", "log", "progress", "calibrate"}
 """Arguments that are no options: what is read, and what is shown."""

@@ -7,22 +7,21 @@ import pytest
 from typer.testing import CliRunner
 
 import sequela as sq
+from conftest import run_world
 from sequela.cli.app import app
 from sequela.errors import ConfigError, LogFormatError
-from sequela.worlds.softmax import SoftmaxWorld
 
 RUN = CliRunner()
 
 
 @pytest.fixture(scope="module")
 def world():
-    return SoftmaxWorld.random(5, horizon=2, decay=0.3, weight_scale=4.0, seed=1)
+    return run_world()
 
 
 @pytest.fixture(scope="module")
-def answer(world, tmp_path_factory):
-    log = sq.read_log(world.to_log(world.sample(80, 10, seed=2)))
-    return sq.run(log, out=tmp_path_factory.mktemp("run") / "out", max_steps=60, folds=2, delta=0.01, progress=False)
+def answer(small_run):
+    return small_run
 
 
 def test_it_is_the_explanation_of_the_graph_of_the_case(answer):

@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 import sequela as sq
+from conftest import RUN_ASKED as ASKED
+from conftest import run_frame
 from sequela.cli.app import app
 from sequela.discovery import run as module
 from sequela.discovery.run_folder import read_progress
@@ -14,15 +16,11 @@ from sequela.discovery.stream import discover_to
 from sequela.errors import ConfigError, LogFormatError
 from sequela.graphs.run_record import verify_results
 from sequela.locks import locked
-from sequela.worlds.softmax import SoftmaxWorld
-
-ASKED = {"max_steps": 60, "folds": 2, "delta": 0.01, "seed": 3, "progress": False}
 
 
 @pytest.fixture(scope="module")
 def frame():
-    world = SoftmaxWorld.random(5, horizon=2, decay=0.3, weight_scale=4.0, seed=1)
-    return world.to_log(world.sample(80, 10, seed=2))
+    return run_frame()
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +29,16 @@ def log(frame):
 
 
 @pytest.fixture(scope="module")
-def whole(log, tmp_path_factory):
-    return sq.run(log, out=tmp_path_factory.mktemp("run") / "out", **ASKED)
+def whole(small_run):
+    return small_run
 
 
 def test_it_is_the_steps_by_hand(whole, log, tmp_path):
-    density = sq.fit(log, max_steps=60, seed=3, progress=False)
-    folds = sq.cross_fit(log, folds=2, scheme="forward", like=density, seed=3, progress=False)
-    population = sq.discover_population(folds, log, delta=0.01, seed=3, progress=False)
+    density = sq.fit(log, max_steps=40, seed=3, progress=False)
+    folds = sq.cross_fit(log, folds=2, like=density, seed=3, progress=False)
+    population = sq.discover_population(folds, log, delta=0.01, seed=3, particles=8, progress=False)
     found = discover_to(
-        density, log, tmp_path / "r", population=population, fdr=0.05, delta=0.01, seed=3, progress=False
+        density, log, tmp_path / "r", population=population, fdr=0.05, delta=0.01, seed=3, particles=16, progress=False
     )
     assert whole.model.fingerprint == density.fingerprint
     assert whole.population == population
@@ -116,7 +114,7 @@ def test_other_settings_start_anew_and_results_are_kept(log, tmp_path, monkeypat
     with pytest.raises(ConfigError, match="already holds a result"):
         sq.run(log, out=tmp_path / "out", fast=True, **ASKED)
     again = sq.run(log, out=tmp_path / "out", fast=True, overwrite=True, **ASKED)
-    assert again.model.info["training"]["max_steps"] == 60
+    assert again.model.info["training"]["max_steps"] == 40
 
 
 def test_fast_says_what_it_leaves_out(log, tmp_path):

@@ -32,6 +32,7 @@ BEFORE = {
     "README.md": "<!-- test: setup alarms.csv -->\n"
     "<!-- test: small simulate --cases 10 --types 12 -->\n"
     "<!-- test: small fit --max-steps 30 -->\n"
+    "<!-- test: small run --max-steps 30 --folds 2 -->\n"
     '<!-- test: small "max_steps=200" "max_steps=20" -->\n'
 }
 """Comments that a page would have, were it not the face of the project."""

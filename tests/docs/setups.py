@@ -34,6 +34,16 @@ def model(folder):
     assert result.exit_code == 0, result.output
 
 
+def answer(folder):
+    """A whole run."""
+    alarms(folder)
+    words = (
+        "run alarms.csv --case device_id --event alarm_id --time start_timestamp --out answer --max-steps 20 --quiet"
+    )
+    result = CliRunner().invoke(app, [*words.split(), "--folds", "2", "--quiet"])
+    assert result.exit_code == 0, result.output
+
+
 def components(folder):
     frame = _events().with_columns(component=pl.col("event").str.head(1), code=pl.col("event").str.tail(1))
     frame.rename({"case": "vehicle"}).write_csv(folder / "components.csv")
@@ -79,6 +89,7 @@ def incident(folder):
 
 SETUPS = {
     "alarms.csv": alarms,
+    "answer": answer,
     "model": model,
     "components.csv": components,
     "several files": several_files,

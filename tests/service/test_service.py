@@ -12,6 +12,8 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from conftest import run_world
+
 pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
 
@@ -19,19 +21,16 @@ import sequela as sq
 from sequela.cli.app import app as command_line
 from sequela.service.app import Limits, create_app
 from sequela.service.explainer import Explainer, NewCase
-from sequela.worlds.softmax import SoftmaxWorld
 
 
 @pytest.fixture(scope="module")
 def world():
-    return SoftmaxWorld.random(5, horizon=2, decay=0.3, weight_scale=4.0, seed=1)
+    return run_world()
 
 
 @pytest.fixture(scope="module")
-def explainer(world, tmp_path_factory):
-    log = sq.read_log(world.to_log(world.sample(80, 10, seed=2)))
-    found = sq.run(log, out=tmp_path_factory.mktemp("run") / "out", max_steps=60, folds=2, delta=0.01, progress=False)
-    return Explainer(found.folder)
+def explainer(small_run):
+    return Explainer(small_run.folder)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +60,32 @@ def test_a_batch_is_its_cases(client, cases):
     given = [{"events": log.events, "name": name} for name, log in cases]
     one_by_one = [client.post("/explain", json=case).json() for case in given]
     assert client.post("/explain", json={"cases": given}).json() == {"cases": one_by_one}
+
+
+def test_requests_at_the_same_time_are_answered_as_one_by_one(client, explainer, cases, monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+
+    given = [{"events": log.events, "name": name} for name, log in cases] * 3
+    given.insert(4, {"events": ["x", "y"]})  # refused, and no other with it
+    alone = [client.post("/explain", json=case) for case in given]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(lambda case: client.post("/explain", json=case), given))
+    assert [each.json() for each in together] == [each.json() for each in alone]
+    assert [each.status_code for each in together] == [200] * 4 + [422] + [200] * (len(given) - 5)
+
+
+def test_an_error_of_the_model_reaches_all_that_wait(explainer, monkeypatch):
+    from sequela.errors import OutOfMemoryBudgetError
+
+    def broken(cases):
+        raise OutOfMemoryBudgetError("too little memory")
+
+    monkeypatch.setattr(explainer, "answer", broken)
+    with TestClient(create_app(explainer)) as client:
+        found = client.post("/explain", json={"events": ["e0"]})
+        again = client.post("/explain", json={"events": ["e0"]})
+    assert found.status_code == again.status_code == 413
+    assert found.json() == {"error": "too little memory"}
 
 
 def test_positions_are_those_of_the_client(explainer, cases):
@@ -162,7 +187,7 @@ def test_time_and_queue_are_limited(explainer, monkeypatch):
         time.sleep(0.3)
         return []
 
-    monkeypatch.setattr(explainer, "explain", slow)
+    monkeypatch.setattr(explainer, "answer", slow)
     with TestClient(create_app(explainer, limits=Limits(seconds=0.05))) as client:
         found = client.post("/explain", json={"events": ["e0"]})
     assert found.status_code == 503

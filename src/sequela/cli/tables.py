@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 
 _WIDTH = 160
+_OF_POWER = ("power", "undecidable")
+"""Findings on links that would be too weak or too rare to be seen: `run.json` and `sequela diagnose` have them."""
 
 
 def print_links(summary: SummaryGraph, *, title: str, truth: SummaryGraph | None = None, limit: int = 15) -> None:
@@ -193,6 +195,8 @@ def _name(text: str) -> Text:
 
 def print_run(result: RunResult, *, limit: int = 8) -> None:
     """Print what a run found: the root causes, how far to trust them, and what to open."""
+    from sequela.graphs.explanation import sure_text
+
     record = result.record
     console = Console(highlight=False)
     table = Table(title=f"Root causes ({min(limit, len(record.roots))} of {len(record.roots)})", title_justify="left")
@@ -201,7 +205,7 @@ def print_run(result: RunResult, *, limit: int = 8) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for root in record.roots[:limit]:
         chain = " → ".join(visible(name) for name in root.chain or [root.event])
-        sure = "–" if root.confidence is None else f"{root.confidence:.2f}"
+        sure = "–" if root.confidence is None else sure_text(root.confidence)
         table.add_row(Text(chain), f"{root.n_cases:,}", f"{root.n_explained:,.0f} events", sure)
     if record.roots:
         console.print(table)
@@ -223,7 +227,8 @@ def run_lines(result: RunResult) -> list[str]:
         f"trust: {record.trust['grade']} ({record.trust['reason']})",
     ]
     lines += [f"left out: {stage} ({why})" for stage, why in record.skipped.items() if stage in ("population",)]
-    lines += [f"{finding.topic}: {finding.sentence}" for finding in record.findings if finding.verdict == "bad"]
+    bad = [each for each in record.findings if each.verdict == "bad" and each.topic not in _OF_POWER]
+    lines += [f"{finding.topic}: {finding.sentence}" for finding in bad]
     seconds = ", ".join(f"{stage} {value:.0f} s" for stage, value in record.seconds.items() if value is not None)
     return [
         *lines,

@@ -44,9 +44,7 @@ def demo(
     print_scores(result.scores)
     seconds = ", ".join(f"{stage} {value:.0f} s" for stage, value in result.seconds.items())
     typer.echo(f"{seconds}. Open {out / 'report.html'} in a browser; next, your own log:")
-    typer.echo("  sequela fit LOG --case COLUMN --event COLUMN --time COLUMN --out model")
-    typer.echo("  sequela discover model LOG --out results")
-    typer.echo("  sequela report results --out report.html")
+    typer.echo("  sequela run LOG --case COLUMN --event COLUMN --time COLUMN --out answer")
 
 
 @command()

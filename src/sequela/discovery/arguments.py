@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sequela.arguments import FLAG, PATH, TEXT, Argument, Choice, Either, Kind, Number
@@ -100,7 +101,7 @@ def _asks_of_states(values: Mapping[str, Any], density: Any) -> bool:
 
 
 OF_MODEL = ("backbone", "min_count", "memory", "max_steps", "seed", "device")
-OF_QUESTION = ("delta", "fdr", "horizon", "horizon_time")
+OF_QUESTION = ("delta", "fdr", "horizon", "horizon_time", "particles")
 """Arguments of `run` that go to training, and to evidence and discovery."""
 RUN = {
     "log": FIT["log"],
@@ -109,11 +110,13 @@ RUN = {
     "overwrite": FIT["overwrite"],
     **{name: FIT[name] for name in OF_MODEL},
     **{name: POPULATION[name] for name in OF_QUESTION},
+    "particles": replace(
+        POPULATION["particles"], default=16,
+        more="Half as many for the links between types, whose strength is a mean over many places.",
+    ),
     "folds": Argument(
-        "Parts of the log for evidence: cases of one are judged by a density trained on others.",
-        Number(2, whole=True), 5, panel="Evidence",
-        more="The densities are trained one after the other, each going on from the one before with one more part; "
-        "those cases count that none of the weights before had seen.",
+        "Parts of the log for evidence: each is judged by a density trained on the others.", Number(2, whole=True), 5,
+        panel="Evidence",
     ),
     "fast": Argument(
         "Skip the folds: evidence from the tenth of the cases that `fit` kept apart, where that is 100 or more.", FLAG,

@@ -17,7 +17,7 @@ from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.saved import load_discovery
 
-_QUESTION = ("delta", "horizon", "horizon_time", "seed")
+_QUESTION = ("delta", "horizon", "horizon_time", "particles", "seed")
 
 
 class Explained(NamedTuple):
@@ -69,7 +69,7 @@ def explain(
             events = discovery.scan_events()
             case = _named(None, [] if events is None else events.select("case").unique().head(3).collect()["case"])
         graph = discovery.case(case)
-    return Explained(graph.explain(_event(graph, event)), graph, None if run is None else run.population)
+    return Explained(graph.explain(event_of(graph, event)), graph, None if run is None else run.population)
 
 
 def explain_new(run: RunResult, case: EventLog) -> InstanceGraph:
@@ -94,8 +94,8 @@ def _named(case: str | None, names: Iterable[str]) -> str:
     raise ConfigError(f"name the case to explain (case=..., --case NAME){nearest_spelling('', known)}")
 
 
-def _event(graph: InstanceGraph, event: int | str) -> int | str:
-    """Return a position where the text is a number and no event type."""
+def event_of(graph: InstanceGraph, event: int | str) -> int | str:
+    """Return what names an event: a position where the text is a number and no event type."""
     if not isinstance(event, str) or event in graph.events:
         return event
     try:

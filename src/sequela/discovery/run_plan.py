@@ -25,7 +25,6 @@ from sequela.progress import Reporter, reporter
 _FEW, _MORE = 5, 25
 """Training steps of the two short runs whose difference tells the time of a step."""
 _SECONDS = 2.0
-_LEAST_FOLD_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,7 @@ def plan_run(
     fdr: float = 0.05,
     horizon: int | str | None = None,
     horizon_time: str | float | None = None,
+    particles: int = 16,
     folds: int = 5,
     fast: bool = False,
     progress: bool | Reporter = True,
@@ -113,10 +113,10 @@ def plan_run(
     chooses = trained_backbone(backbone).chooses_width and has_time(max_steps)
     seconds = {"train": times[0] + (2 if chooses else 1) * n_steps * a_step}  # trying widths takes about as long again
     question: dict[str, Any] = {"delta": delta, "horizon": horizon, "horizon_time": horizon_time, "seed": seed}
+    question["particles"] = particles
     if not fast and log.n_cases >= 2 * folds:
-        own = min(n_steps, max(_LEAST_FOLD_STEPS, n_steps // folds))
-        seconds["folds"] = (folds - 1) * (times[0] + own * a_step)
-        seconds["population"] = _population_seconds(density, log, question) * (folds - 1) / folds
+        seconds["folds"] = folds * (times[0] + n_steps * a_step * (folds - 1) / folds)
+        seconds["population"] = _population_seconds(density, log, question | {"particles": max(2, particles // 2)})
     weighed: dict[str, Any] = {"screening": 0} if "folds" in seconds else {}
     seconds["discover"] = plan_discovery(density, log, **question, **weighed).seconds or 0.0
     return RunPlan(log.n_cases, log.n_events, n_steps, {name: round(value, 1) for name, value in seconds.items()})

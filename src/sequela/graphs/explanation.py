@@ -117,13 +117,23 @@ class Explanation:
     def __str__(self) -> str:
         lines = [f"case {visible(self.case)}: {self.sentence}" if self.case else self.sentence]
         for step in self.chain:
-            sure = "" if step.confidence is None else f", confidence {step.confidence:.2f}"
+            sure = "" if step.confidence is None else f", confidence {sure_text(step.confidence)}"
             when = "at the same time" if step.lag == 0 else "next" if step.lag == 1 else f"{step.lag} later"
             lines.append(
                 f"  {visible(step.cause)} [{step.cause_position}] → {visible(step.effect)} [{step.effect_position}]: "
                 f"{times_likelier(step.pointwise_nats)}, {step.cmi_nats:.2f} nats{sure} ({when})"
             )
         return "\n".join([*lines, *(f"  but: {doubt}" for doubt in self.doubts)])
+
+
+def sure_text(confidence: float) -> str:
+    """Return a confidence to two digits, never as certain.
+
+    Example:
+        >>> sure_text(0.9999), sure_text(0.93)
+        ('> 0.99', '0.93')
+    """
+    return "> 0.99" if confidence >= 0.995 else f"{confidence:.2f}"
 
 
 def times_likelier(nats: float) -> str:
@@ -189,7 +199,7 @@ def _sentence(
     if not chain:
         return f"{what}: no cause found in this log."
     way = " → ".join(visible(step.cause) for step in chain)
-    sure = "" if confidence is None else f" (confidence {confidence:.2f})"
+    sure = "" if confidence is None else f" (confidence {sure_text(confidence)})"
     share, others = float(roots["share"][0]), roots.height - 1
     rest = ""
     if others and share < _MAIN_SHARE:

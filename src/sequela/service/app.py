@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,12 +15,16 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTex
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from sequela.discovery.explain import event_of
 from sequela.errors import LogFormatError, OutOfMemoryBudgetError, SequelaError
+from sequela.service.batcher import Batcher
 from sequela.service.body import LimitBody
 from sequela.service.explainer import Explainer, NewCase, plain_rows
 from sequela.service.metrics import Metrics
 from sequela.text import visible
 from sequela.version import __version__
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,21 +77,18 @@ def create_app(explainer: Explainer, *, limits: Limits = Limits(), token: str | 
     """
     app = FastAPI(title="Sequela", version=__version__, description="Which events caused which, case by case.")
     metrics = Metrics(explainer.density)
-    waiting = asyncio.Semaphore(limits.waiting)
+    batcher = Batcher(explainer.answer)
     _guard(app, token, metrics)
     app.add_middleware(LimitBody, most=limits.body_bytes)
 
-    async def in_time(work: Callable[[], Any]) -> Any:
-        """Run work of the model beside the event loop, one at a time, for as long as a request may take."""
-        if waiting.locked():
-            raise HTTPException(503, f"{limits.waiting} requests are waiting already: try again later")
-        async with waiting:
-            try:
-                return await asyncio.wait_for(asyncio.to_thread(work), limits.seconds)
-            except TimeoutError:
-                raise HTTPException(
-                    503, f"no answer within {limits.seconds:g} s: send fewer or shorter cases, or try again later"
-                ) from None
+    async def in_time(work: Awaitable[T]) -> T:
+        """Wait for work for as long as a request may take."""
+        try:
+            return await asyncio.wait_for(work, limits.seconds)
+        except TimeoutError:
+            raise HTTPException(
+                503, f"no answer within {limits.seconds:g} s: send fewer or shorter cases, or try again later"
+            ) from None
 
     @app.post("/explain", summary="Explain new cases", response_model=None)
     async def explain(body: CaseIn | BatchIn) -> dict[str, Any]:
@@ -95,7 +96,10 @@ def create_app(explainer: Explainer, *, limits: Limits = Limits(), token: str | 
         given = body.cases if isinstance(body, BatchIn) else [body]
         _check(given, limits)
         cases = [NewCase(one.events, one.times, one.event, one.name) for one in given]
-        answers = await in_time(lambda: explainer.explain(cases))
+        if len(batcher) >= limits.waiting:
+            raise HTTPException(503, f"{limits.waiting} requests are waiting already: try again later")
+        prepared = await asyncio.to_thread(lambda: [explainer.prepare(one, i) for i, one in enumerate(cases)])
+        answers = await in_time(batcher.ask(prepared))
         for answer in answers:
             metrics.count(answer)
         found = [answer.explanation | {"n_unknown": answer.n_unknown} for answer in answers]
@@ -116,24 +120,24 @@ def create_app(explainer: Explainer, *, limits: Limits = Limits(), token: str | 
         return {"n_cases": table.height, "cases": table.slice(offset, limit).to_dicts()}
 
     @app.get("/cases/{name}", summary="One case of the run")
-    async def case(name: str, event: int | str = -1) -> dict[str, Any]:
+    async def case(name: str, event: str = "-1") -> dict[str, Any]:
         """Return the events and edges of a case, and why one of its events happened."""
-        graph = await in_time(lambda: explainer.case(name))
-        events = [{"event": event} for event in graph.events]
+        graph = await in_time(asyncio.to_thread(explainer.case, name))
+        events: list[dict[str, Any]] = [{"event": kind} for kind in graph.events]
         if graph.times is not None:
             events = [own | {"time": at} for own, at in zip(events, graph.times, strict=True)]
-        explanation = graph.explain(event).to_dict()
+        explanation = graph.explain(event_of(graph, event)).to_dict()
         return {"case": name, "events": events, "edges": plain_rows(graph.edges.to_dicts()), "explanation": explanation}
 
     @app.get("/cases/{name}/page", summary="The page of one case", response_class=HTMLResponse)
     async def case_page(name: str) -> HTMLResponse:
         """Return the interactive page of one case, whether or not the page of the run embeds it."""
-        return HTMLResponse(await in_time(lambda: _page(explainer, name)))
+        return HTMLResponse(await in_time(asyncio.to_thread(_page, explainer, name)))
 
     @app.get("/links", summary="Links between event types")
     async def links() -> dict[str, Any]:
         """Return the links between event types with their evidence."""
-        return {"links": plain_rows((await in_time(explainer.links)).to_dicts())}
+        return {"links": plain_rows((await in_time(asyncio.to_thread(explainer.links))).to_dicts())}
 
     @app.get("/health", summary="Whether the service is up")
     async def health() -> dict[str, Any]:

@@ -22,12 +22,15 @@ from sequela.errors import ConfigError, LogFormatError
 from sequela.events.log import COMPONENT_SEPARATOR, EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.events.times import parse_duration, time_to_seconds
+from sequela.events.vocabulary import Vocabulary
+from sequela.evidence.edge_probability import Beliefs, TypeBeliefs
 from sequela.graphs.explanation import Explanation
 from sequela.graphs.instance import InstanceGraph
+from sequela.graphs.root_causes import position_of
 from sequela.text import quoted
 
 Event = str | Sequence[str]
-_QUESTION = ("delta", "horizon", "horizon_time", "seed")
+_QUESTION = ("delta", "horizon", "horizon_time", "particles", "seed")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,34 @@ class Answer:
     log_likelihood: float
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A new case, checked and encoded.
+
+    Attributes:
+        name: What to call it.
+        sequences: The case alone, as the model reads it.
+        order: The client's position of each of its events (int64, ``[L]``).
+        position: Of the event to explain, in the order of the model.
+    """
+
+    name: str
+    sequences: SequenceSet
+    order: np.ndarray[Any, np.dtype[np.int64]]
+    position: int
+
+
+class _Known(Beliefs):
+    """Beliefs that are asked with one vocabulary: looked up once."""
+
+    def for_types(self, vocabulary: Vocabulary) -> TypeBeliefs:
+        """Return the beliefs by the ids of a vocabulary."""
+        if "own" not in self.__dict__:
+            object.__setattr__(self, "own", super().for_types(vocabulary))
+        found: TypeBeliefs = self.__dict__["own"]
+        return found
+
+
 class Explainer:
     """A run, opened once; its methods may be called from several threads (the model answers one at a time).
 
@@ -86,7 +117,9 @@ class Explainer:
         given |= {} if particles is None else {"particles": particles}
         if self.population is not None:
             given |= {"population": self.population, "fdr": self.run.record.arguments["fdr"]}
-        self.settings, self.beliefs = chosen({**given, "density": self.density})
+        self.settings, beliefs = chosen({**given, "density": self.density})
+        self.beliefs = None if beliefs is None else _Known(**vars(beliefs))
+        self._links = set() if self.population is None else set(self.population.edges.select("cause", "effect").rows())
         self.columns = dict(self.density.info["log"]["columns"])
         self._lock = threading.Lock()
 
@@ -118,28 +151,47 @@ class Explainer:
         """Explain new cases together, each as if it were alone.
 
         Raises:
-            ConfigError: A case has no events, or times of another number, or the model needs times and there are none.
+            ConfigError: A case has no events or no such event, times of another number, or none where the model needs
+                them.
             VocabularyError: More than half of the events are of types that the model has never seen.
         """
-        logs = [self._log(number, case) for number, case in enumerate(cases)]
-        sequences = [encode_log(self.density, log) for log, _ in logs]
-        joined = _joined(sequences)
+        return self.answer([self.prepare(case, number) for number, case in enumerate(cases)])
+
+    def prepare(self, case: NewCase, number: int = 0) -> Prepared:
+        """Check a case and encode it: what is wrong with it is said here; see `explain`."""
+        log, order = self._log(number, case)
+        position = case.event
+        if isinstance(position, int) and -len(order) <= position < len(order):
+            position = int(np.flatnonzero(order == position % len(order))[0])
+        sequences = encode_log(self.density, log)
+        names = self.density.vocabulary.names
+        position = position_of([names[i] for i in sequences.ids], position)
+        return Prepared(case.name, sequences, order, position)
+
+    def answer(self, cases: Sequence[Prepared]) -> list[Answer]:
+        """Explain cases that were prepared."""
+        joined = _joined([case.sequences for case in cases])
         with self._lock:
             batches = iter_batches(self.density, joined, self.settings, longest_case(joined), beliefs=self.beliefs)
             graphs = [graph for batch in batches for graph in batch]
             times = None if joined.times is None else [case.times for case in joined]
             scores = self.density.score_many([case.ids for case in joined], times)
         answers = []
-        for (_, order), case, own, graph, nats in zip(logs, cases, sequences, graphs, scores, strict=True):
-            edges = graph.edges if self.population is None else self.population.mark_edges(graph.edges)
-            named = replace(graph, case=case.name, edges=edges, n_unknown=own.n_unknown)
-            position = case.event
-            if isinstance(position, int) and -len(order) <= position < len(order):
-                position = int(np.flatnonzero(order == position % len(order))[0])
-            answers.append(
-                Answer(_in_order(named.explain(position), order), own.n_events, own.n_unknown, float(nats.sum()))
-            )
+        for case, graph, nats in zip(cases, graphs, scores, strict=True):
+            edges = graph.edges if self.population is None else self._marked(graph.edges)
+            named = replace(graph, case=case.name, edges=edges, n_unknown=case.sequences.n_unknown)
+            values = _in_order(named.explain(case.position), case.order)
+            answers.append(Answer(values, case.sequences.n_events, case.sequences.n_unknown, float(nats.sum())))
         return answers
+
+    def _marked(self, edges: pl.DataFrame) -> pl.DataFrame:
+        """Return the few edges of a case as `PopulationGraph.mark_edges` does, in a tenth of its time."""
+        rows = edges.select("cause", "effect", "directed").rows()
+        on_link = [
+            (cause, effect) in self._links or (not directed and (effect, cause) in self._links)
+            for cause, effect, directed in rows
+        ]
+        return edges.with_columns(pl.Series("on_link", on_link, dtype=pl.Boolean))
 
     def _log(self, number: int, case: NewCase) -> tuple[EventLog, np.ndarray[Any, np.dtype[np.int64]]]:
         """Return a case as `read_log` would read it, and the client's position of each of its events."""
