@@ -80,7 +80,8 @@ def incident(folder):
     """Normal operation and a window of a simulated incident."""
     log = simulate_incident("cpu_contention")
     for name, spans, lines in (
-        ("normal", log.normal_spans, log.normal_logs), ("window", log.window_spans, log.window_logs)
+        ("normal", log.normal_spans, log.normal_logs),
+        ("window", log.window_spans, log.window_logs),
     ):
         (folder / name).mkdir()
         spans.write_parquet(folder / name / "spans.parquet")
