@@ -61,7 +61,7 @@ def run_world():
     """The world of the `small_run`."""
     from sequela.worlds.softmax import SoftmaxWorld
 
-    return SoftmaxWorld.random(5, horizon=2, decay=0.3, weight_scale=4.0, seed=1)
+    return SoftmaxWorld.random(5, horizon=2, decay=0.3, weight_scale=10.0, seed=1)
 
 
 def run_frame():
