@@ -115,8 +115,10 @@ RUN = {
         more="Half as many for the links between types, whose strength is a mean over many places.",
     ),
     "folds": Argument(
-        "Parts of the log for evidence: each is judged by a density trained on the others.", Number(2, whole=True), 5,
-        panel="Evidence",
+        "Parts of the log for evidence: cases of one are judged by a density trained on others.",
+        Number(2, whole=True), 5, panel="Evidence",
+        more="The densities are trained one after the other, each going on from the one before with one more part; "
+        "those cases count that none of the weights before had seen.",
     ),
     "fast": Argument(
         "Skip the folds: evidence from the tenth of the cases that `fit` kept apart, where that is 100 or more.", FLAG,
