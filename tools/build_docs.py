@@ -17,8 +17,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 DOCS, SITE = ROOT / "docs", ROOT / "site"
 TYPES = {"<str>": "TEXT", "<path>": "PATH", "<int>": "NUMBER", "<float>": "NUMBER", "<list[str]>": "TEXT …"}
-ORDER = ("events", "density", "causal", "report", "reports", "errors")
-"""Packages in the order in which data flows, and so of the reference."""
+ORDER = ("events", "density", "discovery", "effects", "graphs", "reports", "errors")
+"""Packages in the order of the reference: a log, a model, the verbs, what they return."""
 
 
 @functools.cache

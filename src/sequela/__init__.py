@@ -37,16 +37,19 @@ _HOMES = {
     "discover_population": "sequela.discovery.population",
     "estimate": "sequela.discovery.discover",
     "explain": "sequela.discovery.explain",
+    "explain_incident": "sequela.discovery.incident",
     "fit": "sequela.density.training.fit",
     "load_density": "sequela.density.checkpoint",
     "load_discovery": "sequela.graphs.saved",
     "load_population": "sequela.graphs.saved",
     "load_run": "sequela.discovery.run_folder",
     "read_log": "sequela.events.log",
+    "read_traces": "sequela.events.traces",
     "report": "sequela.reports.page",
     "root_causes": "sequela.graphs.root_causes",
     "run": "sequela.discovery.run",
     "wrap_huggingface": "sequela.density.decoder.wrap",
+    "wrap_model": "sequela.density.wrap_model",
 }
 _MODULES = {"plots": "sequela.reports.plots"}
 
@@ -57,9 +60,11 @@ if TYPE_CHECKING:
     from sequela.density.decoder.wrap import wrap_huggingface
     from sequela.density.training.crossfit import CrossFit, cross_fit, load_cross_fit
     from sequela.density.training.fit import fit
+    from sequela.density.wrap_model import wrap_model
     from sequela.discovery.diagnose import diagnose_log
     from sequela.discovery.discover import discover, discover_log, estimate
     from sequela.discovery.explain import explain
+    from sequela.discovery.incident import explain_incident
     from sequela.discovery.population import discover_population
     from sequela.discovery.run import run
     from sequela.discovery.run_folder import RunResult, load_run
@@ -67,6 +72,7 @@ if TYPE_CHECKING:
     from sequela.errors import SequelaError
     from sequela.events.log import EventLog, read_log
     from sequela.events.sequences import SequenceSet
+    from sequela.events.traces import read_traces
     from sequela.events.vocabulary import Vocabulary
     from sequela.graphs.instance import InstanceGraph
     from sequela.graphs.population import PopulationGraph

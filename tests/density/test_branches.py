@@ -12,10 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from conftest import tiny_llama, tiny_window
 from sequela.density.base import Branches
+from sequela.density.blocks import blocks
 from sequela.density.decoder import huggingface
 from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.decoder.llama import LlamaTiles
-from sequela.density.decoder.tiles import blocks
 from sequela.density.decoder.wrap import wrap_huggingface
 from sequela.density.output_head import target_log_prob
 from sequela.density.runtime.network_density import Batches

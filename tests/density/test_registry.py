@@ -123,14 +123,14 @@ def test_a_model_whose_backbone_is_not_registered_says_so(bigram, tmp_path):
 
 
 def test_names(bigram):
-    assert list(backbone_names()) == ["window", "llama", "huggingface", "bigram"]
-    assert list(backbone_names(trained=True)) == ["window", "llama", "bigram"]
+    assert list(backbone_names()) == ["window", "llama", "gru", "huggingface", "bigram"]
+    assert list(backbone_names(trained=True)) == ["window", "llama", "gru", "bigram"]
     assert all(backbone_names().values())
     for name in backbone_names():
         assert load_backbone(name).name == name
     with pytest.raises(ConfigError, match="did you mean 'window'"):
         sq.fit(LOG, backbone="windwo")
-    with pytest.raises(ConfigError, match="backbone must be one of 'window', 'llama', 'bigram'"):
+    with pytest.raises(ConfigError, match="backbone must be one of 'window', 'llama', 'gru', 'bigram'"):
         trained_backbone("huggingface")
     with pytest.raises(ConfigError, match="is taken"):
         register(load_backbone("llama"))

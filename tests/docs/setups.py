@@ -6,6 +6,7 @@ import polars as pl
 from typer.testing import CliRunner
 
 from sequela.cli.app import app
+from sequela.worlds.incidents import simulate_incident
 from sequela.worlds.softmax import SoftmaxWorld
 
 SIMULATION = SoftmaxWorld.random(5, horizon=2, seed=0).simulate(30, 8, seed=1)
@@ -75,6 +76,18 @@ def several_files(folder):
     (folder / "february.csv.gz").write_bytes(gzip.compress(frame.tail(-100).write_csv().encode()))
 
 
+def incident(folder):
+    """Normal operation and a window of a simulated incident."""
+    log = simulate_incident("cpu_contention")
+    for name, spans, lines in (
+        ("normal", log.normal_spans, log.normal_logs),
+        ("window", log.window_spans, log.window_logs),
+    ):
+        (folder / name).mkdir()
+        spans.write_parquet(folder / name / "spans.parquet")
+        lines.write_parquet(folder / name / "logs.parquet")
+
+
 SETUPS = {
     "alarms.csv": alarms,
     "answer": answer,
@@ -85,4 +98,5 @@ SETUPS = {
     "local-times.csv": local_times,
     "steps.csv": steps,
     "truth.parquet": truth,
+    "incident": incident,
 }

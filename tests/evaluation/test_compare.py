@@ -10,9 +10,11 @@ import polars as pl
 import pytest
 
 from sequela.discovery.discover import estimate
+from sequela.discovery.stream import discover_to
 from sequela.errors import LogFormatError
 from sequela.evaluation.compare import bootstrap_f1, evaluate_edges, interval_coverage, read_edges, structural_hamming
 from sequela.evaluation.metrics import Scores, average_precision
+from sequela.events.log import read_log
 from sequela.worlds.softmax import SoftmaxWorld
 
 
@@ -107,13 +109,13 @@ def test_coverage_of_enumerated_estimates_is_full():
 
 
 def test_tables_are_read_from_folders_and_files(tmp_path):
-    folder = tmp_path / "results"
-    folder.mkdir()
-    FOUND.write_parquet(folder / "edges.parquet")
-    (folder / "run.json").write_text(json.dumps({"counts": {"n_pairs_tested": 7}}))
-    table, n_pairs = read_edges(folder)
-    assert n_pairs == 7
-    assert table.equals(FOUND)
+    world = SoftmaxWorld.random(4, horizon=2, seed=0)
+    log = read_log(world.to_log(world.sample(3, 6, seed=1)))
+    found = discover_to(world, log, tmp_path / "results", delta=0.001, progress=False)
+    table, n_pairs = read_edges(tmp_path / "results")
+    assert n_pairs == 3 * (5 + 4)  # three cases of six events, lags 1 and 2
+    assert table.height > 5
+    assert table.equals(found.edges)
     FOUND.write_csv(tmp_path / "edges.csv")
     assert read_edges(tmp_path / "edges.csv")[0].equals(FOUND)
     with pytest.raises(LogFormatError, match="cannot be read"):

@@ -142,6 +142,11 @@ def test_sums_do_not_depend_on_the_chunks():
     world = SoftmaxWorld.random(5, horizon=2, seed=0)
     cases = list(world.sample(6, 12, seed=1))
     whole = cause_bets(world, cases, 3, n_draws=2)
+    alone = [cause_bets(world, [case], 3, n_draws=2) for case in cases]
+    parts = [*alone[:4], cause_bets(world, cases[4:], 3, n_draws=2)]
+    joined = add_bets(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+    for one, other in zip(whole, joined, strict=True):
+        assert one.tolist() == other.tolist()
     parts = [cause_bets(world, cases[low : low + 2], 3, n_draws=2) for low in (4, 0, 2)]
     joined = add_bets(*(np.concatenate(each) for each in zip(*parts, strict=True)))
     for one, other in zip(whole, joined, strict=True):

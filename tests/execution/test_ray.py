@@ -129,7 +129,7 @@ class Refusing(Discovering):
 density, log = load_density(sys.argv[1]), read_log(sys.argv[2])
 cases = encode_log(density, log)
 given = Settings(delta=0.01), longest_case(cases)
-task, model = Dying(*given, tempfile.mkdtemp()), DensityHandle(density)
+task, model = Dying(*given, folder=tempfile.mkdtemp()), DensityHandle(density)
 (expected,) = map_cases(Discovering(*given), model, cases)
 with start_engine("ray", 2) as engine:
     (found,) = map_cases(task, model, cases, engine=engine)

@@ -99,6 +99,19 @@ class Head:
         good = bool(((found - expected).abs() < _SAME * scale).all())
         return split.converted(dtype, body) if good else whole.converted(dtype, model)
 
+    @classmethod
+    def linear(cls, layer: torch.nn.Linear, device: str) -> Head:
+        """Return the head of a network of our own that ends in a linear layer; it has no body."""
+        n_types, weight = layer.out_features, layer.weight.float()
+        logit_bytes = _LOGIT_BYTES.get(torch.device(device).type, _LOGIT_BYTES_ACCELERATOR)
+        size = max(_GOOD_ROWS, logit_bytes // (4 * n_types))
+        columns = torch.arange(n_types, device=weight.device)
+        return cls(layer, "", weight, layer.bias.float(), columns, n_types, size, size, n_types)
+
+    def with_rows(self, n_rows: int) -> Head:
+        """Return the same head with another number of rows whose logits are held at once."""
+        return replace(self, n_rows=n_rows)
+
     def converted(self, dtype: torch.dtype | None, run: Any) -> Head:
         """Return the head with a copy of ``run`` in another type of numbers as its body; itself without a type."""
         if dtype is None:

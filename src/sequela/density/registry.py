@@ -37,6 +37,7 @@ class _Entry(NamedTuple):
 _BUILT_IN = {
     "window": _Entry("sequela.density.window.backbone:WindowBackbone", "fast, a fixed memory of a few events", True),
     "llama": _Entry("sequela.density.decoder.backbone:LlamaBackbone", "a small decoder, up to 256 events", True),
+    "gru": _Entry("sequela.density.recurrent.backbone:RecurrentBackbone", "a small recurrent network", True),
     "huggingface": _Entry("sequela.density.decoder.backbone:HuggingFaceBackbone", "any Hugging Face decoder", False),
 }
 _registered: dict[str, tuple[_Entry, Backbone]] = {}
@@ -211,7 +212,7 @@ def backbone_names(*, trained: bool = False) -> dict[str, str]:
 
     Example:
         >>> list(backbone_names(trained=True))
-        ['window', 'llama']
+        ['window', 'llama', 'gru']
     """
     entries = _BUILT_IN | {name: entry for name, (entry, _) in _registered.items()}
     return {name: entry.summary for name, entry in entries.items() if entry.trained or not trained}
@@ -222,7 +223,7 @@ def backbone_help() -> str:
 
     Example:
         >>> backbone_help()
-        'window (fast, a fixed memory of a few events), llama (a small decoder, up to 256 events).'
+        'window (fast, a fixed memory of a few events), llama (a small decoder, up to 256 events), gru (...).'
     """
     return ", ".join(f"{name} ({summary})" for name, summary in backbone_names(trained=True).items()) + "."
 

@@ -1,6 +1,6 @@
 """Densities that score a branch by running its whole past again: exact for any model, and slow.
 
-A sequence longer than the context is cut into blocks as for a decoder (`sequela.density.decoder.tiles.blocks`): an
+A sequence longer than the context is cut into blocks as for a decoder (`sequela.density.blocks`): an
 event in block ``b`` is predicted from the events since the start of block ``b - 1``.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequela.density.base import Branches, Density, Floats, Ids, Times, check_branches, check_sequence, n_targets
-from sequela.density.decoder.tiles import blocks
+from sequela.density.blocks import blocks
 
 Places = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Rows and columns of a batch (int64, ``[n]`` each): what is asked for stands after the event in that column."""
@@ -140,12 +140,16 @@ class RerunDensity(Density):
                     seen, which = np.unique(where[wanted] - block.begin, return_inverse=True)
                     rows.append(Row(ids[block.begin : block.high], seen, np.zeros(0, np.int32)))
                     places.append((index, wanted, which))
+        for (index, wanted, which), values in zip(places, self.distributions(rows), strict=True):
+            results[index][wanted] = values[which]
+        return results
+
+    def distributions(self, rows: list[Row]) -> list[Floats]:
+        """Return whole distributions after the events that each row asks for (float64, ``[m, n_types]`` each)."""
         found = [np.empty((len(row.seen), self.vocabulary.n_types)) for row in rows]
         for batch, inputs, at in self._batches_of(rows):
             self._put(found, batch, self._log_probs(inputs, at))
-        for (index, wanted, which), values in zip(places, found, strict=True):
-            results[index][wanted] = values[which]
-        return results
+        return found
 
     def _scored(self, rows: list[Row]) -> list[Floats]:
         """Return the log-probabilities of the targets of each row."""

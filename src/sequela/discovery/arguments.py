@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sequela.arguments import FLAG, PATH, Argument, Choice, Either, Kind, Number
+from sequela.arguments import FLAG, PATH, TEXT, Argument, Choice, Either, Kind, Number
 from sequela.density.training.arguments import FIT
 from sequela.effects.settings import TABLE, Settings
 
@@ -18,7 +18,7 @@ CASES = ("held-out", "all")
 
 _EVIDENCE, _RUN, _FILES = "Evidence", "How it runs", "Log and files"
 A_DENSITY = Kind(
-    "a density (from fit, load_density, cross_fit or wrap_huggingface, or a world)",
+    "a density (from fit, load_density, cross_fit, wrap_huggingface or wrap_model, or a world)",
     has=("vocabulary", "score_branches"),
 )
 _FOLDS = Kind("", "sequela.density.training.crossfit:CrossFit")
@@ -127,6 +127,23 @@ RUN = {
     "progress": FIT["progress"],
 }  # fmt: skip
 """The arguments of `run`, by name."""
+
+EXPLAIN = {
+    "results": Argument(
+        "What `run` returned, its folder, or a folder of `discover_to`.",
+        Either((PATH, Kind("the result of run", "sequela.discovery.run_folder:RunResult"))),
+    ),
+    "log": Argument(
+        "New cases, of which one is explained with the model and the evidence of the run; needs a run.", A_LOG, None
+    ),
+    "case": Argument("Name of the case; may be left out where there is one only.", TEXT, None),
+    "event": Argument(
+        "Position of the event, from 0 (from the end where negative; also as text), or its type where that occurs "
+        "once. By default the last event.",
+        Either((Number(whole=True), TEXT)), -1,
+    ),
+}  # fmt: skip
+"""The arguments of `explain`, by name."""
 
 
 def chosen(given: Mapping[str, Any]) -> tuple[Settings, Beliefs | None]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from sequela.arguments import public
+from sequela.discovery.arguments import EXPLAIN
 from sequela.discovery.discover import discover
 from sequela.discovery.run_folder import RunResult, load_run, read_progress
 from sequela.errors import ConfigError, nearest_spelling
@@ -32,6 +34,7 @@ class Explained(NamedTuple):
     population: PopulationGraph | None
 
 
+@public(EXPLAIN)
 def explain(
     results: RunResult | str | Path, log: EventLog | None = None, *, case: str | None = None, event: int | str = -1
 ) -> Explained:
@@ -39,10 +42,6 @@ def explain(
 
     Args:
         results: What `run` returned, its folder, or a folder of `discover_to`.
-        log: New cases, of which one is explained with the model and the evidence of the run; needs a run.
-        case: Name of the case; may be left out where there is one only.
-        event: Position of the event, from 0 (from the end where negative; also as text), or its type where that occurs
-            once. By default the last event.
 
     Raises:
         ConfigError: No case or no such event is named, or new cases come without a run.

@@ -19,7 +19,8 @@ from sequela.arguments import public
 from sequela.density.base import Density
 from sequela.density.training.crossfit import CrossFit, held_out_cases
 from sequela.discovery.arguments import POPULATION, chosen
-from sequela.discovery.weigh import Weighed, weigh_all, weigh_without, weighing_job
+from sequela.discovery.weigh import Weighed, weigh_all, weighing_job
+from sequela.discovery.weigh_again import bet_on_causes, weigh_without
 from sequela.effects.encoding import encode_log
 from sequela.effects.settings import Settings
 from sequela.events.log import EventLog, event_components
@@ -112,14 +113,15 @@ def discover_population(
         given = [(one, encode_log(one, part)) for one, part in parts]
         counts = Counts(sum(sequences.n_unknown for _, sequences in given))
         sums: list[pl.DataFrame] = []
-        bets: list[pl.DataFrame] = []
         nodes: list[pl.DataFrame] = []
         with weighing_job(given, settings, hierarchy_level, out=out, tell=tell) as job:
             weighed = weigh_all(given, settings, hierarchy_level, job, engine=engine, workers=workers, tell=tell)
+            bets = bet_on_causes(given, weighed, job, engine=engine, workers=workers, tell=tell)
             without = weigh_without(given, weighed, scheme, job, engine=engine, workers=workers, tell=tell)
             for one in weighed:
-                for tables, table in zip((sums, bets, nodes), one.partial.tables(one.groups), strict=True):
-                    tables.append(table)
+                strength, _, counted = one.partial.tables(one.groups)
+                sums.append(strength)
+                nodes.append(counted)
                 counts.include(one.counts)
             first = parts[0][0]
             pool = (

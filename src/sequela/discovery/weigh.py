@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from sequela.density.base import Density, Floats, Ids
+from sequela.density.base import Density, Floats
 from sequela.density.runtime.network_density import within_memory
 from sequela.discovery.discover import iter_estimates
 from sequela.discovery.job import DensityHandle, job_fingerprint
@@ -31,13 +31,8 @@ from sequela.evidence.bets import (
     calibration_sums,
     co_occurring,
     group_estimate,
-    pair_codes,
-    pair_names,
     sum_bets,
-    sum_bets_without,
 )
-from sequela.evidence.fixed_point import from_units
-from sequela.evidence.links import triangles
 from sequela.evidence.sums import LagSums, Partial
 from sequela.execution.chunks import Chunks
 from sequela.execution.engines import start_engine
@@ -90,6 +85,7 @@ class Weighing:
         shift: From `calibration`, over all cases.
         pairs: From `co_occurring`, over all cases. A pair that occurs anywhere is bet on wherever its cause is: to bet
             only where the effect comes too would be to know the outcome.
+        bets_on_causes: Whether the bets are those of `sequela.evidence.cause_bets`, placed in a pass of their own.
     """
 
     settings: Settings
@@ -99,6 +95,7 @@ class Weighing:
     whole_types: bool
     shift: Floats
     pairs: Codes
+    bets_on_causes: bool = False
 
     def __call__(self, density: Density, cases: SequenceSet) -> tuple[pl.DataFrame, dict[str, int]]:
         """Weigh some cases; return their partial sums as a table, and what was counted."""
@@ -118,7 +115,9 @@ class Weighing:
             sums.add(case._replace(ids=self.groups.of[case.ids]), found, n_groups)
             n_pairs += found.n_tested
             n_clamped += found.n_clamped
-        bets = sum_bets(pairs, density, cases, self.horizon, self.shift, seconds, self.groups)
+        bets = np.zeros(len(pairs), np.int64)
+        if not self.bets_on_causes:
+            bets = sum_bets(pairs, density, cases, self.horizon, self.shift, seconds, self.groups)
         counts = {
             "n_cases": cases.n_cases,
             "n_cases_skipped": int((cases.lengths < 2).sum()),
@@ -134,37 +133,6 @@ class Weighing:
     def total(self, tables: Sequence[pl.DataFrame]) -> Partial:
         """Return the partial sum of several tables."""
         return Partial.total(tables, len(self.groups.names), self.horizon)
-
-
-@dataclass(frozen=True)
-class WeighingWithout:
-    """A third pass, for logs with unordered ties: bets where a third type is not in reach; see `sum_bets_without`.
-
-    Attributes:
-        weighing: The pass before.
-        pairs: Sorted codes (int64, ``[P]``).
-        absent: Third types (int32, ``[P]``).
-    """
-
-    weighing: Weighing
-    pairs: Codes
-    absent: Ids
-
-    def __call__(self, density: Density, cases: SequenceSet) -> tuple[pl.DataFrame, dict[str, int]]:
-        """Return the log bets of some cases, one row a pair and third type, in units of 2^-32."""
-        before = self.weighing
-        allotment = before.settings.allotment(density, before.horizon, before.longest)
-        density = within_memory(density, allotment.model_bytes, longest=before.longest, horizon=before.horizon)
-        bets = sum_bets_without(
-            self.pairs, self.absent, density, shuffle_ticks(cases, 0), before.horizon, before.shift,
-            before.settings.horizon_seconds, before.groups,
-        )  # fmt: skip
-        return pl.DataFrame({"row": np.arange(len(bets)), "units": bets}), {"n_cases": cases.n_cases}
-
-    def join(self, tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
-        """Add the sums of disjoint cases."""
-        empty = pl.DataFrame({"row": np.arange(len(self.pairs)), "units": np.zeros(len(self.pairs), np.int64)})
-        return pl.concat([empty, *tables]).group_by("row").agg(pl.col("units").sum()).sort("row")
 
 
 @contextmanager
@@ -230,6 +198,8 @@ def weigh_all(
     n_before = sum(chunk.high - chunk.low for _, chunks in folders if chunks for chunk in chunks.done())
     if any(chunks.done() for passes in folders for chunks in passes if chunks):
         tell.say(f"taking up the interrupted weighing: {n_before:,} of {n_cases:,} cases are done")
+    # Where events share their time, what stood in one slot is no event of its own: the bets are on the effects there.
+    bets_on_causes = not any(has_ties(sequences) for _, sequences in cases)
     found = []
     n_earlier = 0
     with start_engine(engine, workers) as running, tell.bar("weighing evidence", n_cases) as bar:
@@ -241,15 +211,17 @@ def weigh_all(
             model = DensityHandle(density)
             horizon = settings.horizon_for(density, longest_case(sequences))
             seconds, groups = settings.horizon_seconds, Groups.at_level(density.vocabulary, hierarchy_level)
+            whole_types = groups.names == density.vocabulary.names
+            on_causes = whole_types and bets_on_causes
             calibrating = Calibrating(horizon, seconds, groups)
-            some = calibration_cases(sequences)
-            known = map_cases(calibrating, model, some, engine=running, chunks=first)
+            some = calibration_cases(sequences).take([]) if on_causes else calibration_cases(sequences)
+            known = map_cases(calibrating, model, some, engine=running, chunks=first) if some.n_cases else []
             by_type = calibrating.join([chunk.read() for chunk in known])
             sums = CalibrationSums(*(by_type[name].to_numpy() for name in CalibrationSums._fields))
             pairs = co_occurring(groups.cases(sequences), horizon, len(groups.names), seconds)
             task = Weighing(
                 settings, longest_case(sequences), horizon, groups,
-                groups.names == density.vocabulary.names, sums.shift(), pairs,
+                whole_types, sums.shift(), pairs, on_causes,
             )  # fmt: skip
             chunks = map_cases(task, model, sequences, engine=running, chunks=second, update=update)
             n_earlier += sequences.n_cases
@@ -260,60 +232,6 @@ def weigh_all(
     return found
 
 
-def weigh_without(
-    cases: Sequence[Cases],
-    weighed: Sequence[Weighed],
-    scheme: str,
-    job: Chunks | None,
-    *,
-    engine: str,
-    workers: int | None,
-    tell: Reporter,
-) -> list[pl.DataFrame]:
-    """Weigh the pairs of `triangles` again where the third type is not in reach, in logs with unordered ties.
-
-    There an event and what brought it often share their time, so that what lies between a cause and its effect is
-    known least.
-
-    Args:
-        cases: As for `weigh_all`.
-        weighed: Its result.
-        scheme: How the densities were cross-fitted.
-        job: From `weighing_job`.
-        engine: As for `weigh_all`.
-        workers: As for `weigh_all`.
-        tell: Shows a bar.
-
-    Returns:
-        One frame a density: ``cause``, ``effect``, ``absent``, ``log_e``; none where no time has two events.
-    """
-    if not any(sequences.unordered_ties and _has_ties(sequences) for _, sequences in cases):
-        return []
-    asked = triangles([one.partial.tables(one.groups)[1] for one in weighed], scheme)
-    found = []
-    with start_engine(engine, workers) as running, tell.bar("weighing again", len(cases)) as bar:
-        for number, ((density, sequences), one) in enumerate(zip(cases, weighed, strict=True)):
-            bar(number, "")
-            place = {name: index for index, name in enumerate(one.groups.names)}
-            known = asked.filter(*(pl.col(name).is_in(one.groups.names) for name in asked.columns))
-            cause, effect, absent = (
-                np.array([place[name] for name in known[column]], np.int32) for column in known.columns
-            )
-            pairs = pair_codes(cause, effect, len(place))
-            order = np.lexsort((absent, pairs))
-            task = WeighingWithout(one.task, pairs[order], absent[order])
-            folder = None if job is None else job.within(f"without-{number}")
-            chunks = map_cases(task, DensityHandle(density), sequences, engine=running, chunks=folder)
-            units = task.join([chunk.read() for chunk in chunks])["units"].to_numpy()
-            names = pl.Series(one.groups.names, dtype=pl.String)
-            found.append(
-                pair_names(task.pairs, one.groups.names).with_columns(
-                    absent=names[task.absent], log_e=pl.Series(from_units(units, down=True), dtype=pl.Float64)
-                )
-            )
-    return found
-
-
-def _has_ties(sequences: SequenceSet) -> bool:
-    """Return whether two events of a case share their time."""
-    return any(case.ticks is not None for case in sequences)
+def has_ties(sequences: SequenceSet) -> bool:
+    """Return whether two events of a case share their time and have no order."""
+    return sequences.unordered_ties and any(case.ticks is not None for case in sequences)

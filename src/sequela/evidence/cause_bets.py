@@ -13,18 +13,19 @@ all but ``x_j`` is 1, for any ``pi``. A slot that holds ``v`` is left out: what 
 others.
 
 At one lag the bets of a case multiply over places ``q`` whose windows ``j … q`` do not overlap, chosen from left to
-right: whether a place is chosen does not depend on what stands in its slot, as long as that is not ``v``. Over cases they
-multiply, over lags they are averaged. Sources: Grünwald, Henzi and Lardy (2023); Shaer, Maman and Romano (2023).
+right: whether a place is chosen does not depend on what stands in its slot, as long as that is not ``v``. Over cases
+they multiply, over lags they are averaged. Sources: Grünwald, Henzi and Lardy (2023); Shaer, Maman and Romano (2023).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sequela.density.base import Density, Floats, Ids
+from sequela.density.base import Branches, Density, Floats, Ids
 from sequela.effects.proposals import draw_uniform
 from sequela.events.sequences import Case, case_hash
 from sequela.evidence.bets import Codes
@@ -34,6 +35,8 @@ N_DRAWS = 7
 """Types drawn beside the observed one."""
 MIXTURE = 0.1
 """Share of the stake that is kept: the law of the cause is an estimate."""
+_CELLS = 2**21
+"""Probabilities held at once."""
 _LARGEST = 50.0
 """Largest bet; to cut it only lowers its expectation."""
 
@@ -42,6 +45,7 @@ def cause_bets(
     density: Density,
     cases: Iterable[Case],
     horizon: int,
+    seconds: float | None = None,
     *,
     seed: int = 0,
     n_draws: int = N_DRAWS,
@@ -53,6 +57,7 @@ def cause_bets(
         density: The law of the causes.
         cases: Cases that it has not seen, in order (no ticks).
         horizon: Largest lag.
+        seconds: Longest time between cause and effect.
         seed: Of the draws.
         n_draws: Types drawn at random beside the observed one.
         forecast: Forecasts the effects; by default the density.
@@ -62,12 +67,32 @@ def cause_bets(
         2^-32, each rounded down (int64, ``[C]``).
     """
     codes, units = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for case in cases:
-        if len(case.ids) > 1:
-            for found in _of_case(density, forecast or density, case, horizon, seed, n_draws):
+    for some in _together(cases, density.vocabulary.n_types):
+        slots = [_drawn(density, case, seed, n_draws) for case in some]
+        laws = _laws(density, some, slots)
+        scores = _scores(density, some, slots, horizon)
+        effects = scores if forecast is None else _scores(forecast, some, slots, horizon)
+        for case, own, law, score, effect in zip(some, slots, laws, scores, effects, strict=True):
+            for found in _of_case(case, own, law, score, effect, density.vocabulary.n_types, seconds):
                 codes.append(found[0])
                 units.append(found[1])
     return add_bets(np.concatenate(codes), np.concatenate(units))
+
+
+def _together(cases: Iterable[Case], n_types: int) -> Iterator[list[Case]]:
+    """Yield cases of two events or more, as many together as may be held: short ones would not fill a call."""
+    waiting: list[Case] = []
+    size = 0
+    for case in cases:
+        if len(case.ids) < 2:
+            continue
+        if waiting and size + len(case.ids) * n_types > _CELLS:
+            yield waiting
+            waiting, size = [], 0
+        waiting.append(case)
+        size += len(case.ids) * n_types
+    if waiting:
+        yield waiting
 
 
 def add_bets(codes: Codes, units: Integers) -> tuple[Codes, Integers]:
@@ -93,40 +118,76 @@ def mean_over_lags(codes: Codes, units: Integers, horizon: int) -> tuple[Codes, 
     return pairs, top + np.log(np.exp(values - top[:, None]).mean(axis=1))
 
 
+class _Slots(NamedTuple):
+    """What may have stood at each place but the last: the observed type, then those drawn (``[n, N]`` each)."""
+
+    types: Ids
+    real: NDArray[np.bool_]
+
+
+def _drawn(density: Density, case: Case, seed: int, n_draws: int) -> _Slots:
+    slots, rare = np.arange(len(case.ids) - 1), density.vocabulary.rare_id
+    n_real = density.vocabulary.n_types - (rare is not None)
+    observed = case.ids[slots]
+    draws = draw_uniform(observed, slots, n_real, n_draws, case_hash(case.name, seed))
+    types = np.concatenate([observed[:, None], draws.types], axis=1).astype(np.int32)
+    return _Slots(
+        types, np.concatenate([(observed < n_real)[:, None], draws.weight > 0], axis=1)
+    )  # <rare> is not drawn
+
+
+def _laws(density: Density, cases: Sequence[Case], slots: Sequence[_Slots]) -> list[Floats]:
+    """Return the log-probability of each type in its slot (float64, ``[n, N]`` each)."""
+    if len(cases) > 1:
+        places = [np.arange(len(own.types)) for own in slots]
+        whole = density.conditional_many([case.ids for case in cases], places, [case.times for case in cases])
+        return [
+            np.take_along_axis(law, own.types.astype(np.int64), axis=1) for law, own in zip(whole, slots, strict=True)
+        ]
+    (case,), (own,) = cases, slots
+    size = max(1, _CELLS // density.vocabulary.n_types)  # a long case is asked for in pieces
+    pieces = []
+    for low in range(0, len(own.types), size):
+        types = own.types[low : low + size].astype(np.int64)
+        law = density.conditional(case.ids, np.arange(low, low + len(types)), case.times)
+        pieces.append(np.take_along_axis(law, types, axis=1))
+    return [np.concatenate(pieces)]
+
+
+def _scores(density: Density, cases: Sequence[Case], slots: Sequence[_Slots], horizon: int) -> list[Floats]:
+    """Return the log-probability of the events after each slot with each type in it (float64, ``[n, N, m]`` each)."""
+    branches = []
+    for case, own in zip(cases, slots, strict=True):
+        n, n_each = own.types.shape
+        place = np.arange(n)[:, None] + np.arange(horizon)
+        tails = np.repeat(case.ids[np.minimum(place, len(case.ids) - 1)], n_each, axis=0)
+        tails[:, 0] = own.types.ravel()
+        branches.append(Branches(case.ids, np.repeat(np.arange(n), n_each), tails, case.times))
+    found = density.score_branches_many(branches)
+    return [
+        np.nan_to_num(each.reshape(*own.types.shape, horizon), neginf=-700.0)
+        for each, own in zip(found, slots, strict=True)
+    ]
+
+
 def _of_case(
-    density: Density, forecast: Density, case: Case, horizon: int, seed: int, n_draws: int
-) -> Iterable[tuple[Codes, Integers]]:
+    case: Case, slots: _Slots, law: Floats, scores: Floats, effects: Floats, n_types: int, seconds: float | None
+) -> Iterator[tuple[Codes, Integers]]:
     """Yield the codes and log bets of each lag."""
-    ids, n, n_types = case.ids, len(case.ids), density.vocabulary.n_types
-    slots = np.arange(n - 1)
-    n_real = n_types - (density.vocabulary.rare_id is not None)
-    draws = draw_uniform(ids[slots], slots, n_real, n_draws, case_hash(case.name, seed))
-    types = np.concatenate([ids[slots][:, None], draws.types], axis=1)  # [n - 1, N + 1]
-    real = np.concatenate([(ids[slots] < n_real)[:, None], draws.weight > 0], axis=1)  # <rare> is never drawn
-    law = np.take_along_axis(density.conditional(ids, slots, case.times), types.astype(np.int64), axis=1)
-    scores = _scores(density, case, types, horizon)
-    effects = scores if forecast is density else _scores(forecast, case, types, horizon)
+    ids, n, horizon = case.ids, len(case.ids), scores.shape[2]
     log_w = law.copy()
     for lag in range(1, min(horizon, n - 1) + 1):
         rows = np.arange(n - lag)
-        v = ids[rows + lag]
-        kept = real[rows] & real[rows, :1] & (types[rows] != v[:, None]) & (types[rows, :1] != v[:, None])
+        v, types, real = ids[rows + lag], slots.types[rows], slots.real[rows]
+        kept = real & real[:, :1] & (types != v[:, None]) & (types[:, :1] != v[:, None])
+        if seconds is not None and case.times is not None:
+            kept &= (case.times[rows + lag] - case.times[rows] <= seconds)[:, None]
         chosen = _apart(v, lag, kept[:, 0])
         log_bet, row, column = _bets(log_w[rows], effects[rows, :, lag - 1], kept)
         there = chosen[row]
         code = (types[row, column].astype(np.int64) * n_types + v[row]) * horizon + lag - 1
         yield code[there], to_units(log_bet[there], down=True)
         log_w[rows] += scores[rows, :, lag - 1]
-
-
-def _scores(density: Density, case: Case, types: Ids, horizon: int) -> Floats:
-    """Return the log-probability of the events after each slot with each type in it (float64, ``[n, N, m]``)."""
-    n, n_each = types.shape
-    place = np.arange(n)[:, None] + np.arange(horizon)
-    tails = np.repeat(case.ids[np.minimum(place, len(case.ids) - 1)], n_each, axis=0)
-    tails[:, 0] = types.ravel()
-    found = density.score_branches(case.ids, np.repeat(np.arange(n), n_each), tails, case.times)
-    return np.nan_to_num(found.reshape(n, n_each, horizon))
 
 
 def _apart(effects: Ids, lag: int, fair: NDArray[np.bool_]) -> NDArray[np.bool_]:

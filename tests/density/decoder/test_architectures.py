@@ -12,14 +12,15 @@ import torch
 
 import sequela as sq
 from sequela.density.base import Branches
+from sequela.density.blocks import blocks
 from sequela.density.checkpoint import load_density, save_density
-from sequela.density.decoder import huggingface
+from sequela.density.decoder import huggingface, probe, state
 from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.decoder.probe import probe_length
 from sequela.density.decoder.rerun import HuggingFaceRerunDensity
-from sequela.density.decoder.tiles import blocks
+from sequela.density.decoder.state import HuggingFaceStateDensity, HuggingFaceStepDensity
 from sequela.density.decoder.windows import windows_of
-from sequela.density.decoder.wrap import wrap_huggingface
+from sequela.density.decoder.wrap import quiet_transformers, wrap_huggingface
 from sequela.density.runtime.network_density import Batches
 from sequela.discovery.plan import plan_discovery
 from sequela.errors import ConfigError
@@ -64,7 +65,15 @@ CONFIGS = {
 }  # fmt: skip
 _CLASSES = {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM"}
 SHARED = ["llama", "gpt2", "gpt-neox", "qwen2", "opt", "mistral", "qwen2, window", "gemma3"]
-RERUN = ["gpt-neo", "bloom", "mamba", "mamba2", "rwkv", "xlstm"]
+STATE = ["gpt-neo", "bloom", "mamba2", "rwkv"]
+STEP = ["mamba"]
+RERUN = ["xlstm"]
+WAYS = {
+    **dict.fromkeys(SHARED, HuggingFaceDensity),
+    **dict.fromkeys(STATE, HuggingFaceStateDensity),
+    **dict.fromkeys(STEP, HuggingFaceStepDensity),
+    **dict.fromkeys(RERUN, HuggingFaceRerunDensity),
+}
 
 
 @functools.cache
@@ -135,20 +144,32 @@ def test_scores_are_those_of_the_plain_forward(name):
     check(density_of(name))
 
 
-@pytest.mark.parametrize("name", ["mistral", "gemma3", "mamba", "bloom"])
+@pytest.mark.parametrize("name", CONFIGS)
 def test_scores_over_several_blocks(name):
     check(density_of(name, context=12))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_which_share_the_prefix_is_as_documented(name):
+def test_how_branches_are_scored_is_as_documented(name):
     density = density_of(name)
+    assert type(density) is WAYS[name]
     assert density.reruns == (name in RERUN)
-    assert isinstance(density, HuggingFaceRerunDensity if name in RERUN else HuggingFaceDensity)
+    tried = [kind.__name__ for kind in (HuggingFaceDensity, HuggingFaceStateDensity, HuggingFaceStepDensity)]
+    faster = tried.index(type(density).__name__) if name not in RERUN else 3
+    assert [said.partition(":")[0] for said in density.tried] == tried[:faster]
+    assert all(len(said.partition(":")[2]) > 10 and "\n" not in said for said in density.tried)
 
 
-@pytest.mark.parametrize("name", ["mamba", "xlstm", "bloom"])
-def test_company_and_batches_do_not_move_scores_of_rerun_models(name):
+@pytest.mark.parametrize("name", ["gpt2", "gemma3", "mamba2", "rwkv"])
+def test_whole_sequences_can_always_be_run_again(name):
+    density = density_of(name)
+    settings = {"tokens": density.tokens, "begin_token": BEGIN, "hidden_token": HIDDEN, "context": 12}
+    with quiet_transformers():
+        check(HuggingFaceRerunDensity(model_of(name), density.vocabulary, **settings))
+
+
+@pytest.mark.parametrize("name", [*STATE, *STEP, *RERUN])
+def test_company_and_batches_do_not_move_scores(name):
     density, one = density_of(name), task()
     alone, score = density.score_branches(*one), density.score(IDS)
     other = task(3, 2)
@@ -167,7 +188,15 @@ def test_company_and_batches_do_not_move_scores_of_rerun_models(name):
 def test_a_window_that_is_not_honoured_is_found_by_the_probe(name, monkeypatch):
     kinds = set(windows_of(model_of(name).config))
     monkeypatch.setattr(huggingface, "windows_of", lambda config: dict.fromkeys(kinds))
-    assert wrap_huggingface(model_of(name), {f"e{i}": i for i in range(V)}, device="cpu").reruns
+    found = wrap_huggingface(model_of(name), {f"e{i}": i for i in range(V)}, device="cpu")
+    assert type(found) is HuggingFaceStateDensity
+
+
+def test_copies_that_are_not_copies_are_found_by_the_probe(monkeypatch):
+    monkeypatch.setattr(state, "_copied", lambda own, n, device: own)
+    assert type(wrap_huggingface(model_of("bloom"), {f"e{i}": i for i in range(V)}, context=40, device="cpu")) is (
+        HuggingFaceRerunDensity
+    )
 
 
 def wrapped_with(monkeypatch, change):
@@ -214,16 +243,27 @@ def test_what_is_no_model_of_the_next_event_is_refused(change, says, monkeypatch
         wrapped_with(monkeypatch, change)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "gpt-neo"])
+def test_a_model_whose_positions_are_no_round_number(name):
+    model = copy.deepcopy(model_of(name))
+    model.transformer.wpe = torch.nn.Embedding.from_pretrained(model.transformer.wpe.weight[: LENGTH + 1])
+    tokens = {f"e{i}": (i * 3) % V for i in range(V)}
+    density = wrap_huggingface(model, tokens, hidden_token=HIDDEN, context=LENGTH + 1, device="cpu")
+    assert type(density) is WAYS[name]
+    check(density)
+
+
 def test_a_context_beyond_the_model_is_refused():
     with pytest.raises(ConfigError, match="GPT2LMHeadModel cannot be run on 90 events"):
         wrap_huggingface(model_of("gpt2"), {"a": 0, "b": 1}, context=90, device="cpu")
 
 
-def test_a_rerun_model_is_saved_and_loaded(tmp_path):
-    density = density_of("bloom")
+@pytest.mark.parametrize("name", ["bloom", "xlstm", "mistral"])
+def test_a_model_is_saved_and_loaded(name, tmp_path):
+    density = density_of(name)
     save_density(density, tmp_path / "model")
     again = load_density(tmp_path / "model", device="cpu")
-    assert again.reruns
+    assert type(again) is WAYS[name]
     assert again.fingerprint == density.fingerprint
     assert np.allclose(again.score(IDS), density.score(IDS), atol=1e-6)
 
@@ -236,15 +276,22 @@ def test_the_width_of_the_window_is_in_the_fingerprint():
     assert other.fingerprint != density_of("mistral").fingerprint
 
 
-@pytest.mark.parametrize("name", ["mistral", "mamba"])
-def test_the_probe_reaches_past_every_window(name):
-    density = density_of(name)
-    assert probe_length(density) == 2 * (density.context // 2) or probe_length(density) >= 2048
+def test_how_long_the_probe_is(monkeypatch):
+    density = density_of("mistral")
+    assert probe_length(density) == 2 * (density.context // 2) > density.model.config.sliding_window
+    monkeypatch.setattr(probe, "_FLOPS", density.token_flops)  # affords one token: still past the window of 8
+    assert probe_length(density) == 32
+    monkeypatch.setattr(density.model.config, "sliding_window", 19)
+    monkeypatch.setattr(probe, "_FLOPS", 10 * density.token_flops)
+    assert probe_length(density) == 19 + 32
+    monkeypatch.setattr(probe, "_FLOPS", 1e12)
+    monkeypatch.setattr(probe, "_NUMBERS", 40 * V)
+    assert probe_length(density) == 19 + 32
 
 
 def test_plan_says_that_whole_sequences_are_run_again():
     log = sq.read_log(pl.DataFrame({"case": [1] * 6, "event": ["e0", "e1", "e2", "e0", "e4", "e1"]}))
-    for name, says in (("mamba", True), ("gpt2", False)):
+    for name, says in (("xlstm", True), ("mamba", False)):
         plan = plan_discovery(density_of(name), log, particles=2, calibrate=False)
         assert plan.reruns == says
         assert any("whole sequences again" in line for line in plan.lines()) == says

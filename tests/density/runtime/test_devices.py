@@ -43,7 +43,7 @@ def test_the_guard_guards():
 
 
 @pytest.mark.parametrize(
-    ("backbone", "precision"), [("window", "float32"), ("window", "bfloat16"), ("llama", "float32")]
+    ("backbone", "precision"), [("window", "float32"), ("window", "bfloat16"), ("llama", "float32"), ("gru", "float32")]
 )
 def test_training_and_discovery_need_no_float64(backbone, precision):
     log = read_log(FRAME, time="time")

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from sequela.density.base import Density
+from sequela.density.decoder.event_tokens import EventTokensDensity
 from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.decoder.model import DecoderDensity
 from sequela.density.decoder.objective import DecoderTask
-from sequela.density.decoder.wrap import decoder_density, load_causal_lm, quiet_transformers
+from sequela.density.decoder.wrap import decoder_density, event_tokens_density, load_causal_lm, quiet_transformers
 from sequela.density.registry import Backbone, Saved, Sizes, Steps, TrainedBackbone
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
@@ -24,12 +25,13 @@ _MAX_CONTEXT = 256
 
 @dataclass(frozen=True)
 class DecoderSettings:
-    """What a checkpoint says of a decoder; see `HuggingFaceDensity`."""
+    """What a checkpoint says of a decoder; see `DecoderDensity` and, with ``event_tokens``, `EventTokensDensity`."""
 
     tokens: list[int]
     begin_token: int
     hidden_token: int | None
     context: int
+    event_tokens: list[list[int]] | None = None
 
 
 class HuggingFaceBackbone(Backbone):
@@ -37,18 +39,30 @@ class HuggingFaceBackbone(Backbone):
 
     name = "huggingface"
 
-    def save(self, density: DecoderDensity, folder: Path) -> dict[str, Any]:
+    def save(self, density: DecoderDensity | EventTokensDensity, folder: Path) -> dict[str, Any]:
         """See `Backbone.save`."""
         with quiet_transformers():
             density.model.save_pretrained(folder / "model")
-        tokens = density.tokens.tolist()
-        return asdict(DecoderSettings(tokens, density.begin_token, density.hidden_token, density.context))
+        strings = density.event_tokens if isinstance(density, EventTokensDensity) else None
+        tokens = [] if isinstance(density, EventTokensDensity) else density.tokens.tolist()
+        settings = DecoderSettings(tokens, density.begin_token, density.hidden_token, density.context, strings)
+        return {key: value for key, value in asdict(settings).items() if key != "event_tokens" or value is not None}
 
-    def load(self, folder: Path, saved: Saved) -> DecoderDensity:
+    def load(self, folder: Path, saved: Saved) -> DecoderDensity | EventTokensDensity:
         """See `Backbone.load`."""
         settings = msgspec.convert(dict(saved.settings), DecoderSettings)
         if saved.knows_hidden != (settings.hidden_token is not None):
             raise ValueError("knows_hidden must say whether there is a hidden_token")
+        if settings.event_tokens is not None:
+            return event_tokens_density(
+                load_causal_lm(folder / "model"),
+                saved.vocabulary,
+                event_tokens=settings.event_tokens,
+                begin_token=settings.begin_token,
+                hidden_token=settings.hidden_token,
+                context=settings.context,
+                device=saved.device,
+            )
         return decoder_density(
             load_causal_lm(folder / "model"),
             saved.vocabulary,

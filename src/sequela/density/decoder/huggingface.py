@@ -27,9 +27,10 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from sequela.density.base import Branches, Floats, Ids, Times, check_branches, check_sequence
+from sequela.density.blocks import blocks
 from sequela.density.decoder.llama import LlamaTiles
 from sequela.density.decoder.model import DecoderDensity
-from sequela.density.decoder.tiles import TILE_TOKENS, Job, Tile, batches_of, blocks, jobs_of, padded, tiles_of
+from sequela.density.decoder.tiles import TILE_TOKENS, Job, Tile, batches_of, jobs_of, padded, tiles_of
 from sequela.density.decoder.windows import additive, masks, windows_of
 from sequela.density.output_head import MIN_ROWS, Head
 from sequela.density.runtime.network_density import Batches, Cost, Runtime
@@ -318,7 +319,7 @@ class HuggingFaceDensity(DecoderDensity):
         device = self.runtime.device
         return self._head.body(
             input_ids=torch.from_numpy(tokens).to(device),
-            position_ids=positions.to(device),
+            position_ids=positions.clamp(max=self.context - 1).to(device),  # padding may stand beyond all
             attention_mask={k: m.to(device) for k, m in found.items()} if isinstance(found, dict) else found.to(device),
             past_key_values=cache,
             use_cache=True,

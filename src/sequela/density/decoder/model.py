@@ -30,11 +30,15 @@ class DecoderDensity(NetworkDensity):
         context: Most past events one event is predicted from.
         device: Where it runs.
 
+    Attributes:
+        tried: Why branches are not scored in a faster way: each that was tried, and what failed.
+
     Raises:
         ConfigError: Tokens do not fit the model, or the model does not predict the next event (see `probe`).
     """
 
     backbone = "huggingface"
+    tried: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -110,5 +114,8 @@ class DecoderDensity(NetworkDensity):
                 f"{type(self.model).__name__} gives {logits.shape[-1]} log-probabilities: too few for the token "
                 f"{self.tokens.max()}"
             )
-        found = logits[:, torch.from_numpy(self.tokens).to(logits.device)].float().cpu().double()
-        return np.asarray(found.log_softmax(1).numpy(), dtype=np.float64)
+        logits = logits[:, torch.from_numpy(self.tokens).to(logits.device)].float().cpu()  # float64 only off the device
+        found: Floats = logits.numpy().astype(np.float64)
+        found -= found.max(axis=1, keepdims=True)
+        found -= np.log(np.exp(found).sum(axis=1, keepdims=True))
+        return found

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from sequela.density.decoder.tiles import blocks
+from sequela.density.blocks import blocks
 from sequela.density.objectives import hide_some
 from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary

@@ -1,26 +1,29 @@
 """Is a wrapped model what its scores say? A comparison with the model's own plain forward, made when it is wrapped.
 
 The sequence is as long as the context allows, so that a sliding window, a limit on positions or a mask that is ignored
-shows. Long contexts of large models are probed as far as `_FLOPS` reaches, but always past every window the
-configuration names.
+shows. Long contexts of large models are probed as far as `_FLOPS` reaches, and up to `_WINDOW_FACTOR` times as far
+where that takes the probe past a window that the configuration names.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from sequela.density.base import Branches, Floats, Ids
+from sequela.density.runtime.network_density import Runtime
 from sequela.errors import ConfigError
-
-if TYPE_CHECKING:
-    from sequela.density.decoder.model import DecoderDensity
+from sequela.events.vocabulary import Vocabulary
 
 _FLOPS = 2e11
 _FLOPS_ACCELERATOR = 2e13
 """Operations of one plain forward of the probe."""
+_WINDOW_FACTOR = 20
+_NUMBERS = 2**24
+"""Log-probabilities of one plain forward of the probe: 128 MiB."""
 _LONGEST = 2048
 _SHORTEST = 32
 _TOLERANCE = {torch.float32: 5e-4, torch.float64: 5e-4}
@@ -31,7 +34,33 @@ class NotSharedError(ConfigError):
     """Branches of a model cannot share the observed prefix."""
 
 
-def probe(density: DecoderDensity) -> None:
+class Probed(Protocol):
+    """What is probed: a density, and what its model says by itself; see `DecoderDensity`."""
+
+    model: Any
+    vocabulary: Vocabulary
+    context: int
+    runtime: Runtime
+
+    @property
+    def max_tail(self) -> int | None:
+        """The longest tail."""
+
+    @property
+    def token_flops(self) -> float:
+        """Operations of one token."""
+
+    def plain_log_probs(self, past: Ids) -> Floats:
+        """Return what one plain forward says."""
+
+    def score(self, ids: Ids) -> Floats:
+        """Return what the density says of a sequence."""
+
+    def score_branches_many(self, branches: Sequence[Branches]) -> list[Floats]:
+        """Return what it says of branches."""
+
+
+def probe(density: Probed) -> None:
     """Compare a density with plain forwards of its model.
 
     Raises:
@@ -46,7 +75,7 @@ def probe(density: DecoderDensity) -> None:
         plain = _checked_plain(density, ids)
         _compare(density, "score", density.score(ids), plain)
         steps = min(3, density.max_tail or 3, n - 1)
-        starts = np.unique([min(1, n - 1 - steps), (n - 1 - steps) // 2, n - 1 - steps])
+        starts = np.unique([min(1, n - 1 - steps), (n - 1 - steps) // 2, n - 1 - steps]).repeat(2)
         tails = rng.integers(0, density.vocabulary.n_types, (len(starts), steps)).astype(np.int32)
         found = density.score_branches_many([Branches(ids, starts, tails)])[0]
         for row, start in enumerate(starts):
@@ -56,7 +85,7 @@ def probe(density: DecoderDensity) -> None:
             _compare(density, "branch", found[row], expected)
 
 
-def _checked_plain(density: DecoderDensity, ids: Ids) -> Floats:
+def _checked_plain(density: Probed, ids: Ids) -> Floats:
     """Return the plain scores of a sequence, after a look at the model itself (float64, ``[L]``)."""
     n, name = len(ids), type(density.model).__name__
     whole = density.plain_log_probs(ids[:-1])
@@ -76,29 +105,30 @@ def _checked_plain(density: DecoderDensity, ids: Ids) -> Floats:
     return whole[np.arange(n), ids]
 
 
-def _apart(density: DecoderDensity, found: Floats, expected: Floats) -> bool:
+def _apart(density: Probed, found: Floats, expected: Floats) -> bool:
     tolerance = _TOLERANCE.get(density.model.dtype, _TOLERANCE_HALF)
     return not bool((np.abs(found - expected) < tolerance * np.maximum(1.0, np.abs(expected))).all())
 
 
-def _compare(density: DecoderDensity, what: str, found: Floats, expected: Floats) -> None:
+def _compare(density: Probed, what: str, found: Floats, expected: Floats) -> None:
     if _apart(density, found, expected):
         worst = int(np.argmax(np.where(np.isfinite(found), np.abs(found - expected), np.inf)))
         raise NotSharedError(
             f"{type(density.model).__name__} does not honour a 4-D attention mask with position ids and a cache "
             f"({what} {found[worst]:.4f} instead of {expected[worst]:.4f}); load it with attn_implementation='sdpa' or "
-            "'eager', or use wrap_huggingface, which then runs whole sequences"
+            "'eager', or use wrap_huggingface, which then scores branches in another way"
         )
 
 
-def probe_length(density: DecoderDensity) -> int:
+def probe_length(density: Probed) -> int:
     """Return how many events the probe has: one block of the context, as far as that is affordable."""
     longest = 2 * (density.context // 2)
     accelerated = torch.device(density.runtime.device).type != "cpu"
     affordable = (_FLOPS_ACCELERATOR if accelerated else _FLOPS) / max(density.token_flops, 1.0)
-    widths = [0, *_widths(density.model.config.get_text_config())]
-    past_windows = max((2 * width for width in widths if width < longest), default=0)
-    return min(longest, max(_SHORTEST, past_windows, int(min(affordable, _LONGEST))))
+    usual = int(min(affordable, _LONGEST, _NUMBERS / density.vocabulary.n_types))
+    widths = _widths(density.model.config.get_text_config())
+    past_windows = [width + _SHORTEST for width in widths if width + _SHORTEST <= _WINDOW_FACTOR * max(affordable, 1.0)]
+    return min(longest, max(_SHORTEST, usual, *past_windows))
 
 
 def _widths(config: Any) -> list[int]:

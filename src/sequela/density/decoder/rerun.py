@@ -70,7 +70,7 @@ class HuggingFaceRerunDensity(RerunDensity, DecoderDensity):
         self._head = replace(self._head, n_rows=self._batches.n_rows)
 
     def _padded(self, n_inputs: int) -> int:
-        return padded(n_inputs)
+        return max(n_inputs, min(padded(n_inputs), self.context))  # a model may have no positions beyond
 
     def _rows_a_call(self, n_inputs: int) -> int:
         return max(1, self._batches.n_tokens // n_inputs)

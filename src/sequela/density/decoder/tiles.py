@@ -14,33 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequela.density.base import Branches, n_targets
+from sequela.density.blocks import Block, blocks
 from sequela.density.output_head import MIN_ROWS
 
 TILE_TOKENS = 96
 """About as many tail tokens a tile: larger wastes attention between branches, smaller copies the prefix more often."""
 _SHORT_PREFIX = 96
 """Behind a prefix of at most so many tokens half a tile is better (measured: 64 tokens, 5 %)."""
-
-
-class Block(NamedTuple):
-    """Events ``low … high - 1`` are predicted from the events since ``begin``."""
-
-    begin: int
-    low: int
-    high: int
-
-
-def blocks(length: int, context: int) -> Iterator[Block]:
-    """Cut a sequence so that every event has one fixed past of at most ``context`` events.
-
-    Example:
-        >>> [tuple(block) for block in blocks(10, 4)]
-        [(0, 0, 4), (2, 4, 6), (4, 6, 8), (6, 8, 10)]
-    """
-    half = context // 2
-    yield Block(0, 0, min(length, 2 * half))
-    for low in range(2 * half, length, half):
-        yield Block(low - half, low, min(length, low + half))
 
 
 class Job(NamedTuple):

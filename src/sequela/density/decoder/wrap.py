@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sequela.density.decoder.event_tokens import EventTokensDensity, check_strings
 from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.decoder.model import DecoderDensity
 from sequela.density.decoder.probe import NotSharedError
 from sequela.density.decoder.rerun import HuggingFaceRerunDensity
+from sequela.density.decoder.state import HuggingFaceStateDensity, HuggingFaceStepDensity
 from sequela.density.runtime.devices import choose_device
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
@@ -21,22 +24,27 @@ from sequela.events.vocabulary import Vocabulary
 
 def wrap_huggingface(
     model: Any | str | os.PathLike[str],
-    tokens: Mapping[str, int],
+    tokens: Mapping[str, int] | None = None,
     *,
+    event_tokens: Mapping[str, Sequence[int]] | None = None,
     begin_token: int | None = None,
     hidden_token: int | None = None,
     context: int | None = None,
     device: str | None = None,
-) -> DecoderDensity:
+) -> DecoderDensity | EventTokensDensity:
     """Use a Hugging Face causal model, or a local checkpoint of one, as a density.
 
-    Branches share the observed prefix where the model honours a 4-D attention mask, position ids and a cache. Any other
-    causal model (`docs/howto/hugging-face.md` has a table) runs whole sequences again, which is exact and slow; `plan`
-    says so. Both are compared with the model's own plain forward here.
+    Branches share the observed prefix where the model honours a 4-D attention mask, position ids and a cache; otherwise
+    they go on from copies of its cache or recurrent state, where it has one that can be copied. Any other causal model
+    runs whole sequences again, which is exact and slow; `plan` says so (`docs/howto/hugging-face.md` has a table). Each
+    way is compared with the model's own plain forward here.
 
     Args:
         model: A loaded model, or a local folder with its configuration and safetensors weights.
         tokens: Token id of each event type, in the order the vocabulary shall have.
+        event_tokens: Instead of ``tokens``: the token ids of each event type, for event types that are several tokens
+            (text). The log-probability of an event is the sum over its tokens, each renormalised over the tokens that
+            can stand there. No event type may be the beginning of another. Runs whole sequences again.
         begin_token: Token before the first event; the model's ``bos_token_id`` when not given.
         hidden_token: Token of a hidden event, if the model was trained with one.
         context: Most past events to look at; the model's own limit when not given.
@@ -60,19 +68,45 @@ def wrap_huggingface(
         begin_token = config.bos_token_id
         if begin_token is None:
             raise ConfigError("begin_token must be given: the model's configuration names no bos_token_id")
-    limit = getattr(config, "max_position_embeddings", None)
-    if context is None:
-        context = (limit or 1025) - 1
-    vocabulary = Vocabulary(tuple(tokens), (0,) * len(tokens))
-    return decoder_density(
-        model,
-        vocabulary,
-        tokens=np.array(list(tokens.values()), dtype=np.int64),
-        begin_token=int(begin_token),
-        hidden_token=hidden_token,
-        context=int(context),
-        device=choose_device(device),
-    )
+    named = tokens if event_tokens is None else event_tokens
+    if named is None or (tokens is not None and event_tokens is not None):
+        raise ConfigError("give either tokens (one id for each event type) or event_tokens (a list of ids for each)")
+    vocabulary = Vocabulary(tuple(named), (0,) * len(named))
+    limit = int(getattr(config, "max_position_embeddings", None) or 1025) - 1
+    settings = {
+        "begin_token": int(begin_token), "hidden_token": hidden_token, "device": choose_device(device),
+    }  # fmt: skip
+    if event_tokens is not None:
+        strings = _strings(event_tokens)
+        check_strings(strings, vocabulary)
+        context = int(context or limit // max(map(len, strings)))
+        return event_tokens_density(model, vocabulary, event_tokens=strings, context=context, **settings)
+    ids = np.array([-1 if isinstance(token, bool) else token for token in named.values()], dtype=object)
+    if ids.ndim != 1 or not all(hasattr(token, "__index__") for token in ids):
+        raise ConfigError("tokens must give each event type one whole number; lists of several go into event_tokens")
+    return decoder_density(model, vocabulary, tokens=ids.astype(np.int64), context=int(context or limit), **settings)
+
+
+def _strings(event_tokens: Mapping[str, Sequence[int]]) -> list[list[int]]:
+    try:
+        return [[operator.index(token) for token in own] for own in event_tokens.values()]
+    except TypeError as error:
+        raise ConfigError("event_tokens must give each event type a list of token ids (whole numbers)") from error
+
+
+def event_tokens_density(model: Any, vocabulary: Vocabulary, **settings: Any) -> EventTokensDensity:
+    """Return the density of a model whose events are several tokens.
+
+    Args:
+        model: A causal language model.
+        vocabulary: Event types.
+        settings: See `EventTokensDensity`.
+
+    Raises:
+        ConfigError: See `EventTokensDensity`.
+    """
+    with _in_one_sentence(model, settings["context"]):
+        return EventTokensDensity(model, vocabulary, **settings)
 
 
 def decoder_density(model: Any, vocabulary: Vocabulary, **settings: Any) -> DecoderDensity:
@@ -86,23 +120,39 @@ def decoder_density(model: Any, vocabulary: Vocabulary, **settings: Any) -> Deco
     Raises:
         ConfigError: See `DecoderDensity`.
     """
-    try:
-        with quiet_transformers():
+    with _in_one_sentence(model, settings["context"]):
+        tried: list[str] = []
+        for kind in (HuggingFaceDensity, HuggingFaceStateDensity, HuggingFaceStepDensity):
             try:
-                return HuggingFaceDensity(model, vocabulary, **settings)
-            except NotSharedError:
-                pass
+                found: DecoderDensity = kind(model, vocabulary, **settings)
+                break
+            except NotSharedError as error:
+                tried.append(f"{kind.__name__}: {error}")
             except ConfigError:
                 raise
-            except Exception:
-                pass
-            return HuggingFaceRerunDensity(model, vocabulary, **settings)
+            except Exception as error:  # models fail in many ways on a mask or cache that they do not know
+                tried.append(f"{kind.__name__}: {type(error).__name__}: {_first_line(error)}")
+        else:
+            found = HuggingFaceRerunDensity(model, vocabulary, **settings)
+        found.tried = tuple(tried)
+        return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def _in_one_sentence(model: Any, context: int) -> Iterator[None]:
+    """Make a `ConfigError` of whatever a model raises in a plain forward."""
+    try:
+        with quiet_transformers():
+            yield
     except ConfigError:
         raise
-    except Exception as error:  # as above, on a plain forward
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+    except Exception as error:
         raise ConfigError(
-            f"{type(model).__name__} cannot be run on {settings['context']} events after a begin token: {reason[0]}"
+            f"{type(model).__name__} cannot be run on {context} events after a begin token: {_first_line(error)}"
         ) from error
 
 
@@ -116,8 +166,7 @@ def load_causal_lm(folder: Path) -> Any:
                 str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False
             )
     except Exception as error:  # the loader raises many kinds; each means that the folder is no good
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(f"'{folder}' is not a local Hugging Face causal model: {reason[0]}") from error
+        raise ConfigError(f"'{folder}' is not a local Hugging Face causal model: {_first_line(error)}") from error
 
 
 @contextmanager

@@ -14,7 +14,8 @@ FIT = {
         TEXT,  # `trained_backbone` knows those that were registered
         "window",
         more='``"window"`` looks at the last `memory` events; ``"llama"`` is a small Hugging Face '
-        "``LlamaForCausalLM`` that looks at up to 256 events; see `sequela.density.registry`.",
+        '``LlamaForCausalLM`` and ``"gru"`` a recurrent network, both of which look at up to 256 events; see '
+        "`sequela.density.registry`.",
         panel=_MODEL,
     ),
     "out": Argument(
@@ -82,7 +83,7 @@ FIT = {
         flags="--components/--no-components",
     ),
     "max_steps": Argument("Most training steps.", Number(1, whole=True), None, panel=_TRAINING),
-    "batch_size": Argument("Events (window) or blocks of events (llama) a step.", Number(1, whole=True), None,
+    "batch_size": Argument("Events (window) or blocks of events (llama, gru) a step.", Number(1, whole=True), None,
                            panel=_TRAINING),
     "learning_rate": Argument("Its highest value.", Number(0, above=True), None, panel=_TRAINING),
     "patience": Argument("Looks without improvement before training stops.", Number(1, whole=True), 10,

@@ -1,0 +1,147 @@
+"""What scoring costs with each architecture of docs/howto/hugging-face.md, relative to a Llama of the same sizes.
+
+    python benchmarks/architectures.py [--repeats 3]
+
+Untrained models of two layers, width 64, 60 event types, one case of 60 events; one `estimate` with 32 particles and
+horizon 6. One process, one thread, medians of processor time. ``vs_brute_force`` is the largest difference of the
+scores of some branches from the model's own plain forward over each whole past.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+import transformers
+
+from sequela import estimate, wrap_huggingface
+from sequela.density.base import Density
+from sequela.events.sequences import Case
+
+N_TYPES, LENGTH, WIDTH, PARTICLES, HORIZON = 60, 60, 64, 32, 6
+RESULTS = Path(__file__).parent / "results" / "architectures.csv"
+WAYS = {
+    "HuggingFaceDensity": "shared prefix",
+    "HuggingFaceStepDensity": "copies of the state, one event at a time",
+    "HuggingFaceRerunDensity": "whole sequences again",
+}
+_BODY = {"hidden_size": WIDTH, "num_hidden_layers": 2}
+_HEADS = _BODY | {"num_attention_heads": 2, "intermediate_size": 4 * WIDTH, "max_position_embeddings": 128}
+_ROPE = _HEADS | {"num_key_value_heads": 2, "head_dim": WIDTH // 2}
+_SLIDING = {"sliding_window": 16}
+_MIXED = {"layer_types": ["sliding_attention", "full_attention"]}
+_GPT = {"n_embd": WIDTH, "n_layer": 2, "n_head": 2, "n_positions": 128}
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Llama": ("LlamaForCausalLM", _ROPE),
+    "GPT-2": ("GPT2LMHeadModel", _GPT),
+    "GPT-NeoX": ("GPTNeoXForCausalLM", _HEADS),
+    "Qwen2": ("Qwen2ForCausalLM", {key: value for key, value in _ROPE.items() if key != "head_dim"}),
+    "OPT": ("OPTForCausalLM", _HEADS | {"ffn_dim": 4 * WIDTH, "word_embed_proj_dim": WIDTH}),
+    "Mistral": ("MistralForCausalLM", _ROPE | _SLIDING),
+    "Gemma 3": ("Gemma3ForCausalLM", _ROPE | _SLIDING | _MIXED),
+    "GPT-Neo": (
+        "GPTNeoForCausalLM",
+        {
+            "hidden_size": WIDTH, "num_layers": 2, "num_heads": 2, "window_size": 16, "max_position_embeddings": 128,
+            "attention_types": [[["global", "local"], 1]],
+        },
+    ),
+    "Bloom": ("BloomForCausalLM", {"hidden_size": WIDTH, "n_layer": 2, "n_head": 2}),
+    "Mamba": ("MambaForCausalLM", _BODY | {"state_size": 16}),
+    "Mamba-2": (
+        "Mamba2ForCausalLM",
+        _BODY | {"state_size": 16, "num_heads": 4, "head_dim": 2 * WIDTH // 4, "n_groups": 1, "chunk_size": 16},
+    ),
+    "RWKV": ("RwkvForCausalLM", _BODY | {"attention_hidden_size": WIDTH, "context_length": 128}),
+    "xLSTM": ("xLSTMForCausalLM", _BODY | {"num_heads": 4, "chunk_size": 16, "mode": "inference"}),
+}  # fmt: skip
+
+
+def model_of(name: str) -> Any:
+    """Return an untrained model."""
+    kind, sizes = MODELS[name]
+    model_class = getattr(importlib.import_module("transformers"), kind)
+    torch.manual_seed(0)
+    config = model_class.config_class(vocab_size=N_TYPES + 1, bos_token_id=N_TYPES, eos_token_id=0, **sizes)
+    return model_class(config)
+
+
+def gru() -> Density:
+    """Return an untrained recurrent density of our own."""
+    from sequela.density.recurrent.density import RecurrentDensity
+    from sequela.density.recurrent.network import RecurrentConfig, RecurrentNetwork
+    from sequela.events.vocabulary import Vocabulary
+
+    torch.manual_seed(0)
+    vocabulary = Vocabulary(tuple(f"e{i}" for i in range(N_TYPES)), (1,) * N_TYPES)
+    config = RecurrentConfig(N_TYPES, vocabulary.n_inputs, 127, WIDTH, 2)
+    return RecurrentDensity(RecurrentNetwork(config), vocabulary)
+
+
+def furthest_from_brute_force(density: Any, ids: np.ndarray[Any, Any]) -> float:
+    """Return the largest difference of branch scores from plain forwards of the model over each whole past."""
+    rng = np.random.default_rng(1)
+    starts = np.array([0, 7, LENGTH // 2, LENGTH - 5])
+    tails = rng.integers(0, N_TYPES, (len(starts), 4)).astype(np.int32)
+    found, worst = density.score_branches(ids, starts, tails), 0.0
+    for row, start in enumerate(starts.tolist()):
+        for step in range(4):
+            past = np.concatenate([ids[:start], tails[row, : step + 1]])
+            expected = density.plain_log_probs(past)[-1, ids[start + step + 1]]
+            worst = max(worst, abs(float(found[row, step]) - float(expected)))
+    return worst
+
+
+def seconds_of(density: Density, ids: np.ndarray[Any, Any], repeats: int) -> float:
+    """Return the median processor time of one `estimate`."""
+    case, seconds = Case("case", ids, None), []
+    for _ in range(repeats + 1):  # the first warms up
+        started = time.process_time()
+        estimate(density, case, particles=PARTICLES, horizon=HORIZON)
+        seconds.append(time.process_time() - started)
+    return statistics.median(seconds[1:])
+
+
+def main(repeats: int) -> pl.DataFrame:
+    """Measure all and write the table."""
+    ids = np.random.default_rng(0).integers(0, N_TYPES, LENGTH).astype(np.int32)
+    tokens = {f"e{i}": i for i in range(N_TYPES)}
+    rows: list[dict[str, Any]] = []
+    for name in [*MODELS, "gru (of our own)"]:
+        if name in MODELS:
+            density: Any = wrap_huggingface(model_of(name), tokens, context=96, device="cpu")
+            worst = furthest_from_brute_force(density, ids)
+        else:
+            density, worst = gru(), None
+        took = seconds_of(density, ids, repeats)
+        rows.append(
+            {
+                "architecture": name,
+                "branches": WAYS.get(type(density).__name__, "copies of the state"),
+                "cpu_seconds": round(took, 3),
+                "relative_to_llama": round(took / (rows[0]["cpu_seconds"] if rows else took), 1),
+                "vs_brute_force": worst,
+                "transformers": transformers.__version__,
+            }
+        )
+        print(rows[-1], file=sys.stderr)
+    return pl.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    torch.set_num_threads(1)
+    table = main(parser.parse_args().repeats)
+    RESULTS.parent.mkdir(exist_ok=True)
+    table.write_csv(RESULTS)
+    with pl.Config(tbl_rows=-1, tbl_cols=-1):
+        print(table)

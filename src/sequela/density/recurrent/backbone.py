@@ -1,0 +1,98 @@
+"""The backbone ``"gru"``: how a `RecurrentDensity` is sized, trained, saved and loaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from sequela.density.base import Density
+from sequela.density.decoder.objective import DecoderTask
+from sequela.density.recurrent.density import RecurrentDensity
+from sequela.density.recurrent.network import RecurrentConfig, RecurrentNetwork
+from sequela.density.registry import Saved, Sizes, Steps, TrainedBackbone
+from sequela.errors import ConfigError
+from sequela.events.sequences import SequenceSet
+
+_WEIGHTS = "weights.safetensors"
+_MAX_CONTEXT = 256
+
+
+class RecurrentBackbone(TrainedBackbone):
+    """See `sequela.density.recurrent.network`."""
+
+    name = "gru"
+    unit = "blocks"
+
+    def default_memory(self, longest: int) -> int:
+        """See `TrainedBackbone.default_memory`."""
+        return max(2, min(_MAX_CONTEXT, longest))
+
+    def default_width(self, n_events: int, n_types: int) -> int:
+        """See `TrainedBackbone.default_width`."""
+        return 256 if n_events >= 50_000 else 64
+
+    def steps(self, train_set: SequenceSet, n_types: int, memory: int, batch_size: int | None) -> Steps:
+        """See `TrainedBackbone.steps`."""
+        typical = float(np.minimum(train_set.lengths, memory).mean())
+        # Logits of a step stay below a quarter of a gibibyte.
+        events = min(2048, 2**26 // n_types, max(64, train_set.n_events // 20))
+        size = batch_size or max(1, round(events / max(typical, 1)))
+        return Steps(size, train_set.n_events / (typical * size), learning_rate=3e-3, most=6000)
+
+    def network(self, sizes: Sizes, train_set: SequenceSet) -> RecurrentNetwork:
+        """See `TrainedBackbone.network`; it starts as the frequencies of the types."""
+        vocabulary = sizes.vocabulary
+        network = RecurrentNetwork(
+            RecurrentConfig(
+                vocabulary.n_types, vocabulary.n_inputs, sizes.memory, sizes.width, sizes.n_blocks, sizes.dropout
+            )
+        )
+        log_counts = np.log(np.bincount(train_set.ids, minlength=vocabulary.n_types) + 0.5)
+        with torch.no_grad():
+            network.head.weight.zero_()
+            network.head.bias.copy_(torch.from_numpy((log_counts - log_counts.mean()).astype(np.float32)))
+        return network
+
+    def go_on(self, network: Any, density: Density) -> None:
+        """See `TrainedBackbone.go_on`."""
+        weights = density.network.state_dict() if isinstance(density, RecurrentDensity) else {}
+        if {name: w.shape for name, w in network.state_dict().items()} != {n: w.shape for n, w in weights.items()}:
+            raise ConfigError("training can go on only from a recurrent density of the same sizes and event types")
+        network.load_state_dict(weights)
+
+    def task(self, cases: SequenceSet, sizes: Sizes) -> DecoderTask:
+        """See `TrainedBackbone.task`."""
+        return DecoderTask(cases, sizes.vocabulary, context=sizes.memory, hide=sizes.hide)
+
+    def density(self, network: Any, sizes: Sizes) -> RecurrentDensity:
+        """See `TrainedBackbone.density`."""
+        return RecurrentDensity(network, sizes.vocabulary, knows_hidden=sizes.hide > 0, device=sizes.device)
+
+    def save(self, density: RecurrentDensity, folder: Path) -> dict[str, Any]:
+        """See `Backbone.save`."""
+        weights = density.network.state_dict()
+        save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, folder / _WEIGHTS)
+        return asdict(density.network.config)
+
+    def load(self, folder: Path, saved: Saved) -> RecurrentDensity:
+        """See `Backbone.load`."""
+        config = msgspec.convert(dict(saved.settings), RecurrentConfig)
+        if min(config.width, config.n_layers) < 1 or config.context < 2:
+            raise ValueError("the settings are not those of a trained recurrent network")
+        vocabulary = saved.vocabulary
+        if (config.n_types, config.n_inputs) != (vocabulary.n_types, vocabulary.n_inputs):
+            raise ValueError(f"the model predicts {config.n_types} types, the vocabulary has {vocabulary.n_types}")
+        weights = load_file(folder / _WEIGHTS)
+        with torch.device("meta"):  # sizes that do not fit the weights are found before they take memory
+            shapes = {name: tensor.shape for name, tensor in RecurrentNetwork(config).state_dict().items()}
+        if shapes != {name: tensor.shape for name, tensor in weights.items()}:
+            raise ValueError("the weights are not of the sizes in its settings")
+        network = RecurrentNetwork(config)
+        network.load_state_dict(weights)
+        return RecurrentDensity(network, vocabulary, knows_hidden=saved.knows_hidden, device=saved.device)

@@ -1,0 +1,178 @@
+"""Further passes over the cases of a population: bets on the causes, and bets where a third type is not in reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from sequela.density.base import Density, Ids
+from sequela.density.runtime.network_density import within_memory
+from sequela.discovery.job import DensityHandle
+from sequela.discovery.weigh import Cases, Weighed, Weighing, has_ties
+from sequela.events.sequences import SequenceSet
+from sequela.events.ties import shuffle_ticks
+from sequela.evidence.bets import Codes, pair_codes, pair_names, sum_bets_without
+from sequela.evidence.cause_bets import add_bets, cause_bets, mean_over_lags
+from sequela.evidence.fixed_point import from_units
+from sequela.evidence.links import triangles
+from sequela.execution.chunks import Chunks
+from sequela.execution.engines import start_engine
+from sequela.execution.map_cases import map_cases
+from sequela.progress import Reporter
+
+
+@dataclass(frozen=True)
+class BettingOnCauses:
+    """Bets on what stood before each effect; see `cause_bets`.
+
+    Attributes:
+        weighing: The pass before.
+    """
+
+    weighing: Weighing
+
+    def __call__(self, density: Density, cases: SequenceSet) -> tuple[pl.DataFrame, dict[str, int]]:
+        """Return the log bets of some cases, one row a pair and lag, in units of 2^-32."""
+        density = _within_memory(density, self.weighing)
+        settings = self.weighing.settings
+        codes, units = cause_bets(density, cases, self.weighing.horizon, settings.horizon_seconds, seed=settings.seed)
+        return pl.DataFrame({"code": codes, "units": units}), {"n_cases": cases.n_cases}
+
+    def join(self, tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """Add the sums of disjoint cases."""
+        none = pl.DataFrame({"code": np.zeros(0, np.int64), "units": np.zeros(0, np.int64)})
+        table = pl.concat([none, *tables])
+        codes, units = add_bets(table["code"].to_numpy(), table["units"].to_numpy())
+        return pl.DataFrame({"code": codes, "units": units})
+
+
+def bet_on_causes(
+    cases: Sequence[Cases],
+    weighed: Sequence[Weighed],
+    job: Chunks | None,
+    *,
+    engine: str,
+    workers: int | None,
+    tell: Reporter,
+) -> list[pl.DataFrame]:
+    """Return the evidence of each density from bets on the causes, or from those that it has placed already.
+
+    Args:
+        cases: As for `weigh_all`.
+        weighed: Its result.
+        job: From `weighing_job`.
+        engine: As for `weigh_all`.
+        workers: As for `weigh_all`.
+        tell: Shows a bar.
+
+    Returns:
+        One frame a density: ``cause``, ``effect``, ``log_e``.
+    """
+    found = []
+    with start_engine(engine, workers) as running, tell.bar("betting on causes", len(cases)) as bar:
+        for number, ((density, sequences), one) in enumerate(zip(cases, weighed, strict=True)):
+            bar(number, "")
+            evidence = one.partial.tables(one.groups)[1]
+            if one.task.bets_on_causes:
+                task = BettingOnCauses(one.task)
+                folder = None if job is None else job.within(f"causes-{number}")
+                chunks = map_cases(task, DensityHandle(density), sequences, engine=running, chunks=folder)
+                sums = task.join([chunk.read() for chunk in chunks])
+                pairs, log_e = mean_over_lags(sums["code"].to_numpy(), sums["units"].to_numpy(), one.task.horizon)
+                won = pair_names(pairs, one.groups.names).with_columns(won=pl.Series(log_e, dtype=pl.Float64))
+                evidence = evidence.join(won, on=["cause", "effect"], how="left", maintain_order="left")
+                evidence = evidence.select("cause", "effect", log_e=pl.col("won").fill_null(0.0))
+            found.append(evidence)
+    return found
+
+
+@dataclass(frozen=True)
+class WeighingWithout:
+    """A third pass, for logs with unordered ties: bets where a third type is not in reach; see `sum_bets_without`.
+
+    Attributes:
+        weighing: The pass before.
+        pairs: Sorted codes (int64, ``[P]``).
+        absent: Third types (int32, ``[P]``).
+    """
+
+    weighing: Weighing
+    pairs: Codes
+    absent: Ids
+
+    def __call__(self, density: Density, cases: SequenceSet) -> tuple[pl.DataFrame, dict[str, int]]:
+        """Return the log bets of some cases, one row a pair and third type, in units of 2^-32."""
+        before = self.weighing
+        density = _within_memory(density, before)
+        bets = sum_bets_without(
+            self.pairs, self.absent, density, shuffle_ticks(cases, 0), before.horizon, before.shift,
+            before.settings.horizon_seconds, before.groups,
+        )  # fmt: skip
+        return pl.DataFrame({"row": np.arange(len(bets)), "units": bets}), {"n_cases": cases.n_cases}
+
+    def join(self, tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """Add the sums of disjoint cases."""
+        empty = pl.DataFrame({"row": np.arange(len(self.pairs)), "units": np.zeros(len(self.pairs), np.int64)})
+        return pl.concat([empty, *tables]).group_by("row").agg(pl.col("units").sum()).sort("row")
+
+
+def weigh_without(
+    cases: Sequence[Cases],
+    weighed: Sequence[Weighed],
+    scheme: str,
+    job: Chunks | None,
+    *,
+    engine: str,
+    workers: int | None,
+    tell: Reporter,
+) -> list[pl.DataFrame]:
+    """Weigh the pairs of `triangles` again where the third type is not in reach, in logs with unordered ties.
+
+    There an event and what brought it often share their time, so that what lies between a cause and its effect is
+    known least.
+
+    Args:
+        cases: As for `weigh_all`.
+        weighed: Its result.
+        scheme: How the densities were cross-fitted.
+        job: From `weighing_job`.
+        engine: As for `weigh_all`.
+        workers: As for `weigh_all`.
+        tell: Shows a bar.
+
+    Returns:
+        One frame a density: ``cause``, ``effect``, ``absent``, ``log_e``; none where no time has two events.
+    """
+    if not any(has_ties(sequences) for _, sequences in cases):
+        return []
+    asked = triangles([one.partial.tables(one.groups)[1] for one in weighed], scheme)
+    found = []
+    with start_engine(engine, workers) as running, tell.bar("weighing again", len(cases)) as bar:
+        for number, ((density, sequences), one) in enumerate(zip(cases, weighed, strict=True)):
+            bar(number, "")
+            place = {name: index for index, name in enumerate(one.groups.names)}
+            known = asked.filter(*(pl.col(name).is_in(one.groups.names) for name in asked.columns))
+            cause, effect, absent = (
+                np.array([place[name] for name in known[column]], np.int32) for column in known.columns
+            )
+            pairs = pair_codes(cause, effect, len(place))
+            order = np.lexsort((absent, pairs))
+            task = WeighingWithout(one.task, pairs[order], absent[order])
+            folder = None if job is None else job.within(f"without-{number}")
+            chunks = map_cases(task, DensityHandle(density), sequences, engine=running, chunks=folder)
+            units = task.join([chunk.read() for chunk in chunks])["units"].to_numpy()
+            names = pl.Series(one.groups.names, dtype=pl.String)
+            found.append(
+                pair_names(task.pairs, one.groups.names).with_columns(
+                    absent=names[task.absent], log_e=pl.Series(from_units(units, down=True), dtype=pl.Float64)
+                )
+            )
+    return found
+
+
+def _within_memory(density: Density, before: Weighing) -> Density:
+    allotment = before.settings.allotment(density, before.horizon, before.longest)
+    return within_memory(density, allotment.model_bytes, longest=before.longest, horizon=before.horizon)
