@@ -50,9 +50,9 @@ class RunPlan:
 
     def lines(self) -> list[str]:
         """Return the plan as text."""
-        stages = [f"{stage:11}about {duration(seconds)}" for stage, seconds in self.seconds.items()]
-        total = f"{'together':11}about {duration(sum(self.seconds.values()))} (training often stops earlier)"
-        return [f"log        {self.n_cases:,} cases, {self.n_events:,} events", *stages, total]
+        stages = [f"{stage:12}about {duration(seconds)}" for stage, seconds in self.seconds.items()]
+        total = f"{'together':12}about {duration(sum(self.seconds.values()))} (training often stops earlier)"
+        return [f"log         {self.n_cases:,} cases, {self.n_events:,} events", *stages, total]
 
 
 @public(RUN)
