@@ -74,6 +74,7 @@ def run(
     device: str | None = None,
     delta: float = 0.05,
     fdr: float = 0.05,
+    control: str = "each",
     horizon: int | str | None = None,
     horizon_time: str | float | None = None,
     particles: int = 16,
@@ -171,7 +172,8 @@ class _Stages:
             "population", "weighing the evidence for links between event types", POPULATION, MARKER,
             load=load_population,
             make=lambda path: discover_population(
-                given, self.log, out=path, overwrite=True, fdr=self.fdr, seed=self._seed, progress=self.quiet,
+                given, self.log, out=path, overwrite=True, fdr=self.fdr, control=self.record.arguments["control"],
+                seed=self._seed, progress=self.quiet,
                 **self.question | {"particles": max(2, self.question["particles"] // 2)},
             ),
         )  # fmt: skip
