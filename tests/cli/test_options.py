@@ -114,7 +114,8 @@ def folder(tmp_path_factory):
     log = world.to_log(world.sample(40, 12, seed=2))
     log.write_csv(out / "log.csv")
     density = sq.fit(sq.read_log(log), max_steps=40, width=16, progress=False, out=out / "model")
-    sq.discover_population(density, sq.read_log(log), cases="all", progress=False, out=out / "population", delta=0.0001)
+    asked = {"cases": "all", "fdr": 1.0, "control": "each", "delta": 0.0001}  # a small log: some links, certain or not
+    sq.discover_population(density, sq.read_log(log), progress=False, out=out / "population", **asked)
     truth = sq.discover_log(world, sq.read_log(log), progress=False)
     truth.edges.write_parquet(out / "truth.parquet")
     return out
