@@ -110,11 +110,12 @@ def test_completion_can_be_installed():
 def folder(tmp_path_factory):
     """A log, a model, and results of both kinds."""
     out = tmp_path_factory.mktemp("work")
-    world = SoftmaxWorld.random(5, horizon=2, decay=0.3, weight_scale=10.0, seed=1)
-    log = world.to_log(world.sample(80, 12, seed=2))
+    world = SoftmaxWorld.random(6, horizon=2, decay=0.3, seed=1)
+    log = world.to_log(world.sample(40, 12, seed=2))
     log.write_csv(out / "log.csv")
-    density = sq.fit(sq.read_log(log), max_steps=80, width=16, progress=False, out=out / "model")
-    sq.discover_population(density, sq.read_log(log), cases="all", progress=False, out=out / "population", delta=0.0001)
+    density = sq.fit(sq.read_log(log), max_steps=40, width=16, progress=False, out=out / "model")
+    asked = {"cases": "all", "fdr": 1.0, "control": "each", "delta": 0.0001}  # a small log: some links, certain or not
+    sq.discover_population(density, sq.read_log(log), progress=False, out=out / "population", **asked)
     truth = sq.discover_log(world, sq.read_log(log), progress=False)
     truth.edges.write_parquet(out / "truth.parquet")
     return out

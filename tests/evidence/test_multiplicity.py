@@ -108,3 +108,16 @@ def test_a_forward_cross_fit_multiplies_the_evidence_of_its_densities():
         table.filter((pl.col("cause") == key[0]) & (pl.col("effect") == key[1]))["log10_e"].sum() for table in single
     ]
     assert product.pairs["log10_e"][0] == pytest.approx(sum(alone), abs=1e-9)
+
+
+def test_each_pair_by_itself_asks_for_an_e_value_and_a_strength():
+    from sequela.evidence.links import finish
+
+    row = {"lag": 1, "cases": 10.0, "support": 100.0, "pointwise": 50.0, "cmi_squared": 90.0, "cmi_support": 300.0}
+    row |= {"support_squared": 1000.0, "ties": 0.0}
+    pairs = [("a", "b", 30.0), ("b", "c", 30.0), ("a", "c", 1.0)]  # sums of CMI: the last is weak
+    sums = pl.DataFrame([{"cause": u, "effect": v, "cmi": cmi} | row for u, v, cmi in pairs])
+    bets = pl.DataFrame({"cause": ["a", "b", "a"], "effect": ["b", "c", "c"], "log_e": [np.log(21), np.log(19), 50.0]})
+    found = finish([sums], [bets], delta=0.05, fdr=0.05, control="each")
+    assert found.filter("is_edge").select("cause", "effect").rows() == [("a", "b")]
+    assert not finish([sums], [bets], delta=0.05, fdr=0.05)["is_edge"].any()  # 21 is not enough among three

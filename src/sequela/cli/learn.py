@@ -36,7 +36,7 @@ from sequela.effects.settings import TABLE
 
 _EDGES_ONLY = ("threshold", "confidence_level", "tau", "population")
 _OF_POPULATION = [
-    "cases", "fdr", "delta", "hierarchy_level", "pool",
+    "cases", "fdr", "control", "delta", "hierarchy_level", "pool",
     *(name for name in TABLE if name not in (*_EDGES_ONLY, "delta", "fdr")), "engine", "workers", "overwrite",
 ]  # fmt: skip
 
@@ -212,7 +212,8 @@ def population(
 
     print_population(found)
     typer.echo(
-        f"{len(found):,} links among {found.pairs.height:,} pairs of event types, at a false discovery rate of "
+        f"{len(found):,} links among {found.pairs.height:,} pairs of event types, "
+        f"{'at a false discovery rate' if settings['control'] == 'fdr' else 'each by itself at a level'} of "
         f"{settings['fdr']:g}, from {found.run.counts.n_cases:,} cases, in {found.run.seconds or 0:.0f} s; saved to "
         f"'{out}'"
     )

@@ -85,6 +85,14 @@ POPULATION = VERBS | {
         more="Holds as far as the density's forecasts with hidden events are right; see the docs page on evidence.",
         panel=_EVIDENCE,
     ),
+    "control": Argument(
+        "What fdr bounds: fdr (the share of false links among all), or each (each pair by itself).",
+        Choice("sequela.evidence.links:CONTROLS"),
+        "fdr",
+        more='``"each"`` asks an e-value of ``1 / fdr`` of each pair and finds more in small logs; the share of false '
+        "links is then bounded by no theorem, only by what strength and order ask for besides.",
+        panel=_EVIDENCE,
+    ),
     "delta": Argument(
         "Least mean effect of a link, in nats.", Number(0), 0.05, more="At its strongest lag.", panel=_EVIDENCE
     ),
@@ -110,13 +118,16 @@ RUN = {
     "overwrite": FIT["overwrite"],
     **{name: FIT[name] for name in OF_MODEL},
     **{name: POPULATION[name] for name in OF_QUESTION},
+    "control": replace(POPULATION["control"], default="each"),
     "particles": replace(
         POPULATION["particles"], default=16,
         more="Half as many for the links between types, whose strength is a mean over many places.",
     ),
     "folds": Argument(
-        "Parts of the log for evidence: each is judged by a density trained on the others.", Number(2, whole=True), 5,
-        panel="Evidence",
+        "Parts of the log for evidence: cases of one are judged by a density trained on others.",
+        Number(2, whole=True), 5, panel="Evidence",
+        more="The densities are trained one after the other, each going on from the one before with one more part; "
+        "those cases count that none of the weights before had seen.",
     ),
     "fast": Argument(
         "Skip the folds: evidence from the tenth of the cases that `fit` kept apart, where that is 100 or more.", FLAG,

@@ -43,6 +43,7 @@ def discover_population(
     *,
     cases: str = "held-out",
     fdr: float = 0.05,
+    control: str = "fdr",
     delta: float = 0.05,
     hierarchy_level: int | None = None,
     pool: bool = True,
@@ -132,12 +133,12 @@ def discover_population(
             record = run_record(
                 first, log, encode_log(first, log), settings, counts, kind="population",
                 seconds=time.monotonic() - started, delta=settings.delta, fdr=fdr, cases=cases, folds=len(parts),
-                hierarchy_level=hierarchy_level, pool=pool,
+                hierarchy_level=hierarchy_level, pool=pool, control=control,
             )  # fmt: skip
             summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
             lags = by_lag(pl.concat(sums)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
             pairs = finish(
-                sums, bets, delta=settings.delta, fdr=fdr, nodes=summed, pool=pool, scheme=scheme,
+                sums, bets, delta=settings.delta, fdr=fdr, nodes=summed, pool=pool, scheme=scheme, control=control,
                 votes=_votes(weighed[0], encode_log(first, log), settings), without=without,
             )  # fmt: skip
             found = PopulationGraph(pairs, summed, record, lags)

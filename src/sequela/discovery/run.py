@@ -3,9 +3,8 @@
 Stages, each kept once it is done and resumed by itself where it was interrupted:
 
 1. *train* a density on the log (`fit`);
-2. *folds*: densities like it, each without a part of the cases (`cross_fit`), so that every case is judged by one that
-   has not seen it. The cheaper scheme ``"forward"`` is not used: its first densities know too little, and on simulated
-   fault codes more than a quarter of the links that they made were false, where a twentieth was asked for;
+2. *folds*: densities that have not seen some of the cases, each going on from the one before (`cross_fit`, scheme
+   ``"forward"``: the cheapest by which no case is judged by weights that have seen it);
 3. *population*: the evidence for each pair of event types, on cases that the density had not seen;
 4. *discover* every case, with that evidence;
 5. *diagnose* whether model and log are good enough;
@@ -75,6 +74,7 @@ def run(
     device: str | None = None,
     delta: float = 0.05,
     fdr: float = 0.05,
+    control: str = "each",
     horizon: int | str | None = None,
     horizon_time: str | float | None = None,
     particles: int = 16,
@@ -172,7 +172,8 @@ class _Stages:
             "population", "weighing the evidence for links between event types", POPULATION, MARKER,
             load=load_population,
             make=lambda path: discover_population(
-                given, self.log, out=path, overwrite=True, fdr=self.fdr, seed=self._seed, progress=self.quiet,
+                given, self.log, out=path, overwrite=True, fdr=self.fdr, control=self.record.arguments["control"],
+                seed=self._seed, progress=self.quiet,
                 **self.question | {"particles": max(2, self.question["particles"] // 2)},
             ),
         )  # fmt: skip
@@ -190,10 +191,10 @@ class _Stages:
             return None
         try:
             return self._kept(
-                "folds", f"training {n_folds} densities, each without a part of the cases", FOLDS, FOLDS_MARKER,
+                "folds", f"training {n_folds - 1} densities on parts of the log", FOLDS, FOLDS_MARKER,
                 load=load_cross_fit, is_done=lambda path: read_json(path / FOLDS_MARKER).get("complete") is True,
                 make=lambda path: cross_fit(
-                    self.log, folds=n_folds, like=density, out=path, overwrite=True, seed=self._seed,
+                    self.log, folds=n_folds, scheme="forward", like=density, out=path, overwrite=True, seed=self._seed,
                     device=self.device, progress=self.quiet,
                 ),
             )  # fmt: skip

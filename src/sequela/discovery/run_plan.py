@@ -25,6 +25,7 @@ from sequela.progress import Reporter, reporter
 _FEW, _MORE = 5, 25
 """Training steps of the two short runs whose difference tells the time of a step."""
 _SECONDS = 2.0
+_LEAST_FOLD_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,9 @@ class RunPlan:
 
     def lines(self) -> list[str]:
         """Return the plan as text."""
-        stages = [f"{stage:11}about {duration(seconds)}" for stage, seconds in self.seconds.items()]
-        total = f"{'together':11}about {duration(sum(self.seconds.values()))} (training often stops earlier)"
-        return [f"log        {self.n_cases:,} cases, {self.n_events:,} events", *stages, total]
+        stages = [f"{stage:12}about {duration(seconds)}" for stage, seconds in self.seconds.items()]
+        total = f"{'together':12}about {duration(sum(self.seconds.values()))} (training often stops earlier)"
+        return [f"log         {self.n_cases:,} cases, {self.n_events:,} events", *stages, total]
 
 
 @public(RUN)
@@ -115,8 +116,10 @@ def plan_run(
     question: dict[str, Any] = {"delta": delta, "horizon": horizon, "horizon_time": horizon_time, "seed": seed}
     question["particles"] = particles
     if not fast and log.n_cases >= 2 * folds:
-        seconds["folds"] = folds * (times[0] + n_steps * a_step * (folds - 1) / folds)
-        seconds["population"] = _population_seconds(density, log, question | {"particles": max(2, particles // 2)})
+        own = min(n_steps, max(_LEAST_FOLD_STEPS, n_steps // folds))
+        seconds["folds"] = (folds - 1) * (times[0] + own * a_step)
+        weighing = _population_seconds(density, log, question | {"particles": max(2, particles // 2)})
+        seconds["population"] = weighing * (folds - 1) / folds
     weighed: dict[str, Any] = {"screening": 0} if "folds" in seconds else {}
     seconds["discover"] = plan_discovery(density, log, **question, **weighed).seconds or 0.0
     return RunPlan(log.n_cases, log.n_events, n_steps, {name: round(value, 1) for name, value in seconds.items()})

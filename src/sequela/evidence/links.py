@@ -47,6 +47,11 @@ LAG_SCHEMA = pl.Schema(
 )
 """Columns of a table of strengths by lag; the standard error is over cases, infinite for a single one."""
 
+CONTROLS = ("fdr", "each")
+"""``"fdr"``: the expected share of false ones among all links (e-BH). ``"each"``: each pair by itself, an e-value of
+``1 / fdr`` (20 for 0.05): more links of a small log, and no bound on the share of false ones beyond what strength and
+order ask for."""
+
 _PRIOR = 5.0
 """Places at the mean of the other lags that the mean of a lag is drawn towards."""
 
@@ -62,6 +67,7 @@ def finish(
     scheme: str = "leave-one-out",
     votes: pl.DataFrame | None = None,
     without: Sequence[pl.DataFrame] = (),
+    control: str = "fdr",
 ) -> pl.DataFrame:
     """Turn strengths and log e-values, one frame each a density, into the columns of `PopulationGraph.pairs`.
 
@@ -80,6 +86,7 @@ def finish(
             whose cause makes its effect likelier is an edge only with the majority of its votes, if it has any.
         without: One frame a density, ``cause``, ``effect``, ``absent`` and ``log_e``: evidence at the places without a
             third type (`triangles`). The e-value of a pair is then the least of all.
+        control: One of `CONTROLS`: what ``fdr`` bounds.
     """
     strength = _strongest(pl.concat(sums))
     evidence = pl.concat(bets).group_by("cause", "effect").agg("log_e")
@@ -97,7 +104,9 @@ def finish(
         is_strong=pl.col("cmi_nats") >= delta,
         q_value=pl.Series(q_value, dtype=pl.Float64),
         sensitivity=ratio + (ratio * (ratio - 1)).sqrt(),
-    ).with_columns(is_edge=(pl.col("q_value") <= fdr) & pl.col("is_strong") & ~pl.col("is_backward"))
+    )
+    certain = pl.col("q_value") <= fdr if control == "fdr" else pl.col("log_e") >= -math.log(fdr)
+    table = table.with_columns(is_edge=certain & pl.col("is_strong") & ~pl.col("is_backward"))
     return (
         table.with_columns(marks(table, nodes))
         .sort(["is_edge", pl.col("cmi_nats").round(9), "cause", "effect"], descending=[True, True, False, False])

@@ -44,6 +44,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         folds: Densities that a population was weighed by.
         hierarchy_level: Components that stand for a type, in a population.
         pool: Whether the evidence of a pair counted for others of its family.
+        control: What ``fdr`` bounds in a population: the share of false links, or each pair by itself.
     """
 
     design: str = "atomic"
@@ -68,6 +69,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
     folds: int | None = None
     hierarchy_level: int | None = None
     pool: bool | None = None
+    control: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return those that played a part as plain values."""

@@ -51,8 +51,12 @@ def badge(run: Mapping[str, Any], population: Mapping[str, Any] | None, has_evid
     report = _report(run, population)
     if report is not None and _gain(report) <= 0:
         return Badge("poor", "the model predicts new cases no better than simple counting")
-    fdr = (run if population is None else population).get("arguments", {}).get("fdr")
-    controlled = "" if fdr is None else f"; at most {_percent(fdr)} false links expected"
+    arguments = (run if population is None else population).get("arguments", {})
+    fdr, controlled = arguments.get("fdr"), ""
+    if fdr is not None:
+        controlled = f"; at most {_percent(fdr)} false links expected"
+        if arguments.get("control") == "each":
+            controlled = f"; evidence of at least {round(1 / fdr)} to 1 for each link"
     for doubt in _doubts(run, report, has_evidence=has_evidence):
         return Badge("fair", doubt)
     return Badge("good", f"the model predicts new cases better than simple counting{controlled}")
@@ -174,11 +178,7 @@ def _rule(arguments: Mapping[str, Any], *, has_evidence: bool = False) -> list[S
                 f"A link says: {doing} changes how likely the later event is, by {arguments['delta']:g} nats or more "
                 "in the mean, and the evidence for it was gathered on cases the model had not seen.",
             ),
-            Sentence(
-                "note",
-                f"Of the links shown, at most {_percent(arguments['fdr'])} are expected to be no links at all, as far "
-                "as the model is right.",
-            ),
+            Sentence("note", _controlled(arguments)),
         ]
     rule = arguments.get("threshold")
     if not isinstance(rule, Mapping):
@@ -239,3 +239,16 @@ def _n(count: int, noun: str, plural: str | None = None) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
+
+
+def _controlled(arguments: Mapping[str, Any]) -> str:
+    """Say what the evidence of a population's links promises."""
+    if arguments.get("control") == "each":
+        return (
+            f"Each link shown has evidence of at least {round(1 / arguments['fdr'])} to 1, a strong enough effect, and "
+            "its cause first more often than not; how many of all are false is not bounded by that."
+        )
+    return (
+        f"Of the links shown, at most {_percent(arguments['fdr'])} are expected to be no links at all, as far "
+        "as the model is right."
+    )
