@@ -36,9 +36,9 @@ def whole(small_run):
 def test_it_is_the_steps_by_hand(whole, log, tmp_path):
     density = sq.fit(log, max_steps=40, seed=3, progress=False)
     folds = sq.cross_fit(log, folds=2, scheme="forward", like=density, seed=3, progress=False)
-    population = sq.discover_population(folds, log, delta=0.01, seed=3, particles=8, progress=False)
+    population = sq.discover_population(folds, log, delta=0.01, control="each", seed=3, particles=8, progress=False)
     found = discover_to(
-        density, log, tmp_path / "r", population=population, fdr=0.05, delta=0.01, seed=3, particles=16, progress=False
+        density, log, tmp_path / "r", population=population, fdr=0.05, delta=0.002, seed=3, particles=16, progress=False
     )
     assert whole.model.fingerprint == density.fingerprint
     assert whole.population == population

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sequela.arguments import public
-from sequela.discovery.arguments import EXPLAIN
+from sequela.discovery.arguments import EXPLAIN, edge_delta
 from sequela.discovery.discover import discover
 from sequela.discovery.run_folder import RunResult, load_run, read_progress
 from sequela.errors import ConfigError, nearest_spelling
@@ -75,6 +75,7 @@ def explain(
 def explain_new(run: RunResult, case: EventLog) -> InstanceGraph:
     """Return the graph of a case that was not in the log of a run, found as those in it were."""
     asked = {name: run.record.arguments[name] for name in _QUESTION}
+    asked["delta"] = edge_delta(asked["delta"], weighed=run.population is not None)
     weighed = {} if run.population is None else {"population": run.population, "fdr": run.record.arguments["fdr"]}
     return discover(run.model, case, **asked, **weighed)
 

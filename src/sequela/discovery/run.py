@@ -25,7 +25,7 @@ from sequela.density.base import Density
 from sequela.density.training.crossfit import MARKER as FOLDS_MARKER
 from sequela.density.training.crossfit import CrossFit, cross_fit, held_out_cases, load_cross_fit
 from sequela.density.training.fit import fit
-from sequela.discovery.arguments import OF_MODEL, OF_QUESTION, RUN
+from sequela.discovery.arguments import OF_MODEL, OF_QUESTION, RUN, edge_delta
 from sequela.discovery.diagnose import diagnose_log
 from sequela.discovery.population import discover_population
 from sequela.discovery.run_folder import (
@@ -140,7 +140,8 @@ class _Stages:
             "discover", "finding the causes of every event", RESULTS, MARKER, load=load_discovery,
             make=lambda path: discover_to(
                 density, self.log, path, overwrite=True, population=population,
-                fdr=None if population is None else self.fdr, seed=self._seed, progress=self.quiet, **self.question,
+                fdr=None if population is None else self.fdr, seed=self._seed, progress=self.quiet,
+                **self.question | {"delta": edge_delta(self.question["delta"], weighed=population is not None)},
             ),
         )  # fmt: skip
         if "diagnose" not in self.record.seconds:

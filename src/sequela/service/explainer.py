@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from sequela.density.base import Density
-from sequela.discovery.arguments import chosen
+from sequela.discovery.arguments import chosen, edge_delta
 from sequela.discovery.discover import iter_batches
 from sequela.discovery.run_folder import RunResult, load_run
 from sequela.effects.encoding import encode_log, longest_case
@@ -114,6 +114,7 @@ class Explainer:
         self.population = self.run.population
         given: dict[str, Any] = {name: argument.default for name, argument in TABLE.items()}
         given |= {name: self.run.record.arguments[name] for name in _QUESTION} | {"design": design}
+        given["delta"] = edge_delta(given["delta"], weighed=self.population is not None)
         given |= {} if particles is None else {"particles": particles}
         if self.population is not None:
             given |= {"population": self.population, "fdr": self.run.record.arguments["fdr"]}
