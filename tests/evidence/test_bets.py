@@ -308,7 +308,7 @@ def test_an_edge_whose_association_goes_with_other_events_is_uncertain():
     assert marks["b", "c"] is None
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [3, pytest.param(4, marks=pytest.mark.slow)])
 def test_what_mediators_explain_is_no_edge(seed):
     """a -> b -> c: a and c go together, but once b is known a tells nothing of c."""
     rng = np.random.default_rng(seed)

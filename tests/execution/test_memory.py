@@ -92,8 +92,10 @@ print(status("VmHWM") - before)
     ("density", "design", "length", "particles", "horizon", "budget"),
     [
         ("llama(n_types=29_100, context=511)", "atomic", 64, 32, 6, 100_000_000),
-        ("llama(n_types=3000, context=511)", "leave-one-out", 300, 64, 8, 150_000_000),
-        ("window()", "atomic", 4000, 11, 4, 60_000_000),
+        pytest.param(
+            "llama(n_types=3000, context=511)", "leave-one-out", 300, 64, 8, 150_000_000, marks=pytest.mark.slow
+        ),
+        pytest.param("window()", "atomic", 4000, 11, 4, 60_000_000, marks=pytest.mark.slow),
         ("window(n_knots=6, longest_seconds=500.0)", "atomic", 2000, 11, 4, 60_000_000),
     ],
 )
@@ -106,7 +108,8 @@ def test_the_budget_is_held(density, design, length, particles, horizon, budget,
         horizon=horizon, budget=budget,
     )  # fmt: skip
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 0 <= int(found.stdout.split()[-1]) <= budget
+    growth = int(found.stdout.split()[-1])  # about 0 or a little below where freed memory is used again
+    assert growth <= budget
 
 
 class Counting:

@@ -74,7 +74,7 @@ def content(folder):
     return found
 
 
-@pytest.mark.parametrize("verb", ["discover", "population"])
+@pytest.mark.parametrize("verb", [pytest.param("discover", marks=pytest.mark.slow), "population"])
 def test_killed_at_a_rename_and_taken_up(given, tmp_path, verb):
     reference = start(command(given, verb, tmp_path / "whole"))
     reference.communicate()
