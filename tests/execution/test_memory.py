@@ -68,6 +68,7 @@ def test_budgets_that_are_none(value):
 
 
 MEASURE = """
+import ctypes
 import sys
 sys.path[:0] = {here!r}
 from pathlib import Path
@@ -80,6 +81,7 @@ def status(field):
 ids = np.random.default_rng(0).integers(0, 12, {length}).astype(np.int32)
 density, case = {density}, Case("x", ids, np.arange({length}) * 9.0)
 estimate(density, Case("x", case.ids[:20], case.times[:20]), particles=4, horizon=2)  # libraries load
+getattr(ctypes.CDLL(None), "malloc_trim", int)(0)  # give back what is free, so that what is used again counts as growth
 Path("/proc/self/clear_refs").write_text("5")
 before = status("VmRSS")
 estimate(density, case, particles={particles}, horizon={horizon}, design={design!r}, memory_budget={budget})
@@ -108,8 +110,7 @@ def test_the_budget_is_held(density, design, length, particles, horizon, budget,
         horizon=horizon, budget=budget,
     )  # fmt: skip
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    growth = int(found.stdout.split()[-1])  # about 0 or a little below where freed memory is used again
-    assert growth <= budget
+    assert 0 <= int(found.stdout.split()[-1]) <= budget
 
 
 class Counting:
