@@ -308,12 +308,16 @@ def case_graph(
 
 def _n_tested(n: int, times: Any, horizon: int, context: int, seconds: float | None) -> int:
     """Return how many pairs of positions of a case of ``n`` events are tested."""
-    cause = np.arange(min(context, n), n)
-    effect = np.minimum(cause[:, None] + np.arange(1, horizon + 1), n)
-    tested = effect < n
-    if seconds is not None and times is not None:
-        tested &= np.append(times, np.inf)[effect] - times[cause][:, None] <= seconds
-    return int(tested.sum())
+    total = 0
+    for lag in range(1, min(horizon, n - 1 - context) + 1):
+        if seconds is None or times is None:
+            total += n - lag - context
+            continue
+        near = int((times[context + lag :] - times[context : n - lag] <= seconds).sum())
+        if not near:
+            break
+        total += near
+    return total
 
 
 FILES = {"edges": EDGES, "events": EVENTS, "places": PLACES}

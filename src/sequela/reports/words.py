@@ -183,15 +183,16 @@ def _rule(arguments: Mapping[str, Any], *, has_evidence: bool = False) -> list[S
     rule = arguments.get("threshold")
     if not isinstance(rule, Mapping):
         return []
-    if rule.get("rule") == "EffectSize":
+    numbers = {name: value for name, value in rule.items() if isinstance(value, int | float)}
+    if rule.get("rule") == "EffectSize" and {"delta", "confidence_level"} <= numbers.keys():
         edge = Sentence(
             "note",
-            f"An edge says: {doing} changes how likely a later event is, by more than {rule['delta']:g} nats, with "
-            f"{_percent(rule['confidence_level'])} confidence as far as sampling goes.",
+            f"An edge says: {doing} changes how likely a later event is, by more than {numbers['delta']:g} nats, with "
+            f"{_percent(numbers['confidence_level'])} confidence as far as sampling goes.",
         )
         uncontrolled = "No false discovery rate was controlled: the command 'sequela population' does that."
         return [edge] if has_evidence else [edge, Sentence("note", uncontrolled)]
-    settings = ", ".join(f"{name} {value:g}" for name, value in rule.items() if isinstance(value, int | float))
+    settings = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
     return [Sentence("note", f"An edge says: {doing} passed the rule {rule.get('rule')} ({settings}).")]
 
 
