@@ -4,8 +4,8 @@ import polars as pl
 
 INSERTS = [b'"', b",", b"\n", b"\r", b"\0", b"\xff", b"<", b">", b"{", b"[" * 2000, b"nan", b"1e999", b"\xef\xbb\xbf"]
 JUNK = [
-    None, True, -1, 0, 1, 2, 3, 2**31, 2**63, 2**70, 0.5, 1e300, -1e300, "", "x", "\x1b]0;owned\x07", "\n", "../../x", "x" * 5000,
-    [], {}, [1], {"a": None}, [[[[]]]], ["a", "a"], float("nan"), float("inf"),
+    None, True, -1, 0, 1, 2, 3, 2**31, 2**63, 2**70, 0.5, 1e300, -1e300, "", "x", "\x1b]0;owned\x07", "\n",
+    "../../x", "x" * 5000, [], {}, [1], {"a": None}, [[[[]]]], ["a", "a"], float("nan"), float("inf"),
 ]  # fmt: skip
 
 

@@ -104,7 +104,7 @@ def _check_on_disk(file: Path, table: Table) -> None:
 
 
 def _check_events(folder: Path, nodes: pl.DataFrame) -> None:
-    """Raise `LogFormatError` unless events are of known types and counted from 0 in their case, which holds its edges."""
+    """Raise `LogFormatError` unless events are of known types and numbered from 0, and edges between events."""
     position, known = pl.col("position"), nodes["event"].implode()
     events = pl.scan_parquet(folder / "events.parquet")
     odd = ~pl.col("event").is_in(known)
@@ -119,7 +119,7 @@ def _check_events(folder: Path, nodes: pl.DataFrame) -> None:
     for rows, what in (
         (
             cases.filter("odd"),
-            "events.parquet: an event of the case {} has a type that nodes.parquet has not, or no time",
+            "events.parquet: the case {} has an event of unknown type, or without a time",
         ),
         (cases.filter("gap"), "events.parquet: the positions of the case {} do not count from 0 on"),
         (

@@ -112,7 +112,7 @@ def load_cross_fit(path: str | Path, *, device: str | None = None) -> CrossFit:
             read_record(Path(path), MARKER)  # the densities check themselves
         if n < 1:
             raise ValueError(f"it says that there are {n} densities")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise CheckpointError(f"'{path}' is not a folder of cross-fitted densities: {error}") from error
     if not complete:
         raise CheckpointError(f"cross-fitting to '{path}' was interrupted: give the same command again to finish it")

@@ -37,7 +37,7 @@ READERS: dict[str, Callable[[Source], Table]] = {
 }
 """The function that reads a suffix."""
 
-_FAULTS = (
+FAULTS = (
     *(pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError),
     *(ValueError, TypeError, LookupError, ArithmeticError),
 )
@@ -73,7 +73,7 @@ def _read_file(path: str | Path, file_format: str | None) -> Table:
     try:
         table = READERS[source.suffix](source)
         table.frame.collect_schema()
-    except _FAULTS as error:
+    except FAULTS as error:
         kind = READERS[source.suffix].__name__.removeprefix("read_").replace("_", " ")
         raise LogFormatError(f"{source.name} cannot be read as {kind}: {quoted(error)}") from error
     return table
@@ -112,4 +112,4 @@ def _read_files(paths: Sequence[str | Path], file_format: str | None) -> Table:
     )
 
 
-__all__ = ["READERS", "Source", "Table", "read_table"]
+__all__ = ["FAULTS", "READERS", "Source", "Table", "read_table"]
