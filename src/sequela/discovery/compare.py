@@ -211,7 +211,7 @@ def _with_results(table: pl.DataFrame, both: list[Discovery], fdr: float) -> pl.
             pl.col(f"n_cases_{side}").fill_null(0), pl.col(f"is_link_{side}").fill_null(False)
         )
     table = table.filter(pl.col("is_link_a") | pl.col("is_link_b") | (pl.col("q_value") <= fdr))
-    none_a, none_b = (pl.col(f"gain_{side}_nats").abs() < 2 * pl.col(f"std_error_{side}_nats") for side in "ab")
+    none_a, none_b = (pl.col(f"gain_{side}_nats").abs() < 3 * pl.col(f"std_error_{side}_nats") for side in "ab")
     stronger = pl.col("gain_b_nats").abs() > pl.col("gain_a_nats").abs()
     change = (
         pl.when(pl.col("q_value") > fdr).then(pl.lit("none"))

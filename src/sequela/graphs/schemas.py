@@ -261,7 +261,7 @@ CHANGED_LINKS = Table(
         "effect": _EFFECT,
         "change": Column(
             pl.String(), "", "`grew` or `fell` at the false discovery rate asked for, `appeared` or `vanished` where "
-            "the weaker gain is within two standard errors of 0; `none` where no change was shown.",
+            "the weaker gain is within three standard errors of 0; `none` where no change was shown.",
         ),
         "gain_a_nats": Column(
             pl.Float64(), "nats", "What a cause adds to the log-odds of the effect in the first log, on average, all "
