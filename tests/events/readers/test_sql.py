@@ -196,8 +196,8 @@ SECRETS = ["hunter22", "hun/ter22", "hun ter22", "hun@ter22", "hun:ter22", "hun?
 @pytest.mark.parametrize("secret", SECRETS)
 @pytest.mark.parametrize("form", ["clerk:{}@127.0.0.1:1/db", "clerk:{}", "clerk:{}@", "127.0.0.1:1/db?password={}"])
 def test_no_message_holds_a_password(secret, form):
-    if form == "clerk:{}" and "@" in secret:
-        pytest.skip("what stands behind the only @ is a host")
+    if form == "clerk:{}":  # what stands behind an only @ is a host
+        secret = secret.replace("@", "+")
     uri = "postgresql://" + form.format(secret)
     with pytest.raises(LogFormatError) as caught:
         sq.read_log(QUERY, connection=uri)
