@@ -1,6 +1,7 @@
 """Small files that pages of the documentation take for granted; see `pages.py`."""
 
 import gzip
+import sqlite3
 
 import polars as pl
 from typer.testing import CliRunner
@@ -47,6 +48,19 @@ def answer(folder):
 def components(folder):
     frame = _events().with_columns(component=pl.col("event").str.head(1), code=pl.col("event").str.tail(1))
     frame.rename({"case": "vehicle"}).write_csv(folder / "components.csv")
+
+
+def database(folder):
+    """The alarms in a database, and in files that a query joins."""
+    moments = pl.datetime(2026, 1, 31) + pl.duration(minutes=pl.int_range(pl.len()))
+    frame = _events().select(device="case", alarm="event", raised=moments.dt.strftime("%Y-%m-%d %H:%M:%S"))
+    connection = sqlite3.connect(folder / "alarms.db")
+    connection.execute("CREATE TABLE alarms (device, alarm, raised)")
+    connection.executemany("INSERT INTO alarms VALUES (?, ?, ?)", frame.rows())
+    connection.commit()
+    connection.close()
+    frame.write_parquet(folder / "alarms.parquet")
+    frame.select(pl.col("device").unique(maintain_order=True), kind=pl.lit("pump")).write_csv(folder / "devices.csv")
 
 
 def untimed(folder):
@@ -106,6 +120,7 @@ SETUPS = {
     "model": model,
     "components.csv": components,
     "several files": several_files,
+    "alarms.db": database,
     "untimed.csv": untimed,
     "local-times.csv": local_times,
     "steps.csv": steps,
