@@ -19,7 +19,7 @@ if "torch" not in sys.modules:
 
 _HOMES = {
     "CMIEstimate": "sequela.effects.cmi",
-    "Comparison": "sequela.graphs.comparison",
+    "Changes": "sequela.graphs.changes",
     "CrossFit": "sequela.density.training.crossfit",
     "Discovery": "sequela.graphs.results",
     "EventLog": "sequela.events.log",
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from sequela.events.sequences import SequenceSet
     from sequela.events.traces import read_traces
     from sequela.events.vocabulary import Vocabulary
-    from sequela.graphs.comparison import Comparison
+    from sequela.graphs.changes import Changes
     from sequela.graphs.instance import InstanceGraph
     from sequela.graphs.population import PopulationGraph
     from sequela.graphs.results import Discovery

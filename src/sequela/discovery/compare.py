@@ -26,7 +26,7 @@ from sequela.evidence.changes import (
     rate_p_values,
     slopes,
 )
-from sequela.graphs.comparison import Comparison
+from sequela.graphs.changes import Changes
 from sequela.graphs.results import Discovery
 from sequela.graphs.saved import load_discovery
 from sequela.graphs.schemas import CHANGED_LINKS, CHANGED_TYPES
@@ -47,7 +47,7 @@ COMPARE = {
 
 
 @public(COMPARE)
-def compare(results_a: str | Path | Discovery, results_b: str | Path | Discovery, *, fdr: float = 0.05) -> Comparison:
+def compare(results_a: str | Path | Discovery, results_b: str | Path | Discovery, *, fdr: float = 0.05) -> Changes:
     """Find links that appeared, vanished, grew or fell, event types that came or went, and rates that changed.
 
     A link is tested with all other links known (`sequela.evidence.changes`), with errors by case. Hypotheses are all
@@ -92,7 +92,7 @@ def compare(results_a: str | Path | Discovery, results_b: str | Path | Discovery
     types = _types(cases, known, names, fdr)
     sources = tuple(one.run.log.source for one in both)
     first, second = (len(each.offsets) - 1 for each in cases)
-    return Comparison(joined, types, fdr, (sources[0], sources[1]), (first, second), tuple(notes))
+    return Changes(joined, types, fdr, (sources[0], sources[1]), (first, second), tuple(notes))
 
 
 def _events(found: Discovery) -> pl.DataFrame:

@@ -255,7 +255,7 @@ ROOTS = Table(
 )
 
 CHANGED_LINKS = Table(
-    "links of two results and how they changed (`Comparison.links`)",
+    "links of two results and how they changed (`Changes.links`)",
     {
         "cause": _CAUSE,
         "effect": _EFFECT,
@@ -285,7 +285,7 @@ CHANGED_LINKS = Table(
 )  # fmt: skip
 
 CHANGED_TYPES = Table(
-    "event types of two results and how they changed (`Comparison.types`)",
+    "event types of two results and how they changed (`Changes.types`)",
     {
         "event": Column(pl.String(), "", "Event type."),
         "change": Column(

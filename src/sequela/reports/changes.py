@@ -8,7 +8,7 @@ from importlib.resources import files
 import polars as pl
 
 from sequela.display import html_table
-from sequela.graphs.comparison import Comparison
+from sequela.graphs.changes import Changes
 from sequela.version import __version__
 
 MOST_ROWS = 1_000
@@ -29,7 +29,7 @@ _GAIN = (
 _ROOTS = "Roots: events before which no linked cause stands within the horizon."
 
 
-def comparison_page(found: Comparison, title: str | None = None) -> str:
+def changes_page(found: Changes, title: str | None = None) -> str:
     """Return a comparison as one HTML file.
 
     Args:

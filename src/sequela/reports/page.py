@@ -18,10 +18,10 @@ from typing import Any
 from sequela.arguments import FLAG, PATH, TEXT, Either, Kind, Number, checks, list_of, public
 from sequela.errors import ConfigError, check_range
 from sequela.files import whole_file
-from sequela.graphs.comparison import Comparison
+from sequela.graphs.changes import Changes
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.saved import load_population, load_results
-from sequela.reports.changes import comparison_page
+from sequela.reports.changes import changes_page
 from sequela.reports.payload import Result, page_data
 
 _ASSETS = files("sequela.reports") / "assets"
@@ -35,7 +35,7 @@ _SCRIPTS = (
 _RESULT = Kind(
     "a result, or the folder of one",
     "sequela.graphs.instance:InstanceGraph sequela.graphs.summary:SummaryGraph sequela.graphs.results:Discovery "
-    "sequela.graphs.population:PopulationGraph sequela.graphs.comparison:Comparison builtins:str pathlib:Path",
+    "sequela.graphs.population:PopulationGraph sequela.graphs.changes:Changes builtins:str pathlib:Path",
 )
 
 
@@ -54,7 +54,7 @@ _RESULT = Kind(
     )
 )
 def report(
-    result: Result | Comparison | str | Path,
+    result: Result | Changes | str | Path,
     path: str | Path,
     *,
     population: PopulationGraph | str | Path | None = None,
@@ -109,10 +109,10 @@ def report(
         raise ConfigError(f"'{path}' exists already: give another path, or overwrite=True")
     if isinstance(cases, str):
         raise ConfigError(f"cases must be a list of names; got the text {cases!r}: write [{cases!r}]")
-    if isinstance(result, Comparison):
+    if isinstance(result, Changes):
         if population is not None or cases or hierarchy_level is not None or anonymise:
             raise ConfigError("the page of a comparison takes no population, cases, hierarchy_level or anonymise")
-        text = comparison_page(result, title)
+        text = changes_page(result, title)
     else:
         text = render(_data(result, population, cases, title, max_links, max_megabytes, hierarchy_level, anonymise))
     with whole_file(path) as temporary:

@@ -11,7 +11,7 @@ from sequela.display import TOP_ROWS, Shown
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison(Shown):
+class Changes(Shown):
     """How one log differs from another.
 
     Attributes:
@@ -58,6 +58,6 @@ class Comparison(Shown):
 
     def __repr__(self) -> str:
         return (
-            f"Comparison({self.sources[0]}, {self.sources[1]}: {self.changed.height:,} of {self.links.height:,} links "
+            f"Changes({self.sources[0]}, {self.sources[1]}: {self.changed.height:,} of {self.links.height:,} links "
             f"and {self.changed_types.height:,} of {self.types.height:,} event types changed)"
         )
