@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from sequela.density.base import Density, Floats, Ids
 from sequela.effects.cmi import CMIEstimate, bernoulli_kl
+from sequela.effects.knowledge import PairLimits
 from sequela.effects.scorer import too_late
 from sequela.errors import ConfigError, check_range
 from sequela.events.log import event_at_level, event_components
@@ -84,6 +85,15 @@ class Groups:
         total = np.zeros((len(log_p), len(self.names)))
         np.add.at(total.T, self.of, np.exp(log_p).T)
         return np.log(np.clip(total, _FLOOR, 1.0))
+
+    def excluded(self, limits: PairLimits) -> NDArray[np.bool_]:
+        """Return which pairs of groups are excluded: all pairs of their types are (bool, ``[n_groups, n_groups]``)."""
+        n, (n_causes, n_effects) = len(self.names), limits.longest.shape
+        cause, effect = np.zeros((n, n_causes), np.int64), np.zeros((n, n_effects), np.int64)
+        cause[self.of, limits.cause_class] = 1
+        effect[self.of, limits.effect_class] = 1
+        found: NDArray[np.bool_] = cause @ (limits.longest >= 0) @ effect.T == 0
+        return found
 
     def cases(self, sequences: SequenceSet) -> SequenceSet:
         """Return sequences of groups."""
@@ -146,6 +156,7 @@ class Rows:
         log_p: Log forecast from the whole past (float64, ``[n, n_types]``, or groups).
         log_q: The same with the type hidden.
         present: Which types, or groups, are among the events in reach (bool, ``[n, n_types]``).
+        gaps: Seconds from the last hidden event (float64, ``[n]``); None without times.
     """
 
     causes: Ids
@@ -154,6 +165,7 @@ class Rows:
     log_p: Floats
     log_q: Floats
     present: NDArray[np.bool_]
+    gaps: Floats | None = None
 
 
 def forecasts(
@@ -188,13 +200,19 @@ def forecasts_many(
     groups: Groups | None = None,
     *,
     within_ticks: bool = False,
+    kinds: NDArray[np.bool_] | None = None,
 ) -> Iterator[Rows]:
-    """Yield the `forecasts` of several cases, as many together as may be held: short cases would not fill a call."""
+    """Yield the `forecasts` of several cases, as many together as may be held: short cases would not fill a call.
+
+    ``kinds`` says which types, or groups, are hidden (bool, ``[n_types]``); None for all.
+    """
     groups = groups or Groups.at_level(density.vocabulary, None)
     waiting: list[_Asked] = []
     size = 0
     for case in cases:
         for one in _asked(density, case, horizon, seconds, groups, within_ticks):
+            if kinds is not None and not kinds[one.kind]:
+                continue
             waiting.append(one)
             size += len(one.positions)
             if size * density.vocabulary.n_types >= _CELLS:
@@ -212,6 +230,7 @@ class _Asked(NamedTuple):
     hidden: Ids
     positions: NDArray[np.int64]
     present: NDArray[np.bool_]
+    gaps: Floats | None
 
 
 def _asked(
@@ -235,15 +254,18 @@ def _asked(
             reach = changed[cause:]
             reach[own[cause : high + 1] == kind] = density.vocabulary.hidden_id
             effects = np.arange(low, high + 1)
+            hidden = cause + np.flatnonzero(own[cause : high + 1] == kind)
             if case.ticks is not None and within_ticks:
                 effects = effects[np.append(np.diff(case.ticks) > 0, True)[effects]]
             elif case.ticks is not None:  # the hidden type must stand in earlier ticks only
-                hidden = cause + np.flatnonzero(own[cause : high + 1] == kind)
                 latest = hidden[np.searchsorted(hidden, effects) - 1]
                 effects = effects[case.ticks[latest] < case.ticks[effects]]
             if len(effects):
                 present = before[effects] > before[np.searchsorted(furthest, effects)]
-                yield _Asked(case, kind, changed, effects, present)
+                gaps = None
+                if case.times is not None:
+                    gaps = case.times[effects] - case.times[hidden[np.searchsorted(hidden, effects) - 1]]
+                yield _Asked(case, kind, changed, effects, present, gaps)
 
 
 def _furthest(density: Density, case: Case, horizon: int, seconds: float | None) -> NDArray[np.int64]:
@@ -283,7 +305,8 @@ def _answer(density: Density, asked: list[_Asked], groups: Groups) -> Rows:
     own = np.concatenate([groups.of[case.ids] for case in cases])
     causes = np.repeat(np.array([one.kind for one in asked], np.int32), [len(some) for some in places])
     present = np.concatenate([one.present for one in asked])
-    return Rows(causes, effects, own[starts[owner] + effects], log_p, log_q, present)
+    gaps = None if asked[0].gaps is None else np.concatenate([one.gaps for one in asked if one.gaps is not None])
+    return Rows(causes, effects, own[starts[owner] + effects], log_p, log_q, present, gaps)
 
 
 def group_estimate(density: Density, case: Case, horizon: int, seconds: float | None, groups: Groups) -> CMIEstimate:
@@ -400,6 +423,7 @@ def sum_bets(
     shift: Floats,
     seconds: float | None = None,
     groups: Groups | None = None,
+    limits: PairLimits | None = None,
 ) -> Integers:
     """Return the log bets of some cases on some pairs, each rounded down, added up (int64, ``[P]``, units of 2^-32).
 
@@ -413,14 +437,17 @@ def sum_bets(
         shift: From `calibration`.
         seconds: Longest time between cause and effect.
         groups: Types taken together; pairs are then of groups.
+        limits: Of a pair that is limited in time, those places are no bet where the cause lies further back; that is
+            known before the effect.
     """
     n_types = density.vocabulary.n_types if groups is None else len(groups.names)
     total = np.zeros(len(pairs), np.int64)
-    for rows in forecasts_many(density, cases, horizon, seconds, groups, within_ticks=True):
+    some = _causes_of(pairs, n_types)
+    for rows in forecasts_many(density, cases, horizon, seconds, groups, within_ticks=True, kinds=some):
         kinds = np.unique(rows.causes)
         order = np.argsort(rows.causes, kind="stable")
         starts = np.searchsorted(rows.causes[order], kinds)
-        by_kind = np.add.reduceat(_gains(rows, shift)[order], starts, axis=0)  # [kinds, n_types]
+        by_kind = np.add.reduceat(_gains(rows, shift, limits)[order], starts, axis=0)  # [kinds, n_types]
         for kind, units in zip(kinds.tolist(), by_kind, strict=True):
             low, high = np.searchsorted(pairs, [kind * n_types, (kind + 1) * n_types])
             total[low:high] += units[pairs[low:high] - kind * n_types]
@@ -437,6 +464,7 @@ def sum_bets_without(
     shift: Floats,
     seconds: float | None = None,
     groups: Groups | None = None,
+    limits: PairLimits | None = None,
 ) -> Integers:
     """Return the sums of those bets of `sum_bets` that are placed where another type is not in reach.
 
@@ -452,11 +480,13 @@ def sum_bets_without(
         shift: From `calibration`.
         seconds: Longest time between cause and effect.
         groups: Types taken together.
+        limits: As for `sum_bets`.
     """
     n_types = density.vocabulary.n_types if groups is None else len(groups.names)
     total = np.zeros(len(pairs), np.int64)
-    for rows in forecasts_many(density, cases, horizon, seconds, groups, within_ticks=True):
-        gains = _gains(rows, shift)
+    some = _causes_of(pairs, n_types)
+    for rows in forecasts_many(density, cases, horizon, seconds, groups, within_ticks=True, kinds=some):
+        gains = _gains(rows, shift, limits)
         for kind in np.unique(rows.causes).tolist():
             low, high = np.searchsorted(pairs, [kind * n_types, (kind + 1) * n_types])
             own = np.flatnonzero(rows.causes == kind)
@@ -467,12 +497,21 @@ def sum_bets_without(
     return total
 
 
-def _gains(rows: Rows, shift: Floats) -> Integers:
+def _causes_of(pairs: Codes, n_types: int) -> NDArray[np.bool_]:
+    """Return which types are the cause of a pair (bool, ``[n_types]``)."""
+    found = np.zeros(n_types, bool)
+    found[pairs // n_types] = True
+    return found
+
+
+def _gains(rows: Rows, shift: Floats, limits: PairLimits | None) -> Integers:
     """Return the log bet of each row on each type, rounded down (int64, ``[n, n_types]``, units of 2^-32)."""
     gain = _log1m(rows.log_p)
     gain -= _log1m_shifted(rows.log_q, shift)  # v did not come
     row, came = np.arange(len(rows.targets)), rows.targets
     gain[row, came] = rows.log_p[row, came] - shifted(rows.log_q[row, came], shift[came])
+    if limits is not None and limits.has_delays and rows.gaps is not None:
+        gain[rows.gaps[:, None] > limits.seconds(rows.causes[:, None], np.arange(gain.shape[1]))] = 0.0
     check_scaled(len(gain) * max(gain.max(), -gain.min()) * 2.0**UNIT_BITS)  # their sums do not wrap around
     return to_units(gain, down=True)
 
