@@ -1,6 +1,7 @@
 """Small files that pages of the documentation take for granted; see `pages.py`."""
 
 import gzip
+import sqlite3
 
 import polars as pl
 from typer.testing import CliRunner
@@ -49,6 +50,19 @@ def components(folder):
     frame.rename({"case": "vehicle"}).write_csv(folder / "components.csv")
 
 
+def database(folder):
+    """The alarms in a database, and in files that a query joins."""
+    moments = pl.datetime(2026, 1, 31) + pl.duration(minutes=pl.int_range(pl.len()))
+    frame = _events().select(device="case", alarm="event", raised=moments.dt.strftime("%Y-%m-%d %H:%M:%S"))
+    connection = sqlite3.connect(folder / "alarms.db")
+    connection.execute("CREATE TABLE alarms (device, alarm, raised)")
+    connection.executemany("INSERT INTO alarms VALUES (?, ?, ?)", frame.rows())
+    connection.commit()
+    connection.close()
+    frame.write_parquet(folder / "alarms.parquet")
+    frame.select(pl.col("device").unique(maintain_order=True), kind=pl.lit("pump")).write_csv(folder / "devices.csv")
+
+
 def untimed(folder):
     _events().select(request="case", step="event").write_csv(folder / "untimed.csv")
 
@@ -94,6 +108,7 @@ SETUPS = {
     "model": model,
     "components.csv": components,
     "several files": several_files,
+    "alarms.db": database,
     "untimed.csv": untimed,
     "local-times.csv": local_times,
     "steps.csv": steps,

@@ -26,9 +26,10 @@ from sequela.effects.knowledge import Knowledge
 from sequela.effects.settings import Settings
 from sequela.events.log import EventLog, event_components
 from sequela.events.sequences import SequenceSet
-from sequela.evidence.bets import check_evidence, co_occurring, pair_names
 from sequela.evidence.direction import burst_seconds, order_votes
+from sequela.evidence.forecasts import check_evidence
 from sequela.evidence.links import LAG_SCHEMA, by_lag, finish
+from sequela.evidence.pairs import co_occurring, pair_names
 from sequela.files import check_writable_folder
 from sequela.graphs.places import added_places, count_places
 from sequela.graphs.population import PopulationGraph

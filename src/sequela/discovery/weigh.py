@@ -27,16 +27,10 @@ from sequela.effects.settings import Settings
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
 from sequela.events.ties import shuffle_ticks
-from sequela.evidence.bets import (
-    CalibrationSums,
-    Codes,
-    Groups,
-    calibration_cases,
-    calibration_sums,
-    co_occurring,
-    group_estimate,
-    sum_bets,
-)
+from sequela.evidence.bets import sum_bets
+from sequela.evidence.calibration import CalibrationSums, calibration_cases, calibration_sums
+from sequela.evidence.forecasts import group_estimate
+from sequela.evidence.pairs import Codes, Groups, co_occurring
 from sequela.evidence.sums import LagSums, Partial
 from sequela.execution.chunks import Chunks
 from sequela.execution.engines import start_engine

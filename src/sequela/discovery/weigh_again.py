@@ -14,10 +14,11 @@ from sequela.discovery.job import DensityHandle
 from sequela.discovery.weigh import Cases, Weighed, Weighing, has_ties
 from sequela.events.sequences import SequenceSet
 from sequela.events.ties import shuffle_ticks
-from sequela.evidence.bets import Codes, pair_codes, pair_names, sum_bets_without
+from sequela.evidence.bets import sum_bets_without
 from sequela.evidence.cause_bets import add_bets, cause_bets, mean_over_lags
 from sequela.evidence.fixed_point import from_units
 from sequela.evidence.links import triangles
+from sequela.evidence.pairs import Codes, pair_codes, pair_names
 from sequela.execution.chunks import Chunks
 from sequela.execution.engines import start_engine
 from sequela.execution.map_cases import map_cases

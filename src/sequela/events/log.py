@@ -46,12 +46,14 @@ class EventLog(Shown):
         n_ties: Number of events that share their time with the event before them in the same case.
         columns: How it was read (``case``, ``event`` as a list, ``time``, ``state``, ``time_format``, ``ties``,
             ``tick``), so that another log can be read the same way.
+        notes: What its reader left out or changed, in sentences.
     """
 
     frame: pl.DataFrame
     source: str
     n_ties: int
     columns: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def has_times(self) -> bool:
@@ -141,6 +143,8 @@ class EventLog(Shown):
         ties=Choice(("unordered", "order")),
         tick=Parsed("seconds above 0, or text like '1s', '10ms'", "sequela.events.times:parse_duration", True),
         file_format=TEXT,
+        connection=Either((TEXT, Kind("an open connection", has=("cursor",)))),
+        glob=FLAG,
     )
 )
 def read_log(
@@ -154,13 +158,15 @@ def read_log(
     ties: str = "unordered",
     tick: str | float | None = None,
     file_format: str | None = None,
+    connection: Any = None,
+    glob: bool = False,
 ) -> EventLog:
     """Read an event log: a table with one row per event.
 
     Args:
         source: A CSV, TSV, JSON-lines (``.jsonl``, ``.ndjson``), Parquet or XES file; text formats may be compressed
-            (``.gz``, ``.zst``). A name is taken literally: ``*`` is no pattern. Or ``-`` for standard input, a list of
-            files with the same columns, or a polars or pandas frame.
+            (``.gz``, ``.zst``). Or ``-`` for standard input, an address that fsspec has a package for (``s3://…``), a
+            list of files with the same columns, a polars or pandas frame, or, with ``connection``, the text of a query.
         case: Column that says which sequence an event belongs to.
         event: Column of the event type; several columns are combined into one type (``"ecu|code"``).
         time: Column of the time: ISO text, dates (also ``20260131``), or numbers since 1970 (seconds, milli-, micro- or
@@ -177,6 +183,9 @@ def read_log(
             ticks, so that what happened within one has no order.
         file_format: Format as a suffix (``"jsonl"``) where the name of the file does not say it. Standard input is CSV
             by default.
+        connection: Database to ask: ``postgresql://…``, ``sqlite:FILE``, ``duckdb:FILE`` (``duckdb:`` to query files),
+            or an open connection of any driver. What it says of user and password is neither shown nor stored.
+        glob: Whether names of files are patterns; by default ``*`` is a character like any other.
 
     Columns that are not named are recognised by the usual names (`DEFAULT_COLUMNS`). Without any time column the
     row order is the order.
@@ -193,7 +202,7 @@ def read_log(
         >>> read_log(frame).events
         ['a', 'b', 'c']
     """
-    table = read_table(source, file_format)
+    table = read_table(source, file_format, connection=connection, glob=glob)
     name = table.name
     columns = table.frame.collect_schema().names()
     case_column = _pick_column("case", case, columns, name)
@@ -241,7 +250,7 @@ def read_log(
         "ties": ties,
         "tick": tick,
     }
-    return EventLog(frame, name, _count_ties(frame), read_as)
+    return EventLog(frame, name, _count_ties(frame), read_as, table.notes)
 
 
 def _event_columns(

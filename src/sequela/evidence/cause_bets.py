@@ -29,8 +29,8 @@ from sequela.density.base import Branches, Density, Floats, Ids
 from sequela.effects.knowledge import PairLimits
 from sequela.effects.proposals import draw_uniform
 from sequela.events.sequences import Case, case_hash
-from sequela.evidence.bets import Codes
 from sequela.evidence.fixed_point import Integers, add_units, from_units, to_units
+from sequela.evidence.pairs import Codes
 
 N_DRAWS = 7
 """Types drawn beside the observed one."""

@@ -16,7 +16,7 @@ from sequela.effects.knowledge import Knowledge
 from sequela.events.sequences import Case
 from sequela.events.vocabulary import Vocabulary
 from sequela.graphs.base import Graph, direction_column
-from sequela.graphs.exports import AnnotatedLog
+from sequela.graphs.exports.log import AnnotatedLog
 from sequela.graphs.places import pair_counts
 from sequela.graphs.records import Arguments
 from sequela.graphs.schemas import INSTANCE

@@ -20,7 +20,8 @@ from sequela.errors import LogFormatError, nearest_spelling
 from sequela.events.sequences import Case, SequenceSet
 from sequela.files import whole_folder
 from sequela.graphs.base import to_pandas
-from sequela.graphs.exports import AnnotatedLog, StrPath
+from sequela.graphs.exports.log import AnnotatedLog
+from sequela.graphs.exports.values import StrPath
 from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.records import FORMAT, MARKER, RunRecord, load_knowledge, save_knowledge
 from sequela.graphs.schemas import EDGES, EVENTS, PLACES

@@ -9,6 +9,7 @@ file, and counts the rows by other means than it reads them where it can: `seque
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from glob import glob as glob_files
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sequela.events.readers.frames import read_frame
 from sequela.events.readers.json_lines import read_json_lines
 from sequela.events.readers.parquet import read_parquet
 from sequela.events.readers.source import Source, Table, open_source
+from sequela.events.readers.sql import read_query
 from sequela.events.readers.xes import read_xes
 from sequela.text import quoted
 
@@ -44,12 +46,14 @@ _FAULTS = (
 """What the libraries raise on damaged files, found by feeding them random ones."""
 
 
-def read_table(source: Any, file_format: str | None = None) -> Table:
-    """Return the rows of a file, of several files one after the other, or of a frame.
+def read_table(source: Any, file_format: str | None = None, *, connection: Any = None, glob: bool = False) -> Table:
+    """Return the rows of a file, of several files one after the other, of a frame, or of a query.
 
     Args:
-        source: Path, taken literally (``*`` is no pattern), ``-`` for standard input, list of paths, or frame.
+        source: Path or address (``s3://…``), ``-`` for standard input, list of paths, frame, or the text of a query.
         file_format: Suffix of the format (``"jsonl"``) where the name does not say it.
+        connection: What the query is asked of, see `read_query`.
+        glob: Whether paths are patterns; by default ``*`` is a character like any other.
 
     Raises:
         LogFormatError: A file is missing, empty, a directory, of an unknown format, damaged, or cannot be read.
@@ -59,13 +63,28 @@ def read_table(source: Any, file_format: str | None = None) -> Table:
         >>> read_table(pl.DataFrame({"case": ["a", "b"]})).frame.collect().height
         2
     """
+    if connection is not None:
+        if not isinstance(source, str) or file_format is not None or glob:
+            raise ConfigError("with a connection the source is the text of a query, without a format or pattern")
+        return read_query(source, connection)
     if isinstance(source, str | Path):
-        return _read_file(source, file_format)
+        return _read_files(_matching([source]), file_format) if glob else _read_file(source, file_format)
     if isinstance(source, list | tuple) and all(isinstance(path, str | Path) for path in source):
-        return _read_files(source, file_format)
+        return _read_files(_matching(source) if glob else source, file_format)
     if file_format is not None:
         raise ConfigError(f"the format is for files; got {file_format!r} with a {type(source).__name__}")
     return read_frame(source)
+
+
+def _matching(patterns: Sequence[str | Path]) -> list[str]:
+    """Return the files that match patterns, each once, sorted within a pattern."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        paths = sorted(glob_files(str(pattern), recursive=True))
+        if not paths:
+            raise LogFormatError(f"no file matches '{quoted(pattern, 200)}'")
+        found |= dict.fromkeys(path for path in paths if not Path(path).is_dir())
+    return list(found)
 
 
 def _read_file(path: str | Path, file_format: str | None) -> Table:
@@ -109,7 +128,8 @@ def _read_files(paths: Sequence[str | Path], file_format: str | None) -> Table:
         name,
         None if any(table.n_rows is None for table in tables) else sum(table.n_rows or 0 for table in tables),
         tuple(file for table in tables for file in table.files),
+        tuple(f"{table.name}: {note}" for table in tables for note in table.notes),
     )
 
 
-__all__ = ["READERS", "Source", "Table", "read_table"]
+__all__ = ["READERS", "Source", "Table", "read_query", "read_table"]
