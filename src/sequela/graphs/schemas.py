@@ -263,7 +263,6 @@ ROOTS = Table(
     },
 )
 
-<<<<<<< HEAD
 CHANGED_LINKS = Table(
     "links of two results and how they changed (`Changes.links`)",
     {
@@ -317,8 +316,6 @@ CHANGED_TYPES = Table(
     },
 )  # fmt: skip
 
-TABLES = (INSTANCE, EDGES, EVENTS, NODES, PLACES, SUMMARY, POPULATION, LAGS, ROOTS, CHANGED_LINKS, CHANGED_TYPES)
-=======
 KNOWLEDGE = Table(
     "what is known beside a log (a CSV or Parquet file for `knowledge`)",
     {
@@ -337,8 +334,9 @@ KNOWLEDGE = Table(
     },
 )
 
-TABLES = (INSTANCE, EDGES, EVENTS, NODES, PLACES, SUMMARY, POPULATION, LAGS, ROOTS, KNOWLEDGE)
->>>>>>> main
+TABLES = (
+    INSTANCE, EDGES, EVENTS, NODES, PLACES, SUMMARY, POPULATION, LAGS, ROOTS, KNOWLEDGE, CHANGED_LINKS, CHANGED_TYPES,
+)  # fmt: skip
 
 
 def check_types(pairs: pl.DataFrame, nodes: pl.DataFrame, file: str) -> None:
