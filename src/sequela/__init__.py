@@ -47,6 +47,7 @@ _HOMES = {
     "load_run": "sequela.discovery.run_folder",
     "read_knowledge": "sequela.discovery.knowledge",
     "read_log": "sequela.events.log",
+    "read_spans": "sequela.events.spans",
     "read_traces": "sequela.events.traces",
     "report": "sequela.reports.page",
     "root_causes": "sequela.graphs.root_causes",
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from sequela.errors import SequelaError
     from sequela.events.log import EventLog, read_log
     from sequela.events.sequences import SequenceSet
+    from sequela.events.spans import read_spans
     from sequela.events.traces import read_traces
     from sequela.events.vocabulary import Vocabulary
     from sequela.graphs.changes import Changes

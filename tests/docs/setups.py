@@ -1,6 +1,7 @@
 """Small files that pages of the documentation take for granted; see `pages.py`."""
 
 import gzip
+import json
 import sqlite3
 
 import polars as pl
@@ -113,6 +114,25 @@ def releases(folder):
         )
 
 
+def traces(folder):
+    """Spans as the file exporter of the OpenTelemetry Collector writes them: a document a line."""
+    spans = simulate_incident("cpu_contention").window_spans.with_columns(number=pl.col("TraceID").rank("dense"))
+    documents = []
+    for (pod,), rows in spans.group_by("PodName", maintain_order=True):
+        about = {"service.name": pod.partition("-")[0], "service.instance.id": pod}
+        found = [
+            {
+                "traceId": f"{row['number']:032x}", "spanId": row["SpanID"], "parentSpanId": row["ParentID"],
+                "name": row["OperationName"], "startTimeUnixNano": str(row["StartTimeUnixNano"]),
+                "endTimeUnixNano": str(row["EndTimeUnixNano"]), "status": {},
+            }
+            for row in rows.rows(named=True)
+        ]  # fmt: skip
+        resource = {"attributes": [{"key": key, "value": {"stringValue": value}} for key, value in about.items()]}
+        documents.append({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": found}]}]})
+    (folder / "traces.jsonl").write_text("".join(json.dumps(each) + "\n" for each in documents))
+
+
 SETUPS = {
     "releases": releases,
     "alarms.csv": alarms,
@@ -121,6 +141,7 @@ SETUPS = {
     "components.csv": components,
     "several files": several_files,
     "alarms.db": database,
+    "traces.jsonl": traces,
     "untimed.csv": untimed,
     "local-times.csv": local_times,
     "steps.csv": steps,
