@@ -103,6 +103,17 @@ def incident(folder):
         lines.write_parquet(folder / name / "logs.parquet")
 
 
+def releases(folder):
+    """Events of requests before and after a release that halves one effect and brings another."""
+    names = ("login", "search", "cart", "pay", "error")
+    for name, error, pay in (("before", 0.0, 2.5), ("after", 2.0, 1.0)):
+        weights = [[0, 1.5, 0, 0, 0], [0, 0, 1.5, 0, 0], [0, 0, 0, pay, error], [0] * 5, [0] * 5]
+        world = SoftmaxWorld([0, 0, 0, 0, -1], weights, horizon=1, names=names)
+        world.to_log(world.sample(400, 15, seed=len(name))).rename({"case": "request"}).write_csv(
+            folder / f"{name}.csv"
+        )
+
+
 def traces(folder):
     """Spans as the file exporter of the OpenTelemetry Collector writes them: a document a line."""
     spans = simulate_incident("cpu_contention").window_spans.with_columns(number=pl.col("TraceID").rank("dense"))
@@ -146,6 +157,7 @@ def orders(folder):
 
 
 SETUPS = {
+    "releases": releases,
     "alarms.csv": alarms,
     "answer": answer,
     "model": model,
