@@ -222,6 +222,7 @@ def read_log(
     picked = [pl.col(case_column).alias("case"), *components]
     if time_column is not None:
         picked.append(pl.col(time_column).alias("time"))
+    spread: list[str] = []
     labels = {"case": case_column, **{f"event_{i}": c for i, c in enumerate(event_columns)}}
     check_choice("ties", ties, TIES)
     resolution = None if tick is None else parse_duration("tick", tick)
@@ -229,6 +230,10 @@ def read_log(
         raise ConfigError("tick needs times: name the time column (time=..., --time), or leave it out")
 
     def convert(rows: pl.DataFrame) -> tuple[pl.DataFrame, str | None]:
+        if case_column in table.lists:
+            rows, spread[:] = _spread(rows, case_column)
+        if rows.is_empty():
+            raise LogFormatError(f"{name} is empty: it has a header but no event")
         rows = rows.with_columns(
             to_labels(rows[label], role=label.partition("_")[0], column=column, source=name).alias(label)
             for label, column in labels.items()
@@ -241,7 +246,7 @@ def read_log(
             seconds = (seconds / resolution).floor() * resolution
         return rows.select("case", "event", seconds.alias("time")), kind
 
-    rows = read_rows(table, picked, convert)
+    rows = read_rows(table, picked, convert, whole=case_column in table.lists)
     if rows["case"].n_unique() == rows.height:
         raise LogFormatError(
             f"{name} has no case with two events: every value of '{quoted(case_column)}' occurs once. "
@@ -261,7 +266,7 @@ def read_log(
     }
     if table.learned:
         read_as["learned"] = dict(table.learned)
-    return EventLog(frame, name, n_ties, read_as, table.notes)
+    return EventLog(frame, name, n_ties, read_as, (*table.notes, *spread))
 
 
 def _roles(known: Mapping[str, Any], usual: Mapping[str, Any], case: Any, event: Any, time: Any, state: Any) -> Any:
@@ -314,6 +319,17 @@ def _pick_column(role: str, given: str | None, columns: list[str], source: str, 
         f"{source}: name the {role} column ({role}=… or --{role} …); "
         f"its columns are {', '.join(map(quoted, columns[:20]))}"
     )
+
+
+def _spread(frame: pl.DataFrame, case: str) -> tuple[pl.DataFrame, list[str]]:
+    """Put an event that belongs to several cases into each of them, and say how many there are, and of none."""
+    n_cases = frame["case"].list.len().fill_null(0)
+    none, several = int((n_cases == 0).sum()), int((n_cases > 1).sum())
+    rows = frame.filter(n_cases > 0).explode("case")
+    where = f"'{quoted(case)}'"
+    said = {f"of {frame.height:,} events belong to no {where} and were left out": none}
+    said[f"of {frame.height:,} events belong to several {where} and are in each: {rows.height:,} in all"] = several
+    return rows, [f"{count:,} {what}" for what, count in said.items() if count]
 
 
 def _combine_components(frame: pl.DataFrame, n_components: int) -> pl.DataFrame:

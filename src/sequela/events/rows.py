@@ -25,29 +25,30 @@ _PIECE = 1 << 20
 _LABELS = ("case", "event")
 
 
-def read_rows(table: Table, columns: list[pl.Expr], convert: Convert) -> pl.DataFrame:
+def read_rows(table: Table, columns: list[pl.Expr], convert: Convert, *, whole: bool = False) -> pl.DataFrame:
     """Read the columns of a log and convert them, in the order of the file; labels are text or categories.
 
     Args:
         table: From a reader.
         columns: What to read.
         convert: Turns a piece, or the whole, into labels and seconds.
+        whole: Never in pieces.
 
     Raises:
         LogFormatError: The file cannot be read to its end, has another number of rows than the reader counted, or
             `convert` refuses it.
     """
     rows = table.frame.select(columns)
-    with_pieces = table.n_rows is None or table.n_rows > _PIECE
-    found = _in_pieces(table, rows, convert) if with_pieces else None
+    small = whole or (table.n_rows is not None and table.n_rows <= _PIECE)
+    found = None if small else _in_pieces(table, rows, convert)
     if found is None:  # also where only the whole column can tell what its times are, or which row is wrong
         try:
-            whole = rows.collect(engine="streaming")
+            frame = rows.collect(engine="streaming")
         except FAULTS as error:
             raise LogFormatError(f"{table.name} cannot be read: {quoted(error)}") from error
-        _check_height(table, whole.height)
+        _check_height(table, frame.height)
         try:
-            found = convert(whole)[0]
+            found = convert(frame)[0]
         except pl.exceptions.PanicException as error:  # no `Exception`: it would pass every handler
             raise LogFormatError(f"{table.name} cannot be read: {quoted(error)}") from error
     return found
@@ -83,8 +84,6 @@ def _check_height(table: Table, height: int) -> None:
     """Compare the number of rows with what the reader counted by other means."""
     if table.n_rows is not None and height != table.n_rows:
         raise LogFormatError(f"{table.name} has {table.n_rows:,} rows, of which {height:,} could be read")
-    if not height:
-        raise LogFormatError(f"{table.name} is empty: it has a header but no event")
 
 
 def sort_rows(rows: pl.DataFrame, *within: str) -> tuple[pl.DataFrame, int]:
