@@ -45,6 +45,8 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         hierarchy_level: Components that stand for a type, in a population.
         pool: Whether the evidence of a pair counted for others of its family.
         control: What ``fdr`` bounds in a population: the share of false links, or each pair by itself.
+        objective: What decides which pairs of a population are links: ``"rate"`` (``fdr``) or ``"f1"``.
+        placebo: Whether the strength beyond the horizon was asked for.
     """
 
     design: str = "atomic"
@@ -70,6 +72,8 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
     hierarchy_level: int | None = None
     pool: bool | None = None
     control: str | None = None
+    objective: str | None = None
+    placebo: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return those that played a part as plain values."""
