@@ -26,9 +26,9 @@ import sequela as sq
 from cascades import RULES, score_links
 from sequela.effects.encoding import encode_log
 from sequela.evaluation.metrics import score_edges
-from sequela.evidence.bets import pair_names
 from sequela.evidence.cause_bets import cause_bets, mean_over_lags
 from sequela.evidence.multiplicity import best_for_f1, combined, e_bh, families, family_weights
+from sequela.evidence.pairs import pair_names
 from sequela.worlds.catalogue import make_generator, make_world
 from sequela.worlds.hidden_clock import HiddenClockWorld
 from sequela.worlds.softmax import SoftmaxWorld

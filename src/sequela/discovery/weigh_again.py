@@ -14,10 +14,11 @@ from sequela.discovery.job import DensityHandle
 from sequela.discovery.weigh import Cases, Weighed, Weighing, has_ties
 from sequela.events.sequences import SequenceSet
 from sequela.events.ties import shuffle_ticks
-from sequela.evidence.bets import Codes, pair_codes, pair_names, sum_bets_without
+from sequela.evidence.bets import sum_bets_without
 from sequela.evidence.cause_bets import add_rows, mean_over_lags, place_bets, score_slots
 from sequela.evidence.fixed_point import from_units
 from sequela.evidence.links import triangles
+from sequela.evidence.pairs import Codes, pair_codes, pair_names
 from sequela.evidence.residuals import ROWS, ResidualSums
 from sequela.execution.chunks import Chunks
 from sequela.execution.engines import start_engine
@@ -41,9 +42,14 @@ class BettingOnCauses:
         """Return the sums of some cases, one row a pair and lag, in units of 2^-32."""
         density = _within_memory(density, self.weighing)
         settings, horizon, n_types = self.weighing.settings, self.weighing.horizon, density.vocabulary.n_types
-        left = ResidualSums(self.weighing.pairs, n_types, horizon, settings.horizon_seconds)
+        limits = settings.limits(density)
+        # Where pairs are excluded, not all that the law of a slot needs is scored.
+        left = ResidualSums(
+            self.weighing.pairs if limits is None else self.weighing.pairs[:0], n_types, horizon,
+            settings.horizon_seconds,
+        )  # fmt: skip
         tables = []
-        for some in score_slots(density, cases, horizon, seed=settings.seed):
+        for some in score_slots(density, cases, horizon, seed=settings.seed, limits=limits):
             left.add(density, some)
             codes, units = place_bets(some, n_types, settings.horizon_seconds)
             tables.append(pl.DataFrame({"code": codes, "units": units}))
@@ -129,6 +135,7 @@ class WeighingWithout:
         bets = sum_bets_without(
             self.pairs, self.absent, density, shuffle_ticks(cases, 0), before.horizon, before.shift,
             before.settings.horizon_seconds, before.groups,
+            before.settings.limits(density) if before.whole_types else None,
         )  # fmt: skip
         return pl.DataFrame({"row": np.arange(len(bets)), "units": bets}), {"n_cases": cases.n_cases}
 

@@ -26,10 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequela.density.base import Branches, Density, Floats, Ids
+from sequela.effects.knowledge import PairLimits
 from sequela.effects.proposals import draw_uniform
 from sequela.events.sequences import Case, case_hash
-from sequela.evidence.bets import Codes
 from sequela.evidence.fixed_point import Integers, add_units, from_units, to_units
+from sequela.evidence.pairs import Codes
 
 N_DRAWS = 7
 """Types drawn beside the observed one."""
@@ -50,6 +51,7 @@ def cause_bets(
     seed: int = 0,
     n_draws: int = N_DRAWS,
     forecast: Density | None = None,
+    limits: PairLimits | None = None,
 ) -> tuple[Codes, Integers]:
     """Return the log bets of some cases, added up by pair and lag.
 
@@ -61,12 +63,13 @@ def cause_bets(
         seed: Of the draws.
         n_draws: Types drawn at random beside the observed one.
         forecast: Forecasts the effects; by default the density.
+        limits: Which pairs are bet on; what is excluded may still stand in a slot beside others.
 
     Returns:
         Sorted codes ``(cause * n_types + effect) * horizon + lag - 1`` (int64, ``[C]``), and their log bets in units of
         2^-32, each rounded down (int64, ``[C]``).
     """
-    scored = score_slots(density, cases, horizon, seed=seed, n_draws=n_draws, forecast=forecast)
+    scored = score_slots(density, cases, horizon, seed=seed, n_draws=n_draws, forecast=forecast, limits=limits)
     return add_bets(*place_bets((one for some in scored for one in some), density.vocabulary.n_types, seconds))
 
 
@@ -80,6 +83,7 @@ class Scored(NamedTuple):
         law: Log-probability of each type in its slot (float64, ``[n, N]``).
         scores: Log-probability of the events after each slot with each type in it (float64, ``[n, N, m]``).
         effects: The same by the forecast of the effects.
+        placed: Which bets are placed (bool, ``[n, N, m]``); None for all.
     """
 
     case: Case
@@ -88,6 +92,7 @@ class Scored(NamedTuple):
     law: Floats
     scores: Floats
     effects: Floats
+    placed: NDArray[np.bool_] | None
 
     def log_weight(self, slots: NDArray[np.int64], lag: int) -> Floats:
         """Return the log prior of each type (float64, ``[k, N]``), not normalised: its law, and the mediators."""
@@ -103,16 +108,18 @@ def score_slots(
     seed: int = 0,
     n_draws: int = N_DRAWS,
     forecast: Density | None = None,
+    limits: PairLimits | None = None,
 ) -> Iterator[list[Scored]]:
     """Yield cases with their slots scored, as many together as may be held; the arguments are those of `cause_bets`."""
     for some in _together(cases, density.vocabulary.n_types):
         slots = [_drawn(density, case, seed, n_draws) for case in some]
         laws = _laws(density, some, slots)
-        scores = _scores(density, some, slots, horizon)
-        effects = scores if forecast is None else _scores(forecast, some, slots, horizon)
+        placed = [_placed(case, own, horizon, limits) for case, own in zip(some, slots, strict=True)]
+        scores = _scores(density, some, slots, placed, horizon)
+        effects = scores if forecast is None else _scores(forecast, some, slots, placed, horizon)
         yield [
-            Scored(case, own.types, own.real, law, score, effect)
-            for case, own, law, score, effect in zip(some, slots, laws, scores, effects, strict=True)
+            Scored(case, own.types, own.real, law, score, effect, bets)
+            for case, own, law, score, effect, bets in zip(some, slots, laws, scores, effects, placed, strict=True)
         ]
 
 
@@ -207,15 +214,40 @@ def _laws(density: Density, cases: Sequence[Case], slots: Sequence[_Slots]) -> l
     return [np.concatenate(pieces)]
 
 
-def _scores(density: Density, cases: Sequence[Case], slots: Sequence[_Slots], horizon: int) -> list[Floats]:
-    """Return the log-probability of the events after each slot with each type in it (float64, ``[n, N, m]`` each)."""
+def _placed(case: Case, slots: _Slots, horizon: int, limits: PairLimits | None) -> NDArray[np.bool_] | None:
+    """Return which bets are placed (bool, ``[n, N, m]``); None for all."""
+    if limits is None:
+        return None
+    after = np.minimum(np.arange(len(slots.types))[:, None] + np.arange(1, horizon + 1), len(case.ids) - 1)
+    longest = limits.seconds(slots.types[:, :, None], case.ids[after][:, None])
+    placed: NDArray[np.bool_] = longest >= 0
+    if limits.has_delays and case.times is not None:
+        placed &= (case.times[after] - case.times[:-1, None])[:, None] <= longest
+    return placed
+
+
+def _scores(
+    density: Density,
+    cases: Sequence[Case],
+    slots: Sequence[_Slots],
+    placed: Sequence[NDArray[np.bool_] | None],
+    horizon: int,
+) -> list[Floats]:
+    """Return the log-probability of the events after each slot with each type in it (float64, ``[n, N, m]`` each).
+
+    Those after the last bet of a slot are 0: nothing is asked of them.
+    """
     branches = []
-    for case, own in zip(cases, slots, strict=True):
+    for case, own, bets in zip(cases, slots, placed, strict=True):
         n, n_each = own.types.shape
         place = np.arange(n)[:, None] + np.arange(horizon)
         tails = np.repeat(case.ids[np.minimum(place, len(case.ids) - 1)], n_each, axis=0)
         tails[:, 0] = own.types.ravel()
-        branches.append(Branches(case.ids, np.repeat(np.arange(n), n_each), tails, case.times))
+        wanted = None
+        if bets is not None:  # all of a slot is needed up to its last bet: what lies between speaks of the cause
+            steps: NDArray[np.bool_] = np.any(bets, axis=1)
+            wanted = np.logical_or.accumulate(steps[:, ::-1], axis=1)[:, ::-1].repeat(n_each, axis=0)
+        branches.append(Branches(case.ids, np.repeat(np.arange(n), n_each), tails, case.times, wanted))
     found = density.score_branches_many(branches)
     return [
         np.nan_to_num(each.reshape(*own.types.shape, horizon), neginf=-700.0)
@@ -235,7 +267,7 @@ def _of_case(one: Scored, n_types: int, seconds: float | None) -> Iterator[tuple
             kept &= (case.times[rows + lag] - case.times[rows] <= seconds)[:, None]
         chosen = _apart(v, lag, kept[:, 0])
         log_bet, row, column = _bets(log_w[rows], one.effects[rows, :, lag - 1], kept)
-        there = chosen[row]
+        there = chosen[row] if one.placed is None else chosen[row] & one.placed[row, column, lag - 1]
         code = (types[row, column].astype(np.int64) * n_types + v[row]) * horizon + lag - 1
         yield code[there], to_units(log_bet[there], down=True)
         log_w[rows] += one.scores[rows, :, lag - 1]

@@ -24,9 +24,9 @@ from scipy.sparse import csr_array
 
 from sequela.density.base import Density, Floats
 from sequela.events.sequences import Case
-from sequela.evidence.bets import Codes
 from sequela.evidence.cause_bets import Scored, normal
 from sequela.evidence.fixed_point import Integers, check_scaled, to_units
+from sequela.evidence.pairs import Codes
 
 MAX_TYPES = 2000
 """Vocabularies up to this size are corrected: the cost of an event grows with the number of types."""
