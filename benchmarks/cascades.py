@@ -67,7 +67,7 @@ def simulate(
 
 
 RULES: dict[str, dict[str, Any]] = {"default": {}, "f1": {"objective": "f1", "delta": 0.01}}
-"""What is measured on the real alarms. The delta of the second was chosen on the simulated logs 500 and 501."""
+"""What is measured on the real alarms. The delta of the second was chosen on the simulated log 500."""
 TRIED: dict[str, dict[str, Any]] = RULES | {
     f"f1, delta {delta:g}": {"objective": "f1", "delta": delta} for delta in (0.0, 0.005, 0.02, 0.05)
 }
