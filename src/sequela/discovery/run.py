@@ -39,6 +39,7 @@ from sequela.discovery.run_folder import (
     RunResult,
     begin,
     log_fingerprint,
+    tidy,
 )
 from sequela.discovery.stream import discover_to
 from sequela.errors import CheckpointError, ConfigError, LogFormatError
@@ -149,6 +150,7 @@ class _Stages:
                 self._diagnose(density, population)
         with self._stage("page", "writing the page"):
             self._page(found, population)
+        tidy(self.folder)
         self.record.complete = True
         self.record.write(self.folder)
 

@@ -40,7 +40,7 @@ from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.events.split import Split
 from sequela.events.vocabulary import Vocabulary
-from sequela.files import check_writable_folder
+from sequela.files import check_writable_folder, disk
 from sequela.locks import locks_out
 from sequela.progress import Reporter, Silent, reporter
 from sequela.version import __version__
@@ -194,7 +194,7 @@ def train_recipe(
     if out is not None and is_first_process():
         checkpoint.save_density(density, out, overwrite=overwrite)
         forget_state(state_folder)
-        _width_record(out).unlink(missing_ok=True)
+        disk.remove(_width_record(out))
         tell.say(f"saved to '{out}'")
     return density
 
