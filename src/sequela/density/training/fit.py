@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,13 @@ from sequela.density.training.recipe import (
     SHARES,
     Parts,
     Recipe,
+    check_additive,
     split_for_training,
     training_config,
     use_components,
     use_times,
 )
-from sequela.density.training.size import WidthChoice, choose_width, has_time
+from sequela.density.training.size import AdditiveChoice, WidthChoice, choose_width, has_time
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.events.split import Split
@@ -67,6 +68,7 @@ def fit(
     hide: float = 0.5,
     times: bool | str = "auto",
     components: bool | str = "auto",
+    additive: bool | str = "auto",
     max_steps: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -104,19 +106,28 @@ def fit(
         learning_rate=learning_rate, patience=patience, seed=seed, precision=precision, device=device,
     )  # fmt: skip
     say_log(tell, log, vocabulary, parts)
+    may_add = check_additive(additive, kind, vocabulary.n_types)
     recipe = Recipe(
         backbone=backbone, seed=seed, min_count=min_count, memory=memory,
         width=width or kind.default_width(parts[0].n_events, vocabulary.n_types), n_blocks=n_blocks, dropout=dropout,
         hide=hide, times=use_times(times, kind, log, parts[0], vocabulary.n_types, tell),
         components=use_components(components, kind, vocabulary, tell) is not None, config=config,
+        additive=additive is True,
     )  # fmt: skip
-    choice = None
+    choice = added = None
     if width is None and kind.chooses_width and has_time(max_steps):
-        choice = _choose_width(recipe, vocabulary, sequences, parts, device, out, tell)
+        short_runs = _ShortRuns(vocabulary, sequences, parts, device, out, tell)
+        choice = short_runs.choose_width(recipe)
+        if may_add and not recipe.additive:
+            added = short_runs.choose_additive(recipe, choice)
+            if added.additive:
+                recipe = replace(recipe, additive=True)
+                choice = short_runs.choose_width(recipe)
         recipe = replace(recipe, width=choice.width)
     return train_recipe(
-        recipe, log, vocabulary, sequences, parts, device=device, out=out, overwrite=overwrite, tell=tell, choice=choice
-    )
+        recipe, log, vocabulary, sequences, parts, device=device, out=out, overwrite=overwrite, tell=tell,
+        choice=choice, added=added,
+    )  # fmt: skip
 
 
 def recounted(vocabulary: Vocabulary, sequences: SequenceSet) -> Vocabulary:
@@ -137,6 +148,7 @@ def train_recipe(
     overwrite: bool,
     tell: Reporter,
     choice: WidthChoice | None = None,
+    added: AdditiveChoice | None = None,
     start: Density | None = None,
 ) -> Density:
     """Train a network as a recipe says, judge it and save it.
@@ -152,6 +164,7 @@ def train_recipe(
         overwrite: Replace an earlier density there.
         tell: What to tell.
         choice: How the width was chosen, for ``info``.
+        added: How it was decided whether effects add up, for ``info``.
         start: A density of the same recipe and vocabulary, from whose weights training goes on. What it has seen counts
             as seen by the new one too.
     """
@@ -188,13 +201,15 @@ def train_recipe(
         "split": _split_info(recipe, parts, seen),
         "report": report.to_dict(),
         "width_choice": None if choice is None else choice.to_plain(),
+        "additive_choice": None if added is None else asdict(added),
         "fingerprint": fingerprint,
     }
     density = density.with_info(info)
     if out is not None and is_first_process():
         checkpoint.save_density(density, out, overwrite=overwrite)
         forget_state(state_folder)
-        _width_record(out).unlink(missing_ok=True)
+        for additive in (False, True):
+            _width_record(out, additive).unlink(missing_ok=True)
         tell.say(f"saved to '{out}'")
     return density
 
@@ -217,32 +232,50 @@ def data_fingerprint(
     return digest.hexdigest()
 
 
-def _choose_width(
-    recipe: Recipe,
-    vocabulary: Vocabulary,
-    sequences: SequenceSet,
-    parts: Parts,
-    device: str,
-    out: str | Path | None,
-    tell: Reporter,
-) -> WidthChoice:
-    kind, sizes = trained_backbone(recipe.backbone), recipe.sizes(vocabulary, device)
-    train_task, validation = (kind.task(part, sizes) for part in parts[:2])
+@dataclass(frozen=True)
+class _ShortRuns:
+    """Short runs on the training cases of a log, judged by the validation cases."""
 
-    def short_run(width: int, config: TrainingConfig) -> NDArray[np.float64]:
-        network = _new_network(kind, replace(sizes, width=width), parts[0], recipe.seed)
-        result = train(network, train_task, validation, config, device=device, report=Silent())
-        network.load_state_dict(result.weights)
+    vocabulary: Vocabulary
+    sequences: SequenceSet
+    parts: Parts
+    device: str
+    out: str | Path | None
+    tell: Reporter
+
+    def choose_width(self, recipe: Recipe) -> WidthChoice:
+        """Choose the width for a recipe."""
+        kind, sizes = trained_backbone(recipe.backbone), recipe.sizes(self.vocabulary, self.device)
+        train_task = kind.task(self.parts[0], sizes)
+
+        def short_run(width: int, config: TrainingConfig) -> NDArray[np.float64]:
+            network = _new_network(kind, replace(sizes, width=width), self.parts[0], recipe.seed)
+            validation = kind.task(self.parts[1], sizes)
+            result = train(network, train_task, validation, config, device=self.device, report=Silent())
+            network.load_state_dict(result.weights)
+            return self._losses(recipe, network)
+
+        return choose_width(
+            short_run,
+            recipe.config,
+            report=self.tell,
+            record=None if self.out is None else _width_record(self.out, recipe.additive),
+            fingerprint=data_fingerprint(recipe, self.vocabulary, self.sequences),
+        )
+
+    def choose_additive(self, recipe: Recipe, choice: WidthChoice) -> AdditiveChoice:
+        """Compare effects that add up, as counted, with the best network without them."""
+        kind = trained_backbone(recipe.backbone)
+        with_them = replace(recipe, additive=True)
+        network = _new_network(kind, with_them.sizes(self.vocabulary, self.device), self.parts[0], recipe.seed)
+        added = AdditiveChoice.between(self._losses(with_them, network), choice.lowest)
+        self.tell.say(added.sentence())
+        return added
+
+    def _losses(self, recipe: Recipe, network: torch.nn.Module) -> NDArray[np.float64]:
+        validation = trained_backbone(recipe.backbone).task(self.parts[1], recipe.sizes(self.vocabulary, self.device))
         # Small pieces, about a case each: what their differences say of the error.
-        return validation_losses(network.to(device), validation, _PIECE, device)
-
-    return choose_width(
-        short_run,
-        recipe.config,
-        report=tell,
-        record=None if out is None else _width_record(out),
-        fingerprint=data_fingerprint(recipe, vocabulary, sequences),
-    )
+        return validation_losses(network.to(self.device), validation, _PIECE, self.device)
 
 
 def _new_network(kind: TrainedBackbone, sizes: Sizes, train_set: SequenceSet, seed: int) -> torch.nn.Module:
@@ -255,8 +288,8 @@ def _state_folder(out: str | Path) -> Path:
     return Path(out).with_name(f".{Path(out).name}.training")
 
 
-def _width_record(out: str | Path) -> Path:
-    return Path(out).with_name(f".{Path(out).name}.widths.json")
+def _width_record(out: str | Path, additive: bool) -> Path:
+    return Path(out).with_name(f".{Path(out).name}.widths{'-additive' if additive else ''}.json")
 
 
 def say_log(tell: Reporter, log: EventLog, vocabulary: Vocabulary, parts: Parts) -> None:

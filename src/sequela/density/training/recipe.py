@@ -44,6 +44,7 @@ class Recipe:
         times: Whether it knows how long ago past events were.
         components: Whether event types are learnt as their components.
         config: Of the training loop.
+        additive: Whether past events also add to the rates of later ones.
     """
 
     backbone: str
@@ -57,6 +58,7 @@ class Recipe:
     times: bool
     components: bool
     config: TrainingConfig
+    additive: bool = False
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -67,7 +69,16 @@ class Recipe:
         """Return what a backbone needs to build a network."""
         shared = shared_components(vocabulary) if self.components else None
         return Sizes(
-            vocabulary, self.memory, self.width, self.n_blocks, self.dropout, self.hide, self.times, shared, device
+            vocabulary,
+            self.memory,
+            self.width,
+            self.n_blocks,
+            self.dropout,
+            self.hide,
+            self.times,
+            shared,
+            device,
+            self.additive,
         )
 
     def to_text(self) -> str:
@@ -82,7 +93,7 @@ class Recipe:
             ConfigError: It was not trained by `fit`.
         """
         try:
-            arguments, training = info["arguments"], info["training"]
+            arguments, training = {"additive": False, **info["arguments"]}, info["training"]  # new in 0.2.0
             config = TrainingConfig(**{own.name: training[own.name] for own in fields(TrainingConfig)})
             return cls(config=config, **{own.name: arguments[own.name] for own in fields(cls) if own.name != "config"})
         except (KeyError, TypeError) as error:
@@ -163,6 +174,21 @@ def use_times(
         f"beyond the last event ({chance:.3f} by chance)"
     )
     return helps
+
+
+def check_additive(additive: bool | str, backbone: TrainedBackbone, n_types: int) -> bool:
+    """Return whether effects that add up may be in the network.
+
+    Raises:
+        ConfigError: They were asked for and cannot be.
+    """
+    if not isinstance(additive, bool):
+        check_choice("additive", additive, ["auto"])
+    most = backbone.most_additive_types
+    if additive is True and n_types > most:
+        lack = f"at most {most:,} event types (there are {n_types:,})" if most else "the window backbone"
+        raise ConfigError(f"additive=True needs {lack}: leave additive out, or set it to False")
+    return bool(additive) and n_types <= most
 
 
 def use_components(
