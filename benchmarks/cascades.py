@@ -24,7 +24,8 @@ from sequela.density.window.finite_memory import observed_windows
 from sequela.density.window.time_features import observed_gaps
 from sequela.effects.encoding import encode_log
 from sequela.evaluation.metrics import auroc, score_edges
-from sequela.evidence.bets import calibration, shifted
+from sequela.evidence.bets import shifted
+from sequela.evidence.calibration import calibration
 
 RESULTS = Path(__file__).parent / "results"
 DAY = 86_400.0

@@ -19,18 +19,14 @@ from sequela.errors import ConfigError, LogFormatError
 from sequela.events.log import read_log
 from sequela.events.sequences import SequenceSet
 from sequela.events.split import Split
-from sequela.evidence.bets import (
-    _log1m_shifted,
-    calibration,
-    co_occurring,
-    forecasts,
-    shifted,
-    sum_bets,
-)
+from sequela.evidence.bets import log1m_shifted, shifted, sum_bets
+from sequela.evidence.calibration import calibration
 from sequela.evidence.edge_probability import linked
 from sequela.evidence.fixed_point import from_units
+from sequela.evidence.forecasts import forecasts
 from sequela.evidence.links import finish
 from sequela.evidence.multiplicity import e_bh, family_weights
+from sequela.evidence.pairs import co_occurring
 from sequela.evidence.sums import LagSums, real_sums
 from sequela.graphs.saved import load_population
 from sequela.worlds.softmax import SoftmaxWorld
@@ -109,7 +105,7 @@ def from_scratch(density: Density, ids, horizon):
 @pytest.mark.parametrize("horizon", [1, 3, 4])
 @pytest.mark.parametrize("cells", [7, 2**22])
 def test_bets_equal_their_definition(density, horizon, cells, monkeypatch):
-    monkeypatch.setattr("sequela.evidence.bets._CELLS", cells)
+    monkeypatch.setattr("sequela.evidence.forecasts._CELLS", cells)
     ids = np.random.default_rng(horizon).integers(0, 6, 20).astype(np.int32)
     one = SequenceSet(ids, np.array([0, 20]), pl.Series(["a"]))
     pairs = co_occurring(one, horizon, 6)
@@ -196,7 +192,7 @@ def test_calibration_moves_a_biased_hidden_forecast():
     shift = calibration(density, whole, 2)
     assert np.exp(shifted(np.log([[0.6, 0.2, 0.2]]), shift))[0] == pytest.approx(true, abs=0.03)
     wide = np.log(np.array([[1e-12, 1e-6, 0.3], [0.3, 0.999, 1 - 1e-12]]))
-    np.testing.assert_allclose(_log1m_shifted(wide, shift), np.log1p(-np.exp(shifted(wide, shift))), rtol=1e-6)
+    np.testing.assert_allclose(log1m_shifted(wide, shift), np.log1p(-np.exp(shifted(wide, shift))), rtol=1e-6)
     pairs = co_occurring(whole, 2, 3)
     raw, moved = (from_units(sum_bets(pairs, density, whole, 2, move)) for move in (np.zeros(3), shift))
     assert raw.max() > 20  # without it: false evidence for everything

@@ -10,8 +10,8 @@ import pytest
 from sequela.events.log import read_log
 from sequela.events.sequences import SequenceSet, tick_numbers
 from sequela.events.vocabulary import Vocabulary
-from sequela.evidence.bets import co_occurring
 from sequela.evidence.direction import _ranks, burst_seconds, log_e_direction, order_votes
+from sequela.evidence.pairs import co_occurring
 
 
 def sequence_set(cases, times=None, *, unordered=False):

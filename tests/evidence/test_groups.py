@@ -11,8 +11,10 @@ from sequela.errors import ConfigError
 from sequela.events.log import event_at_level, event_components, read_log
 from sequela.events.sequences import Case, SequenceSet
 from sequela.events.vocabulary import Vocabulary
-from sequela.evidence.bets import Groups, co_occurring, forecasts, group_estimate, sum_bets
+from sequela.evidence.bets import sum_bets
 from sequela.evidence.fixed_point import from_units
+from sequela.evidence.forecasts import forecasts, group_estimate
+from sequela.evidence.pairs import Groups, co_occurring
 
 NAMES = ("engine|a|1", "engine|a|2", "engine|b|1", "door|a|1", "door|c|1", "radio|a|1")
 VOCABULARY = Vocabulary(NAMES, (1,) * 6)
@@ -25,7 +27,7 @@ def window_density():
 @pytest.mark.parametrize("cells", [7, 2**22])
 @pytest.mark.parametrize("level", [1, 2, 3])
 def test_bets_on_groups_equal_their_definition(level, cells, monkeypatch):
-    monkeypatch.setattr("sequela.evidence.bets._CELLS", cells)
+    monkeypatch.setattr("sequela.evidence.forecasts._CELLS", cells)
     density, groups = window_density(), Groups.at_level(VOCABULARY, level)
     n = len(groups.names)
     assert n == {1: 3, 2: 5, 3: 6}[level]

@@ -20,8 +20,11 @@ from sequela.errors import ConfigError
 from sequela.events.log import read_log
 from sequela.events.sequences import SequenceSet
 from sequela.events.split import Split
-from sequela.evidence.bets import Groups, calibration, co_occurring, forecasts, forecasts_many, pair_codes, sum_bets
+from sequela.evidence.bets import sum_bets
+from sequela.evidence.calibration import calibration
 from sequela.evidence.fixed_point import from_units
+from sequela.evidence.forecasts import forecasts, forecasts_many
+from sequela.evidence.pairs import Groups, co_occurring, pair_codes
 from sequela.evidence.sums import Partial, real_sums
 from sequela.graphs.saved import load_population
 from sequela.worlds.softmax import SoftmaxWorld
@@ -215,7 +218,7 @@ def test_chunks_of_another_job_are_not_taken_up(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("cells", [7, 200, 2**22])
 def test_forecasts_of_many_cases_are_those_of_each(cells, monkeypatch):
-    monkeypatch.setattr("sequela.evidence.bets._CELLS", cells)
+    monkeypatch.setattr("sequela.evidence.forecasts._CELLS", cells)
     calls = []
     real = DENSITY.conditional_many
     monkeypatch.setattr(DENSITY, "conditional_many", lambda *given: calls.append(1) or real(*given))

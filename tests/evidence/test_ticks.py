@@ -11,9 +11,11 @@ from sequela.discovery.population import discover_population
 from sequela.events.log import read_log
 from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary
-from sequela.evidence.bets import Groups, forecasts, sum_bets, sum_bets_without
+from sequela.evidence.bets import sum_bets, sum_bets_without
 from sequela.evidence.fixed_point import from_units
+from sequela.evidence.forecasts import forecasts
 from sequela.evidence.links import finish, triangles
+from sequela.evidence.pairs import Groups
 from sequela.worlds.softmax import SoftmaxWorld
 
 WORLD = SoftmaxWorld.random(5, horizon=3, seed=0)
@@ -60,7 +62,7 @@ def from_scratch(density, cases, horizon, shift, *, absent=None):
 
 @pytest.mark.parametrize("cells", [7, 2**22])
 def test_bets_in_ticks_equal_their_definition(cells, monkeypatch):
-    monkeypatch.setattr("sequela.evidence.bets._CELLS", cells)
+    monkeypatch.setattr("sequela.evidence.forecasts._CELLS", cells)
     density, cases, shift = window_density(), tied_cases(), np.linspace(-0.2, 0.2, 5)
     pairs = np.arange(25)
     found = from_units(sum_bets(pairs, density, cases, 2, shift))

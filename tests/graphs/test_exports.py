@@ -1,5 +1,6 @@
 """Files for other programs: what they read back is what was found, whatever the names hold."""
 
+import base64
 import importlib.util
 import json
 import math
@@ -16,7 +17,8 @@ from sequela.discovery.discover import discover_log
 from sequela.discovery.stream import discover_to
 from sequela.errors import ConfigError, LogFormatError, MissingExtraError
 from sequela.events.log import read_log
-from sequela.graphs.exports import annotate, export
+from sequela.graphs.exports import LOG_WRITERS, export
+from sequela.graphs.exports.annotate import annotate
 from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
 from sequela.graphs.results import Discovery
@@ -91,6 +93,110 @@ def test_graphml_has_labels_and_weights_and_reads_back(which, tmp_path):
     assert 'attr.name="weight" attr.type="double"' in header
     assert 'attr.name="label" attr.type="string"' in header
     assert "True" not in header
+
+
+@pytest.mark.parametrize("which", GRAPHS)
+def test_gexf_reads_back_and_holds_no_date(which, tmp_path):
+    graph = GRAPHS[which]
+    graph.to_gexf(tmp_path / "g.gexf")
+    read = nx.read_gexf(tmp_path / "g.gexf", node_type=int if which == "instance" else str)
+    whole = graph.to_networkx()
+    assert (read.number_of_nodes(), read.number_of_edges()) == (7, len(graph))
+    for node, data in whole.nodes(data=True):
+        assert read.nodes[spelled(node)]["label"] == spelled(data.get("event", node))
+    for cause, effect, data in whole.edges(data=True):
+        found = read.edges[spelled(cause), spelled(effect)]
+        assert found["weight"] == data.get("cmi_nats_total", data["cmi_nats"])
+        assert found["pointwise_nats"] == data["pointwise_nats"]
+    meta = ET.parse(tmp_path / "g.gexf").find("{*}meta")
+    assert meta is not None
+    assert meta.attrib == {}
+
+
+INJECTIONS = [
+    "'}) DETACH DELETE (n) //",
+    "\\'}) DETACH DELETE (n) //",
+    "\\u0027}) //",
+    "\\\\u0027",
+    "x'; DROP TABLE Event;",
+    "`",
+    "*/",
+]
+
+
+@pytest.mark.parametrize("which", ["instance", "summary", "names"])
+def test_a_database_that_runs_the_cypher_holds_the_graph_and_nothing_else(which, tmp_path):
+    ladybug = pytest.importorskip("ladybug")
+    graph = GRAPHS.get(which)
+    if graph is None:
+        n = len(INJECTIONS)
+        edges = EDGES.head(1).with_columns(lag=pl.lit(1))
+        edges = pl.concat([edges.with_columns(cause_position=i, effect_position=i + 1) for i in range(n - 1)])
+        graph = InstanceGraph(INJECTIONS[0], tuple(INJECTIONS), edges)
+    graph.to_cypher(tmp_path / "g.cypher")
+    constraint, *statements = (tmp_path / "g.cypher").read_text(encoding="utf-8").splitlines()
+    whole = graph.to_networkx()
+    assert len(statements) == whole.number_of_nodes() + whole.number_of_edges()  # no name begins a line of its own
+    assert constraint.startswith("CREATE CONSTRAINT")
+    of_case = isinstance(graph, InstanceGraph)
+    label, edge = ("Event", "CAUSED") if of_case else ("EventType", "CAUSES")
+    keys = (
+        "case_name STRING, position INT64, key SERIAL PRIMARY KEY, event STRING, time DOUBLE"
+        if of_case
+        else "name STRING PRIMARY KEY, count INT64"
+    )
+    kinds = {str: "STRING", bool: "BOOLEAN", int: "INT64", float: "DOUBLE"}
+    (*_, data), *_ = whole.edges(data=True)
+    columns = "".join(f", {name} {kinds[type(value)]}" for name, value in data.items() if value is not None)
+    with ladybug.Database(":memory:") as database, ladybug.Connection(database) as connection:
+        connection.execute(f"CREATE NODE TABLE {label}({keys})")
+        connection.execute(f"CREATE REL TABLE {edge}(FROM {label} TO {label}{columns})")
+        for _ in range(2):  # twice gives the same
+            for statement in statements:
+                connection.execute(statement)
+        asked = "n.position, n.event" if of_case else "n.name"
+        found = sorted(connection.execute(f"MATCH (n:{label}) RETURN {asked}").get_all())
+        if of_case:
+            assert found == [[position, cypher_spelled(name)] for position, name in enumerate(graph.events)]
+        else:
+            assert found == sorted([cypher_spelled(name)] for name in whole)
+        asked = "a.position, b.position" if of_case else "a.name, b.name"
+        edges = connection.execute(f"MATCH (a)-[r:{edge}]->(b) RETURN {asked}, r.cmi_nats, r.pointwise_nats").get_all()
+    expected = [(data["cmi_nats"], data["pointwise_nats"]) for *_, data in whole.edges(data=True)]
+    assert sorted(row[2:] for row in edges) == sorted(map(list, expected))
+
+
+def cypher_spelled(name):
+    return {NAMES[4]: "bell\\x07 ünï\\ufffe"}.get(name, name)
+
+
+@pytest.mark.parametrize("which", GRAPHS)
+def test_a_workbook_holds_the_edges_and_no_formula(which, tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    graph = GRAPHS[which]
+    graph.to_xlsx(tmp_path / "g.xlsx")
+    (sheet,) = openpyxl.load_workbook(tmp_path / "g.xlsx").worksheets
+    heading, *rows = sheet.iter_rows()
+    assert [cell.value for cell in heading] == graph.edges.columns
+    assert len(rows) == len(graph)
+    for cells, row in zip(rows, graph.edges.iter_rows(named=True), strict=True):
+        for cell, (name, value) in zip(cells, row.items(), strict=True):
+            assert cell.data_type != "f"
+            assert cell.hyperlink is None
+            lost = isinstance(value, float) and not math.isfinite(value)
+            assert cell.value == (
+                None if lost else "uncertain: \\x1b[2J" if name == "mark" and value else spelled(value)
+            )
+            if isinstance(value, str):
+                assert cell.quotePrefix
+
+
+def test_a_workbook_that_excel_would_cut_is_refused(tmp_path):
+    pytest.importorskip("xlsxwriter")
+    edges = SUMMARY.edges.head(1).with_columns(pl.lit("x" * 40_000).alias("cause"))
+    with pytest.raises(ConfigError, match=r"40,000 characters do not fit.*\.csv"):
+        SummaryGraph(edges, SUMMARY.nodes).to_xlsx(tmp_path / "g.xlsx")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("which", GRAPHS)
@@ -227,9 +333,42 @@ def test_ocel_reads_back_with_links_as_objects(tmp_path):
     assert read["objects"].filter(pl.col("ocel:type") == "case").height == 2
 
 
+def test_otlp_is_what_the_protocol_reads_with_a_link_for_each_cause(tmp_path):
+    trace = pytest.importorskip("opentelemetry.proto.trace.v1.trace_pb2")
+    json_format = pytest.importorskip("google.protobuf.json_format")
+    found, kept = two_cases(), "4BF92F3577B34DA6A3CE929D0E0E4736"
+    events = found.events.with_columns(pl.col("case").replace("b", kept))
+    Discovery(found.edges, found.nodes, {}, events).to_otlp(tmp_path / "log.otlp.json")
+    plain = json.loads((tmp_path / "log.otlp.json").read_text(encoding="utf-8"))
+    for span in plain["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+        for each in (span, *span["links"]):  # plain protobuf JSON has identifiers in base 64
+            each |= {name: base64.b64encode(bytes.fromhex(each[name])).decode() for name in ("traceId", "spanId")}
+    read = json_format.ParseDict(plain, trace.TracesData())
+    spans = read.resource_spans[0].scope_spans[0].spans
+    assert [span.name for span in spans] == NAMES * 2
+    assert {span.trace_id.hex() for span in spans[7:]} == {kept.lower()}
+    assert len({span.trace_id for span in spans}) == 2
+    assert {(len(span.trace_id), len(span.span_id)) for span in spans} == {(16, 8)}
+    assert len({span.span_id for span in spans}) == 14
+    assert [span.start_time_unix_nano for span in spans[:7]] == [round(1.7e18 + 2.5e8 * i) for i in range(7)]
+    position = {span.span_id: number for number, span in enumerate(spans[:7])}
+    links = {
+        (position[link.span_id], number): {each.key: each.value for each in link.attributes}
+        for number, span in enumerate(spans) for link in span.links
+    }  # fmt: skip
+    assert {pair: round(known["sequela.cmi_nats"].double_value, 9) for pair, known in links.items()} == {
+        (row["cause_position"], row["effect_position"]): row["cmi_nats"] for row in EDGES.iter_rows(named=True)
+    }
+    assert links[2, 6]["sequela.lag"].int_value == 4
+    assert links[2, 6]["sequela.cause"].string_value == NAMES[2]
+    assert all(link.trace_id == span.trace_id for span in spans for link in span.links)
+
+
 def test_logs_that_cannot_be_written_say_so(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="needs a time"):
         InstanceGraph("a", ("x",), EDGES.clear()).to_ocel(tmp_path / "x.jsonocel")
+    with pytest.raises(ConfigError, match="after 1970"):
+        InstanceGraph("a", ("x",), EDGES.clear(), times=(-1.0,)).to_otlp(tmp_path / "x.otlp.json")
     with pytest.raises(ConfigError, match="holds no events"):
         export(SUMMARY, tmp_path / "x.xes")
     with pytest.raises(LogFormatError, match="run discover again"):
@@ -239,6 +378,8 @@ def test_logs_that_cannot_be_written_say_so(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"sequela\[xes\]"):
         INSTANCE.to_xes(tmp_path / "x.xes")
+    with pytest.raises(MissingExtraError, match=r"sequela\[xlsx\]"):
+        INSTANCE.to_xlsx(tmp_path / "x.xlsx")
     with pytest.raises(MissingExtraError, match=r"sequela\[pandas\]"):
         INSTANCE.to_pandas()
     assert list(tmp_path.iterdir()) == []
@@ -250,15 +391,17 @@ def test_pandas_has_the_same_edges():
     assert two_cases().to_pandas()["effect"].tolist() == EDGES["effect"].to_list()
 
 
-@pytest.mark.parametrize("suffix", [".graphml", ".dot", ".gv", ".json", ".csv", ".parquet", ".jsonocel"])
+@pytest.mark.parametrize(
+    "suffix", [".graphml", ".gexf", ".dot", ".gv", ".cypher", ".json", ".csv", ".parquet", ".jsonocel", ".otlp.json"]
+)
 def test_the_suffix_chooses_and_a_folder_gives_what_memory_gives(suffix, tmp_path):
     world = SoftmaxWorld.random(5, horizon=2, decay=0.2, sparsity=0.3, weight_scale=2.0, seed=3)
     log = read_log(world.to_log(world.sample(4, 8, seed=1)))
     saved = discover_to(world, log, tmp_path / "out", progress=False)
     found = discover_log(world, log, progress=False)
     written = export(saved, tmp_path / f"a{suffix}")
-    assert written is (saved if suffix == ".jsonocel" else saved.summary())
-    export(found if suffix == ".jsonocel" else saved.summary(), tmp_path / f"b{suffix}")
+    assert written is (saved if suffix in LOG_WRITERS else saved.summary())
+    export(found if suffix in LOG_WRITERS else saved.summary(), tmp_path / f"b{suffix}")
     first, second = ((tmp_path / f"{name}{suffix}").read_bytes() for name in "ab")
     assert first == second
     assert len(saved.summary()) > 3

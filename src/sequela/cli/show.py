@@ -54,17 +54,16 @@ def export(
     results: Annotated[
         Path, typer.Argument(help="Folder that `sequela discover` or `population` wrote.", show_default=False)
     ],
-    out: Annotated[
-        Path, typer.Option(help="File; its suffix is the format: graphml, dot, json, csv, parquet, xes or jsonocel.")
-    ],
+    out: Annotated[Path, typer.Option(help="File; its suffix is the format: see above.")],
     instance: Annotated[str | None, typer.Option(help="The graph of this case, not the one over event types.")] = None,
     hierarchy_level: HierarchyLevel = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a graph, or the log with the causes of each event, for another program.
 
-    graphml (Gephi, Cytoscape, yEd), dot (Graphviz), json (networkx, D3), csv and parquet hold the graph; xes and
-    jsonocel (OCEL 2.0) hold all events with their causes, for process mining.
+    graphml (Gephi, Cytoscape, yEd), gexf (Gephi), dot (Graphviz), cypher (Neo4j), json (networkx, D3), csv, xlsx
+    (Excel) and parquet hold the graph; xes and jsonocel (OCEL 2.0, for process mining) and otlp.json (OpenTelemetry)
+    hold all events with their causes.
 
     Example: sequela export results --out graph.graphml
     """

@@ -24,7 +24,7 @@ from sequela.effects.settings import Settings
 from sequela.errors import check_range
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
-from sequela.evidence.bets import co_occurring
+from sequela.evidence.pairs import co_occurring
 
 LEVELS = (10, 30, 100, 300, 1000, 3000, 10_000)
 """Occurrences of a cause that the power is given for."""

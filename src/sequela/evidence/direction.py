@@ -20,8 +20,8 @@ from scipy.special import betaln
 
 from sequela.density.base import Floats
 from sequela.events.sequences import SequenceSet, case_hash
-from sequela.evidence.bets import Codes
 from sequela.evidence.fixed_point import Integers
+from sequela.evidence.pairs import Codes
 
 _ROWS = 2**22
 """Rows held at once: an event is one for each other type of its case."""

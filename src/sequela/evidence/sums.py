@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from sequela.effects.cmi import CMIEstimate
 from sequela.errors import ConfigError
 from sequela.events.sequences import Case
-from sequela.evidence.bets import Codes, Groups, pair_codes, pair_names
 from sequela.evidence.fixed_point import (
     Floats,
     Integers,
@@ -25,6 +24,7 @@ from sequela.evidence.fixed_point import (
     from_units,
     to_limbs,
 )
+from sequela.evidence.pairs import Codes, Groups, pair_codes, pair_names
 
 WHOLE = ("cases", "support", "support_squared", "ties")
 """Sums of whole numbers. Cases that hold the pair at that lag; places (pairs of positions) that do; over cases, the

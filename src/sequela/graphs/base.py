@@ -9,8 +9,14 @@ import polars as pl
 
 from sequela.display import Shown
 from sequela.errors import MissingExtraError
-from sequela.graphs import exports
-from sequela.graphs.exports import StrPath
+from sequela.graphs.exports.cypher import write_cypher
+from sequela.graphs.exports.dot import write_dot
+from sequela.graphs.exports.gexf import write_gexf
+from sequela.graphs.exports.graphml import write_graphml
+from sequela.graphs.exports.node_link import write_node_link
+from sequela.graphs.exports.tables import write_csv, write_parquet
+from sequela.graphs.exports.values import StrPath
+from sequela.graphs.exports.xlsx import write_xlsx
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -36,18 +42,30 @@ class Graph(Shown):
         ``weight`` is ``cmi_nats_total`` of a summary, ``cmi_nats`` of other graphs. Numbers that are infinite or
         missing are left out, control characters in names are spelled out.
         """
-        exports.write_graphml(self.to_networkx(), path)
+        write_graphml(self.to_networkx(), path)
+
+    def to_gexf(self, path: StrPath) -> None:
+        """Write GEXF (Gephi), as `to_graphml` does."""
+        write_gexf(self.to_networkx(), path)
+
+    def to_cypher(self, path: StrPath) -> None:
+        """Write Cypher statements (Neo4j) that merge the graph into a database; they may be run again.
+
+        Nodes are ``EventType {name}``, edges ``CAUSES``; those of one case ``Event {case_name, position}`` and
+        ``CAUSED``. All columns are properties; numbers that are infinite or missing are left out.
+        """
+        write_cypher(self.to_networkx(), path, case=getattr(self, "case", None))
 
     def to_dot(self, path: StrPath) -> None:
         """Write DOT for Graphviz: width of an edge by its strength, colour by its sign, all columns as attributes."""
-        exports.write_dot(self.to_networkx(), path)
+        write_dot(self.to_networkx(), path)
 
     def to_json(self, path: StrPath) -> None:
         """Write node-link JSON (``networkx.node_link_graph(..., edges="edges")`` reads it).
 
         Numbers that JSON does not know (infinite, not a number) become null.
         """
-        exports.write_node_link(self.to_networkx(), path)
+        write_node_link(self.to_networkx(), path)
 
     def to_csv(self, path: StrPath, *, guard: bool = True) -> None:
         """Write the edge table as CSV.
@@ -57,11 +75,20 @@ class Graph(Shown):
             guard: Put an apostrophe before text that begins with ``= + - @``, a tab or a carriage return: a
                 spreadsheet would run it as a formula. Switch it off where a program reads the names back.
         """
-        exports.write_csv(self.edges, path, guard=guard)
+        write_csv(self.edges, path, guard=guard)
+
+    def to_xlsx(self, path: StrPath) -> None:
+        """Write an Excel workbook: the edge table, with text that is never run as a formula (extra ``xlsx``).
+
+        Raises:
+            ConfigError: Excel does not take so many rows, or names so long.
+            MissingExtraError: XlsxWriter is not installed.
+        """
+        write_xlsx({"edges": self.edges}, path)
 
     def to_parquet(self, path: StrPath) -> None:
         """Write the edge table as Parquet."""
-        exports.write_parquet(self.edges, path)
+        write_parquet(self.edges, path)
 
     def __len__(self) -> int:
         """Return the number of edges: the rows of the edge table."""

@@ -21,8 +21,9 @@ from sequela.events.log import read_log
 from sequela.events.sequences import Case, SequenceSet
 from sequela.events.times import parse_duration
 from sequela.events.vocabulary import Vocabulary
-from sequela.evidence.bets import co_occurring, sum_bets
+from sequela.evidence.bets import sum_bets
 from sequela.evidence.fixed_point import from_units
+from sequela.evidence.pairs import co_occurring
 
 V, LENGTH, MEMORY = 7, 24, 5
 VOCABULARY = Vocabulary(tuple(f"e{i}" for i in range(V)), (1,) * V)
@@ -248,7 +249,7 @@ def test_population_with_times():
 @pytest.mark.parametrize("seconds", [None, 50.0])
 @pytest.mark.parametrize("cells", [7, 2**22])
 def test_bets_with_times_equal_their_definition(seconds, cells, monkeypatch):
-    monkeypatch.setattr("sequela.evidence.bets._CELLS", cells)
+    monkeypatch.setattr("sequela.evidence.forecasts._CELLS", cells)
     one = SequenceSet(IDS, np.array([0, LENGTH]), pl.Series(["a"]), TIMES)
     pairs = co_occurring(one, 4, V, seconds)
     log_e = from_units(sum_bets(pairs, DENSITY, one, 4, np.zeros(V), seconds))
