@@ -12,7 +12,7 @@ import numpy as np
 from sequela.density.registry import Sizes, TrainedBackbone
 from sequela.density.runtime.devices import has_fast_bfloat16
 from sequela.density.training.loop import TrainingConfig
-from sequela.density.window.time_features import time_gain
+from sequela.density.window.time_features import gap_gain, time_gain
 from sequela.errors import ConfigError, LogFormatError, check_choice
 from sequela.events.hierarchy import SharedComponents, shared_components
 from sequela.events.log import EventLog
@@ -173,6 +173,11 @@ def use_times(
         f"times: {'used' if helps else 'not used'}; the time since the last event tells {told:.3f} nats of the next "
         f"beyond the last event ({chance:.3f} by chance)"
     )
+    if helps and (carried := gap_gain(train_set)) > _LEAST_TOLD_NATS:
+        tell.say(
+            f"an event tells {carried:.3f} nats of the time until the next: effects that act through that time do not "
+            "count (times=False, --no-times: they do)"
+        )
     return helps
 
 
