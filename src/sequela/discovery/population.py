@@ -12,6 +12,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -19,6 +20,7 @@ from sequela.arguments import public
 from sequela.density.base import Density
 from sequela.density.training.crossfit import CrossFit, held_out_cases
 from sequela.discovery.arguments import POPULATION, chosen
+from sequela.discovery.kept import KeptFolds
 from sequela.discovery.weigh import Weighed, weigh_all, weighing_job
 from sequela.discovery.weigh_again import bet_on_causes, weigh_without
 from sequela.effects.encoding import encode_log
@@ -101,6 +103,7 @@ def discover_population(
         settings = replace(settings, screening=0.0)
     if out is not None:
         check_writable_folder(out, marker=MARKER, overwrite=overwrite)
+    kept = density.sums if isinstance(density, KeptFolds) else None
     scheme = density.scheme if isinstance(density, CrossFit) else "leave-one-out"
     if isinstance(density, CrossFit):
         parts = list(density.held_out(log))
@@ -116,10 +119,11 @@ def discover_population(
         counts = Counts(sum(sequences.n_unknown for _, sequences in given))
         sums: list[pl.DataFrame] = []
         nodes: list[pl.DataFrame] = []
-        with weighing_job(given, settings, hierarchy_level, out=out, tell=tell) as job:
-            weighed = weigh_all(given, settings, hierarchy_level, job, engine=engine, workers=workers, tell=tell)
-            bets = bet_on_causes(given, weighed, job, engine=engine, workers=workers, tell=tell)
-            without = weigh_without(given, weighed, scheme, job, engine=engine, workers=workers, tell=tell)
+        with weighing_job(given, settings, hierarchy_level, out=out, kept=kept, tell=tell) as job:
+            how: Any = {"kept": kept, "engine": engine, "workers": workers, "tell": tell}
+            weighed = weigh_all(given, settings, hierarchy_level, job, **how)
+            bets = bet_on_causes(given, weighed, job, **how)
+            without = weigh_without(given, weighed, scheme, job, **how)
             for one in weighed:
                 strength, _, counted = one.partial.tables(one.groups)
                 sums.append(strength)
@@ -143,6 +147,8 @@ def discover_population(
                 votes=_votes(weighed[0], encode_log(first, log), settings), without=without,
             )  # fmt: skip
             found = PopulationGraph(pairs, summed, record, lags)
+            if isinstance(density, KeptFolds):
+                density.keep(log, [(one.task.shift, one.task.pairs) for one in weighed if not one.task.bets_on_causes])
             if out is not None:
                 found.save(out, overwrite=overwrite)
     return found

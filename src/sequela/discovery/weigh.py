@@ -19,8 +19,10 @@ from sequela.density.base import Density, Floats
 from sequela.density.runtime.network_density import within_memory
 from sequela.discovery.discover import iter_estimates
 from sequela.discovery.job import DensityHandle, job_fingerprint
+from sequela.discovery.kept import Pass, Sums
 from sequela.effects.encoding import longest_case
 from sequela.effects.settings import Settings
+from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
 from sequela.events.ties import shuffle_ticks
 from sequela.evidence.bets import sum_bets
@@ -131,7 +133,13 @@ class Weighing:
 
 @contextmanager
 def weighing_job(
-    cases: Sequence[Cases], settings: Settings, hierarchy_level: int | None, *, out: str | Path | None, tell: Reporter
+    cases: Sequence[Cases],
+    settings: Settings,
+    hierarchy_level: int | None,
+    *,
+    out: str | Path | None,
+    kept: Sums | None,
+    tell: Reporter,
 ) -> Iterator[Chunks | None]:
     """Yield the folder of finished chunks, or None where nothing is written; it goes when the block succeeds.
 
@@ -141,6 +149,7 @@ def weighing_job(
         hierarchy_level: See `discover_population`.
         out: Where the result will be, locked by the caller; the chunks are kept beside it and taken up when the same
             job comes again.
+        kept: Sums of cases that were weighed before.
         tell: Told of damaged chunks.
     """
     if out is None:
@@ -154,6 +163,8 @@ def weighing_job(
     ]
     fingerprint = None if None in known else " ".join(map(str, known))
     job = Chunks.open(Path(out), fingerprint, doing="weighing", say=tell.say)
+    if kept is not None:
+        kept.begin(job)
     try:
         yield job
     except BaseException:
@@ -169,6 +180,7 @@ def weigh_all(
     hierarchy_level: int | None,
     job: Chunks | None,
     *,
+    kept: Sums | None,
     engine: str,
     workers: int | None,
     tell: Reporter,
@@ -180,6 +192,7 @@ def weigh_all(
         settings: How.
         hierarchy_level: See `discover_population`.
         job: From `weighing_job`.
+        kept: Is given the sums.
         engine: ``"local"`` or ``"ray"``.
         workers: Processes that work, where the engine has several.
         tell: Shows a bar.
@@ -194,6 +207,16 @@ def weigh_all(
         tell.say(f"taking up the interrupted weighing: {n_before:,} of {n_cases:,} cases are done")
     # Where events share their time, what stood in one slot is no event of its own: the bets are on the effects there.
     bets_on_causes = not any(has_ties(sequences) for _, sequences in cases)
+    if (
+        kept is not None
+        and kept.stored is not None
+        and kept.stored.passes
+        and bets_on_causes == bool(kept.stored.fixed)
+    ):
+        raise ConfigError(
+            "some of the new cases hold events that share their time, and the evidence of the earlier ones was weighed "
+            "as for a log without: run the whole log again, or read it with ties='order' (--ties order)"
+        )
     found = []
     n_earlier = 0
     with start_engine(engine, workers) as running, tell.bar("weighing evidence", n_cases) as bar:
@@ -201,21 +224,25 @@ def weigh_all(
         def update(n_done: int, counts: Mapping[str, int]) -> None:
             bar(n_earlier + n_done, "")
 
-        for (density, sequences), (first, second) in zip(cases, folders, strict=True):
+        for number, ((density, sequences), (first, second)) in enumerate(zip(cases, folders, strict=True)):
             model = DensityHandle(density)
             horizon = settings.horizon_for(density, longest_case(sequences))
             seconds, groups = settings.horizon_seconds, Groups.at_level(density.vocabulary, hierarchy_level)
             whole_types = groups.names == density.vocabulary.names
             on_causes = whole_types and bets_on_causes
             calibrating = Calibrating(horizon, seconds, groups)
-            some = calibration_cases(sequences).take([]) if on_causes else calibration_cases(sequences)
+            fixed = None if kept is None else kept.fixed(number)
+            some = calibration_cases(sequences).take([]) if on_causes or fixed else calibration_cases(sequences)
             known = map_cases(calibrating, model, some, engine=running, chunks=first) if some.n_cases else []
             by_type = calibrating.join([chunk.read() for chunk in known])
             sums = CalibrationSums(*(by_type[name].to_numpy() for name in CalibrationSums._fields))
-            pairs = co_occurring(groups.cases(sequences), horizon, len(groups.names), seconds)
+            shift, pairs = fixed or (
+                sums.shift(),
+                co_occurring(groups.cases(sequences), horizon, len(groups.names), seconds),
+            )
             task = Weighing(
                 settings, longest_case(sequences), horizon, groups,
-                whole_types, sums.shift(), pairs, on_causes,
+                whole_types, shift, pairs, on_causes,
             )  # fmt: skip
             chunks = map_cases(task, model, sequences, engine=running, chunks=second, update=update)
             n_earlier += sequences.n_cases
@@ -223,6 +250,8 @@ def weigh_all(
             for chunk in chunks:
                 counts.update(chunk.counts)
             found.append(Weighed(task.total([chunk.read() for chunk in chunks]), groups, counts, task))
+            if kept is not None:
+                kept.passes[str(number)] = Pass(found[-1].partial.to_frame(), sequences.n_cases, counts)
     return found
 
 
