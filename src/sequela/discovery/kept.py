@@ -7,7 +7,7 @@ evidence/
     PASS.parquet             the sums of one pass of one density, see `sequela.discovery.weigh` and `weigh_again`
     fixed-N.safetensors      of logs with unordered ties: calibration and pairs of density N
     asked.parquet            of such logs: which pairs were weighed again without which third types
-    density/                 the density of the last fold; where there are no folds it is the model of the run
+    density/                 the density of the last fold; where there are no folds a copy of the model
 ```
 New cases are unseen by all densities and so belong to the last one (`CrossFit.held_out`): it alone has to be kept. Sums
 are whole numbers, so that old and new ones together are those of the whole log, to the last bit.
@@ -36,7 +36,7 @@ from sequela.errors import LogFormatError
 from sequela.events.log import EventLog
 from sequela.evidence.pairs import Codes
 from sequela.execution.chunks import Chunks
-from sequela.files import read_json, whole_folder, write_json
+from sequela.files import damaged_files, read_record, whole_folder, write_record
 
 MARKER = "sums.json"
 FORMAT = 1
@@ -144,11 +144,10 @@ class KeptFolds(CrossFit):
                 save_file({"shift": shift, "pairs": pairs}, folder / f"fixed-{number}.safetensors")
             if asked is not None:
                 asked.write_parquet(folder / "asked.parquet")
-            if len(self.densities) > 1:
-                checkpoint.save_density(self.densities[-1], folder / DENSITY)
+            checkpoint.save_density(self.densities[-1], folder / DENSITY)
             counted = {name: _Counted(one.n_cases, dict(one.counts)) for name, one in passes.items()}
             record = _Record(FORMAT, self.scheme, len(self.densities), len(fixed), counted)
-            write_json(folder / MARKER, msgspec.to_builtins(record))
+            write_record(folder, MARKER, msgspec.to_builtins(record))
 
 
 def kept_folds(given: Density | CrossFit, out: Path) -> KeptFolds:
@@ -171,13 +170,17 @@ class _Record(msgspec.Struct, frozen=True):
 
 
 def load_sums(path: Path) -> Stored:
-    """Read what `Sums.write` wrote; its folder is checked by the record of the run.
+    """Read what `KeptFolds.keep` wrote, and check every file against its checksum.
 
     Raises:
         LogFormatError: It is missing or damaged.
     """
     try:
-        record = msgspec.convert(read_json(path / MARKER), _Record)
+        values = read_record(path, MARKER)
+        damaged = [f"{name} {damage}" for name, damage in damaged_files(path, values).items()]
+        if damaged:
+            raise ValueError("; ".join(damaged))
+        record = msgspec.convert(values, _Record)
         if record.format != FORMAT:
             raise ValueError(f"format {record.format}, this version reads {FORMAT}")
         cases = pl.read_parquet(path / "cases.parquet").select(pl.col("case").cast(pl.String), "density")

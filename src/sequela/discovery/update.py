@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sequela.density.base import Density
 from sequela.density.checkpoint import load_density
 from sequela.density.quality.report import DensityReport, held_out_loss
 from sequela.discovery.arguments import OF_QUESTION, UPDATE, edge_delta
+from sequela.discovery.diagnose import Finding
 from sequela.discovery.kept import DENSITY, KeptFolds, Sums, load_sums
 from sequela.discovery.population import discover_population
 from sequela.discovery.run import Stages
@@ -29,6 +31,7 @@ from sequela.discovery.run_folder import (
     Update,
     load_run,
     log_fingerprint,
+    read_progress,
 )
 from sequela.discovery.stream import discover_to
 from sequela.effects.encoding import encode_log
@@ -137,8 +140,8 @@ def _new_cases(run: RunResult, log: EventLog, grown: str) -> tuple[EventLog | No
         first = changed[0]
         raise ConfigError(
             f"{len(changed):,} cases are known and have changed, among them '{quoted(first)}' ({len(old[first]):,} "
-            f"events before, {len(now[first]):,} now): what they contributed cannot be taken back. Give cases once they "
-            "are finished; leave these aside with grown='keep' (--grown keep); or run the whole log again"
+            f"events before, {len(now[first]):,} now): what they contributed cannot be taken back. Give cases once "
+            "they are finished; leave these aside with grown='keep' (--grown keep); or run the whole log again"
         )
     rest = sorted(set(names) - set(again))
     return log.cases(rest) if rest else None, len(again) - len(changed), len(changed)
@@ -194,14 +197,14 @@ class _Updating:
     def refitted(self, found: Update) -> tuple[RunProgress, Any]:
         """Run anew in the work folder, with training that goes on from the model of the run."""
         out = self.work / "run"
-        record = self._record(found, refitted=True)
-        record.seconds, record.skipped, record.complete = {}, {}, False
-        if (out / MARKER).is_file():
-            record = msgspec.convert(read_json(out / MARKER), RunProgress)
-        elif not out.exists():
-            disk.make_folder(out)
+        record = read_progress(out)
+        if record is None:
+            record = self._record(found, refitted=True)
+            record.seconds, record.skipped, record.complete = {}, {}, False
+            disk.make_folder(out, exist_ok=True)
         if not record.complete:
-            Stages(out, record, self.whole, self.device, self.tell, start=self.run.model).run()
+            log = replace(self.whole, frame=self.whole.frame.sort("case", maintain_order=True))
+            Stages(out, record, log, self.device, self.tell, start=self.run.model).run()
         self._count_links(record, load_run(out).population)
 
         def content(whole: Path) -> None:
@@ -214,7 +217,7 @@ class _Updating:
     def added(self, found: Update) -> tuple[RunProgress, Any]:
         """Weigh and discover the new cases, and join them to the earlier ones."""
         density = load_density(self.run.folder / MODEL, device=self.device)
-        population = self._weighed(density)
+        population = self._weighed()
         new = self._discovered(density, population)
         record = self._record(found)
         self._count_links(record, population)
@@ -230,7 +233,7 @@ class _Updating:
 
         return record, content
 
-    def _weighed(self, density: Density) -> PopulationGraph | None:
+    def _weighed(self) -> PopulationGraph | None:
         if "population" in self.run.record.skipped or self.run.population is None:
             self.tell.say("population: left out, as in the run")
             return None
@@ -238,7 +241,7 @@ class _Updating:
         if (path / MARKER).is_file():
             return load_population(path)
         stored = load_sums(sums)
-        last = load_density(sums / DENSITY, device=self.device) if (sums / DENSITY).is_dir() else density
+        last = load_density(sums / DENSITY, device=self.device)
         folds = KeptFolds(
             (last,) * stored.n_densities, stored.scheme, sums=Sums(self.work / EVIDENCE, stored),
         )  # fmt: skip
@@ -273,15 +276,28 @@ class _Updating:
         record.log = hashlib.blake2b(f"{record.log} {log_fingerprint(self.new)}".encode(), digest_size=16).hexdigest()
         record.n_cases += found.n_cases
         record.n_events += found.n_events
-        record.updates.append(
-            msgspec.structs.replace(found, refitted=refitted, advice=[] if refitted else found.advice)
-        )
+        record.updates.append(msgspec.structs.replace(found, refitted=refitted))
+        if not refitted:
+            told = Finding("new cases", "bad" if found.advice else "good", update_sentence(found))
+            record.findings = [*(each for each in record.findings if each.topic != told.topic), told]
         return record
 
     def _count_links(self, record: RunProgress, population: PopulationGraph | None) -> None:
         if population is not None and self.run.population is not None:
             both = (len(self.run.population), len(population))
             record.updates[-1] = msgspec.structs.replace(record.updates[-1], n_links=both)
+
+
+def update_sentence(found: Update) -> str:
+    """Say how well the model forecast new cases, and whether it is time to train again."""
+    now, before = (
+        f"{nats:.3f}" + ("" if error is None else f" ± {error:.3f}")
+        for nats, error in ((found.nats, found.nats_error), (found.trained_nats, found.trained_error))
+    )
+    told = f"held-out nats per event {now} (when the model was trained {before}); {found.n_unknown:,} of unknown types"
+    if not found.advice:
+        return f"{told}: no reason to train again"
+    return f"{told}. TIME TO TRAIN AGAIN (--refit): {'; '.join(found.advice)}"
 
 
 def _earlier_log(run: RunResult) -> EventLog:
