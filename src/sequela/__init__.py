@@ -43,7 +43,9 @@ _HOMES = {
     "load_discovery": "sequela.graphs.saved",
     "load_population": "sequela.graphs.saved",
     "load_run": "sequela.discovery.run_folder",
+    "read_knowledge": "sequela.discovery.knowledge",
     "read_log": "sequela.events.log",
+    "read_spans": "sequela.events.spans",
     "read_traces": "sequela.events.traces",
     "report": "sequela.reports.page",
     "root_causes": "sequela.graphs.root_causes",
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from sequela.discovery.discover import discover, discover_log, estimate
     from sequela.discovery.explain import explain
     from sequela.discovery.incident import explain_incident
+    from sequela.discovery.knowledge import read_knowledge
     from sequela.discovery.population import discover_population
     from sequela.discovery.run import run
     from sequela.discovery.run_folder import RunResult, load_run
@@ -74,6 +77,7 @@ if TYPE_CHECKING:
     from sequela.errors import SequelaError
     from sequela.events.log import EventLog, read_log
     from sequela.events.sequences import SequenceSet
+    from sequela.events.spans import read_spans
     from sequela.events.traces import read_traces
     from sequela.events.vocabulary import Vocabulary
     from sequela.graphs.instance import InstanceGraph

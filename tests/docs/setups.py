@@ -1,6 +1,8 @@
 """Small files that pages of the documentation take for granted; see `pages.py`."""
 
 import gzip
+import json
+import sqlite3
 
 import polars as pl
 from typer.testing import CliRunner
@@ -57,6 +59,19 @@ def components(folder):
     frame.rename({"case": "vehicle"}).write_csv(folder / "components.csv")
 
 
+def database(folder):
+    """The alarms in a database, and in files that a query joins."""
+    moments = pl.datetime(2026, 1, 31) + pl.duration(minutes=pl.int_range(pl.len()))
+    frame = _events().select(device="case", alarm="event", raised=moments.dt.strftime("%Y-%m-%d %H:%M:%S"))
+    connection = sqlite3.connect(folder / "alarms.db")
+    connection.execute("CREATE TABLE alarms (device, alarm, raised)")
+    connection.executemany("INSERT INTO alarms VALUES (?, ?, ?)", frame.rows())
+    connection.commit()
+    connection.close()
+    frame.write_parquet(folder / "alarms.parquet")
+    frame.select(pl.col("device").unique(maintain_order=True), kind=pl.lit("pump")).write_csv(folder / "devices.csv")
+
+
 def untimed(folder):
     _events().select(request="case", step="event").write_csv(folder / "untimed.csv")
 
@@ -96,6 +111,25 @@ def incident(folder):
         lines.write_parquet(folder / name / "logs.parquet")
 
 
+def traces(folder):
+    """Spans as the file exporter of the OpenTelemetry Collector writes them: a document a line."""
+    spans = simulate_incident("cpu_contention").window_spans.with_columns(number=pl.col("TraceID").rank("dense"))
+    documents = []
+    for (pod,), rows in spans.group_by("PodName", maintain_order=True):
+        about = {"service.name": pod.partition("-")[0], "service.instance.id": pod}
+        found = [
+            {
+                "traceId": f"{row['number']:032x}", "spanId": row["SpanID"], "parentSpanId": row["ParentID"],
+                "name": row["OperationName"], "startTimeUnixNano": str(row["StartTimeUnixNano"]),
+                "endTimeUnixNano": str(row["EndTimeUnixNano"]), "status": {},
+            }
+            for row in rows.rows(named=True)
+        ]  # fmt: skip
+        resource = {"attributes": [{"key": key, "value": {"stringValue": value}} for key, value in about.items()]}
+        documents.append({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": found}]}]})
+    (folder / "traces.jsonl").write_text("".join(json.dumps(each) + "\n" for each in documents))
+
+
 SETUPS = {
     "alarms.csv": alarms,
     "answer": answer,
@@ -103,6 +137,8 @@ SETUPS = {
     "new alarms": new_alarms,
     "components.csv": components,
     "several files": several_files,
+    "alarms.db": database,
+    "traces.jsonl": traces,
     "untimed.csv": untimed,
     "local-times.csv": local_times,
     "steps.csv": steps,

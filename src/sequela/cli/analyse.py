@@ -10,37 +10,20 @@ import typer
 
 from sequela.cli.base import (
     AsJson,
-    CaseColumn,
-    EventColumn,
-    FileFormat,
-    Log,
     Quiet,
-    State,
-    Tick,
-    Ties,
-    TimeColumn,
-    TimeFormat,
     command,
-    read,
-    read_like,
 )
 from sequela.cli.options import generated
+from sequela.cli.reading import LogOptions, reads_log
 from sequela.discovery.arguments import RUN, UPDATE
 
 
 @command()
 @generated(RUN, [name for name in RUN if name not in ("log", "out", "progress")])
+@reads_log(ties=True)
 def run(
-    log: Log,
+    log: LogOptions,
     out: Annotated[Path, typer.Option(help=RUN["out"].help, rich_help_panel="Log and files")],
-    case: CaseColumn = None,
-    event: EventColumn = None,
-    time: TimeColumn = None,
-    state: State = None,
-    time_format: TimeFormat = None,
-    ties: Ties = "unordered",
-    tick: Tick = None,
-    file_format: FileFormat = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Only say about how long it would take.", rich_help_panel="How it runs")
     ] = False,
@@ -56,10 +39,7 @@ def run(
     """
     from sequela.discovery.run import run as go
 
-    table = read(
-        log, case=case, event=event, time=time, state=state, time_format=time_format, ties=ties, tick=tick,
-        file_format=file_format,
-    )  # fmt: skip
+    table = log.read()
     if plan:
         from sequela.discovery.run_plan import plan_run
 
@@ -79,12 +59,20 @@ def run(
     print_run(result)
 
 
+_NEW = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Log with new cases: explained with the model of the run.", metavar="[NEW]", show_default=False
+    ),
+]
+
+
 @command()
 @generated(UPDATE, [name for name in UPDATE if name not in ("results", "log", "progress")])
+@reads_log(columns=False)
 def update(
     results: Annotated[Path, typer.Argument(help="Folder that `sequela run` wrote.", show_default=False)],
-    log: Log,
-    file_format: FileFormat = None,
+    log: LogOptions,
     as_json: AsJson = False,
     quiet: Quiet = False,
     **settings: Any,
@@ -102,7 +90,7 @@ def update(
 
     run = load_run(results)
     n_before = len(run.record.updates)
-    result = add(run, read_like(run.model, log, file_format=file_format), progress=not quiet, **settings)
+    result = add(run, log.read_like(run.model), progress=not quiet, **settings)
     added = result.record.updates[-1] if len(result.record.updates) > n_before else None
     if as_json:
         import msgspec
@@ -122,18 +110,15 @@ def update(
 
 
 @command()
+@reads_log(columns=False, argument=_NEW)
 def explain(
     results: Annotated[Path, typer.Argument(help="Folder that `sequela run` or `discover` wrote.", show_default=False)],
-    new: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Log with new cases: explained with the model of the run.", show_default=False),
-    ] = None,
+    log: LogOptions,
     case: Annotated[str | None, typer.Option(help="Name of the case; may be left out where there is one.")] = None,
     event: Annotated[
         str, typer.Option(help="Event to explain: its type, or its position from 0 (-1 is the last).")
     ] = "-1",
     page: Annotated[Path | None, typer.Option(help="Also write a page of this case alone.")] = None,
-    file_format: FileFormat = None,
     as_json: AsJson = False,
 ) -> None:
     """Say why one event happened: its root cause, the chain to it, and what speaks against that.
@@ -144,11 +129,11 @@ def explain(
     from sequela.discovery.run_folder import load_run
 
     run: Any = results
-    log = None
-    if new:
+    new = None
+    if log.is_given:
         run = load_run(results)
-        log = read_like(run.model, new, file_format=file_format)
-    found = ask(run, log, case=case, event=event)
+        new = log.read_like(run.model)
+    found = ask(run, new, case=case, event=event)
     if page is not None:
         from sequela.reports.page import report
 

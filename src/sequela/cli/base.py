@@ -81,8 +81,11 @@ _FILES = "Log and files"
 
 Model = Annotated[Path, typer.Argument(help="Folder that `sequela fit` wrote.", show_default=False)]
 Log = Annotated[
-    list[Path],
-    typer.Argument(help="Event log: csv, tsv, jsonl, parquet or xes; several files are one log.", show_default=False),
+    list[str] | None,
+    typer.Argument(
+        help="Event log: csv, tsv, jsonl, parquet or xes; several files are one log; - is standard input.",
+        show_default=False,
+    ),
 ]
 CaseColumn = Annotated[
     str | None,
@@ -154,28 +157,29 @@ def _root(
     pass
 
 
-def read(log: list[Path], **columns: Any) -> Any:
-    """Read a log of one file or several, and say on standard error what looks like swapped columns."""
+def read(log: Any, **options: Any) -> Any:
+    """Read a log, and say on standard error what its reader left out and what looks like swapped columns."""
     from sequela.events.column_check import suspicious_columns
-    from sequela.events.log import read_log
 
-    table = read_log(log[0] if len(log) == 1 else log, **columns)
+    table = _read(log, options)
     warning = suspicious_columns(table)
     if warning is not None:
         typer.echo(f"warning: {warning}", err=True)
     return table
 
 
-def read_like(density: Any, log: list[Path], *, file_format: str | None = None, **columns: Any) -> Any:
+def read_like(density: Any, log: Any, **options: Any) -> Any:
     """Read a log with the columns that a density was trained on, unless others are named."""
+    has_columns = bool(density.info.get("log", {}).get("columns"))
+    if not has_columns or any(options.get(name) is not None for name in ("case", "event", "time", "state")):
+        return read(log, **options, **({"like": density} if has_columns else {}))
+    return _read(log, {"like": density} | options)
+
+
+def _read(log: Any, options: dict[str, Any]) -> Any:
     from sequela.events.log import read_log
 
-    known = dict(density.info.get("log", {}).get("columns", {}))
-    if not known or any(columns.get(name) is not None for name in ("case", "event", "time", "state")):
-        return read(log, file_format=file_format, **columns)
-    given = known | {"time": known["time"] or False}
-    if columns.get("time_format") is not None:
-        given["time_format"] = columns["time_format"]
-    if given.get("state") is not None:  # it is the last of the event columns
-        given["event"] = [name for name in given["event"] if name != given["state"]]
-    return read_log(log[0] if len(log) == 1 else log, file_format=file_format, **given)
+    table = read_log(log, **options)
+    for note in table.notes:
+        typer.echo(f"note: {visible(note, longest=500)}", err=True)
+    return table

@@ -13,23 +13,13 @@ import typer
 
 from sequela.cli.base import (
     AsJson,
-    CaseColumn,
     Device,
-    EventColumn,
-    FileFormat,
-    Log,
     Model,
     Quiet,
-    State,
-    Tick,
-    Ties,
-    TimeColumn,
-    TimeFormat,
     command,
-    read,
-    read_like,
 )
 from sequela.cli.options import generated
+from sequela.cli.reading import LogOptions, reads_log
 from sequela.density.training.arguments import FIT
 from sequela.discovery.arguments import POPULATION, VERBS
 from sequela.effects.settings import TABLE
@@ -51,17 +41,10 @@ Precision = Annotated[
 
 @command()
 @generated(FIT, [name for name in FIT if name not in ("log", "out")])
+@reads_log(ties=True)
 def fit(
-    log: Log,
+    log: LogOptions,
     out: Annotated[Path, typer.Option(help=FIT["out"].help, rich_help_panel="Log and files")],
-    case: CaseColumn = None,
-    event: EventColumn = None,
-    time: TimeColumn = None,
-    state: State = None,
-    time_format: TimeFormat = None,
-    ties: Ties = "unordered",
-    tick: Tick = None,
-    file_format: FileFormat = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     **settings: Any,
@@ -74,10 +57,7 @@ def fit(
     """
     from sequela.density.training.fit import fit as run
 
-    table = read(
-        log, case=case, event=event, time=time, state=state, time_format=time_format, ties=ties, tick=tick,
-        file_format=file_format,
-    )  # fmt: skip
+    table = log.read()
     density = run(table, out=out, progress=not quiet, **settings)
     if as_json:
         split = {name: value for name, value in density.info["split"].items() if name != "seen"}
@@ -86,19 +66,14 @@ def fit(
 
 @command()
 @generated(VERBS, [*TABLE, "self_loops", "engine", "workers", "compile", "overwrite"])
+@reads_log()
 def discover(
     model: Model,
-    log: Log,
+    log: LogOptions,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for edges.parquet, summary.parquet and run.json.", rich_help_panel="Log and files"),
     ] = None,
-    case: CaseColumn = None,
-    event: EventColumn = None,
-    time: TimeColumn = None,
-    state: State = None,
-    time_format: TimeFormat = None,
-    file_format: FileFormat = None,
     only: Annotated[
         list[str] | None,
         typer.Option(help="Only this case; repeat it for several.", rich_help_panel="Log and files"),
@@ -128,9 +103,7 @@ def discover(
     from sequela.discovery.stream import discover_to
 
     density = load_density(model, device=device, precision=precision)
-    table = read_like(
-        density, log, case=case, event=event, time=time, state=state, time_format=time_format, file_format=file_format
-    )
+    table = log.read_like(density)
     if only:
         table = table.cases(only)
     settings = _with_population(settings)
@@ -156,20 +129,15 @@ def discover(
 
 @command()
 @generated(POPULATION, _OF_POPULATION)
+@reads_log()
 def population(
     model: Model,
-    log: Log,
+    log: LogOptions,
     out: Annotated[
         Path,
         typer.Option(help="Folder for population.parquet, nodes.parquet and run.json.",
                      rich_help_panel="Log and files"),
     ],
-    case: CaseColumn = None,
-    event: EventColumn = None,
-    time: TimeColumn = None,
-    state: State = None,
-    time_format: TimeFormat = None,
-    file_format: FileFormat = None,
     folds: Annotated[
         int | None,
         typer.Option(
@@ -198,9 +166,7 @@ def population(
 
     check_writable_folder(out, marker=MARKER, overwrite=settings["overwrite"])
     density: Any = load_density(model, device=device, precision=precision)
-    table = read_like(
-        density, log, case=case, event=event, time=time, state=state, time_format=time_format, file_format=file_format
-    )
+    table = log.read_like(density)
     if folds is not None:
         density = cross_fit(table, folds=folds, like=density, seed=settings["seed"], device=device, progress=not quiet)
     found = discover_population(density, table, out=out, progress=not quiet, **settings)
@@ -222,15 +188,10 @@ def population(
 
 @command()
 @generated(POPULATION, ["cases", "delta", "fdr", "horizon"])
+@reads_log()
 def diagnose(
     model: Model,
-    log: Log,
-    case: CaseColumn = None,
-    event: EventColumn = None,
-    time: TimeColumn = None,
-    state: State = None,
-    time_format: TimeFormat = None,
-    file_format: FileFormat = None,
+    log: LogOptions,
     device: Device = None,
     as_json: AsJson = False,
     **settings: Any,
@@ -243,9 +204,7 @@ def diagnose(
     from sequela.discovery.diagnose import diagnose_log
 
     density = load_density(model, device=device)
-    table = read_like(
-        density, log, case=case, event=event, time=time, state=state, time_format=time_format, file_format=file_format
-    )
+    table = log.read_like(density)
     found = diagnose_log(density, table, **settings)
     if as_json:
         typer.echo(json.dumps([finding.to_dict() for finding in found]))
@@ -256,15 +215,10 @@ def diagnose(
 
 @command()
 @generated(VERBS, TABLE)
+@reads_log()
 def plan(
     model: Model,
-    log: Log,
-    case: CaseColumn = None,
-    event: EventColumn = None,
-    time: TimeColumn = None,
-    state: State = None,
-    time_format: TimeFormat = None,
-    file_format: FileFormat = None,
+    log: LogOptions,
     only: Annotated[
         list[str] | None,
         typer.Option(help="Only this case; repeat it for several.", rich_help_panel="Log and files"),
@@ -283,9 +237,7 @@ def plan(
     from sequela.density.checkpoint import load_density
 
     density = load_density(model, device=device, precision=precision)
-    table = read_like(
-        density, log, case=case, event=event, time=time, state=state, time_format=time_format, file_format=file_format
-    )
+    table = log.read_like(density)
     _print_plan(density, table.cases(only) if only else table, as_json, _with_population(settings))
 
 

@@ -38,6 +38,7 @@ from sequela.effects.encoding import encode_log
 from sequela.errors import ConfigError, LogFormatError
 from sequela.events.log import EventLog
 from sequela.files import disk, read_json, whole_folder, write_json
+from sequela.graphs.places import added_places
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.records import MARKER, CountsRecord, RunRecord
 from sequela.graphs.results import Discovery, log_events
@@ -193,6 +194,8 @@ class _Updating:
         self.whole = EventLog(frame, self.old.source, self.old.n_ties + new.n_ties, self.old.columns)
         self.arguments = run.record.arguments
         self.question = {name: self.arguments[name] for name in OF_QUESTION if name != "fdr"}
+        if run.discovery.knowledge is not None:
+            self.question["knowledge"] = run.discovery.knowledge
 
     def refitted(self, found: Update) -> tuple[RunProgress, Any]:
         """Run anew in the work folder, with training that goes on from the model of the run."""
@@ -319,9 +322,14 @@ def _joined(old: Discovery, new: Discovery, population: PopulationGraph | None) 
     places = None
     if old.places is not None and new.places is not None:
         keys = ["cause", "effect"]
-        places = pl.concat([old.places, new.places]).group_by(keys).agg(pl.all().sum()).sort(keys)
+        both = [old.places, new.places]
+        if "knowledge" in old.places.columns:
+            places = added_places(both)
+        else:
+            places = pl.concat(both).group_by(keys).agg(pl.all().sum()).sort(keys)
     nodes = pl.concat([old.nodes, new.nodes]).group_by("event").agg(pl.col("count").sum()).sort("event")
-    return Discovery(edges, nodes, _joined_records(old.run, new.run), pl.concat([old.events, new.events]), places)
+    events = pl.concat([old.events, new.events])
+    return Discovery(edges, nodes, _joined_records(old.run, new.run), events, places, old.knowledge)
 
 
 def _joined_records(old: RunRecord, new: RunRecord) -> RunRecord:

@@ -45,13 +45,15 @@ class EventLog(Shown):
         source: Where it came from, for messages.
         n_ties: Number of events that share their time with the event before them in the same case.
         columns: How it was read (``case``, ``event`` as a list, ``time``, ``state``, ``time_format``, ``ties``,
-            ``tick``), so that another log can be read the same way.
+            ``tick``, and what a reader ``learned``), so that another log can be read the same way (``like``).
+        notes: What its reader left out or changed, in sentences.
     """
 
     frame: pl.DataFrame
     source: str
     n_ties: int
     columns: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def has_times(self) -> bool:
@@ -141,6 +143,9 @@ class EventLog(Shown):
         ties=Choice(("unordered", "order")),
         tick=Parsed("seconds above 0, or text like '1s', '10ms'", "sequela.events.times:parse_duration", True),
         file_format=TEXT,
+        connection=Either((TEXT, Kind("an open connection", has=("cursor",)))),
+        glob=FLAG,
+        like=Either((Kind("a log", "sequela.events.log:EventLog"), Kind("a model", has=("info",)))),
     )
 )
 def read_log(
@@ -154,13 +159,16 @@ def read_log(
     ties: str = "unordered",
     tick: str | float | None = None,
     file_format: str | None = None,
+    connection: Any = None,
+    glob: bool = False,
+    like: Any = None,
 ) -> EventLog:
     """Read an event log: a table with one row per event.
 
     Args:
         source: A CSV, TSV, JSON-lines (``.jsonl``, ``.ndjson``), Parquet or XES file; text formats may be compressed
-            (``.gz``, ``.zst``). A name is taken literally: ``*`` is no pattern. Or ``-`` for standard input, a list of
-            files with the same columns, or a polars or pandas frame.
+            (``.gz``, ``.zst``). Or ``-`` for standard input, an address that fsspec has a package for (``s3://…``), a
+            list of files with the same columns, a polars or pandas frame, or, with ``connection``, the text of a query.
         case: Column that says which sequence an event belongs to.
         event: Column of the event type; several columns are combined into one type (``"ecu|code"``).
         time: Column of the time: ISO text, dates (also ``20260131``), or numbers since 1970 (seconds, milli-, micro- or
@@ -177,6 +185,11 @@ def read_log(
             ticks, so that what happened within one has no order.
         file_format: Format as a suffix (``"jsonl"``) where the name of the file does not say it. Standard input is CSV
             by default.
+        connection: Database to ask: ``postgresql://…``, ``sqlite:FILE``, ``duckdb:FILE`` (``duckdb:`` to query files),
+            or an open connection of any driver. What it says of user and password is neither shown nor stored.
+        glob: Whether names of files are patterns; by default ``*`` is a character like any other.
+        like: Another log, or a model: the columns are those that it was read with, unless any is named, and what its
+            reader learned holds here too.
 
     Columns that are not named are recognised by the usual names (`DEFAULT_COLUMNS`). Without any time column the
     row order is the order.
@@ -193,9 +206,13 @@ def read_log(
         >>> read_log(frame).events
         ['a', 'b', 'c']
     """
-    table = read_table(source, file_format)
+    known = {} if like is None else dict(like.columns if isinstance(like, EventLog) else like.info["log"]["columns"])
+    table = read_table(source, file_format, connection=connection, glob=glob, learned=known.get("learned"))
     name = table.name
     columns = table.frame.collect_schema().names()
+    case, event, time, state = _roles(known or table.roles, table.roles, case, event, time, state)
+    time_format, tick = time_format or known.get("time_format"), known.get("tick") if tick is None else tick
+    ties = known.get("ties", ties) if ties == TIES[0] else ties
     case_column = _pick_column("case", case, columns, name)
     event_columns = _event_columns(event, state, columns, name)
     time_column = None if time is False else _pick_column("time", _no_bool(time), columns, name, optional=True)
@@ -241,7 +258,19 @@ def read_log(
         "ties": ties,
         "tick": tick,
     }
-    return EventLog(frame, name, _count_ties(frame), read_as)
+    if table.learned:
+        read_as["learned"] = dict(table.learned)
+    return EventLog(frame, name, _count_ties(frame), read_as, table.notes)
+
+
+def _roles(known: Mapping[str, Any], usual: Mapping[str, Any], case: Any, event: Any, time: Any, state: Any) -> Any:
+    """Return the columns of case, event, time and state: as named, else as known (all of them), else as usual."""
+    if known is not usual and (case, event, time, state) == (None, None, None, None):
+        state = known.get("state")  # it is the last of the event columns
+        return known["case"], [name for name in known["event"] if name != state], known["time"] or False, state
+    if event is None and state is None:
+        event, state = usual.get("event"), usual.get("state")
+    return case or usual.get("case"), event, usual.get("time") if time is None else time, state
 
 
 def _event_columns(

@@ -108,7 +108,8 @@ INSTANCE = Table(
         "mean_of_kl_nats": Column(pl.Float64(), "nats", "The second statistic, where it was asked for.", optional=True),
         "confidence": Column(pl.Float64(), "", "Probability that the edge is one, with a population.", optional=True),
         "oriented_by": Column(
-            pl.String(), "", "What told the direction of an edge within a tick: `population`; else missing.",
+            pl.String(), "", "What told the direction of an edge within a tick: `population` or `knowledge`; else "
+            "missing.",
             optional=True, nullable=True,
         ),
         "on_link": Column(
@@ -162,6 +163,14 @@ PLACES = Table(
             "places",
             "Pairs of positions of these types within the horizon; pairs within a tick count for "
             "the types in the order of their names, unless a population told directions.",
+        ),
+        "knowledge": Column(
+            pl.String(),
+            "",
+            "What is known of the pair beside the log: `excluded` (its places were not tested) or "
+            "`required`; else missing.",
+            optional=True,
+            nullable=True,
         ),
     },
 )
@@ -254,7 +263,25 @@ ROOTS = Table(
     },
 )
 
-TABLES = (INSTANCE, EDGES, EVENTS, NODES, PLACES, SUMMARY, POPULATION, LAGS, ROOTS)
+KNOWLEDGE = Table(
+    "what is known beside a log (a CSV or Parquet file for `knowledge`)",
+    {
+        "cause": Column(pl.String(), "", "Pattern of the cause: a name with * and ?, or `column = pattern`."),
+        "effect": Column(pl.String(), "", "Pattern of the effect."),
+        "rule": Column(
+            pl.String(),
+            "",
+            "`allowed`, `forbidden` or `required`; empty in a row of a delay alone.",
+            optional=True,
+            nullable=True,
+        ),
+        "max_delay": Column(
+            pl.String(), "", "Longest time from cause to effect, as 90s, 10m, 2h.", optional=True, nullable=True
+        ),
+    },
+)
+
+TABLES = (INSTANCE, EDGES, EVENTS, NODES, PLACES, SUMMARY, POPULATION, LAGS, ROOTS, KNOWLEDGE)
 
 
 def check_types(pairs: pl.DataFrame, nodes: pl.DataFrame, file: str) -> None:

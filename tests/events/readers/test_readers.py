@@ -221,3 +221,33 @@ def test_messages_show_no_control_characters(tmp_path):
     with pytest.raises(LogFormatError) as caught:
         read_log(path, case="case\x1b[2J")
     assert str(caught.value).isprintable()
+
+
+def test_patterns_are_read_where_they_are_asked_for(tmp_path):
+    for name, rows in (("b.csv", ROWS[2:]), ("a.csv", ROWS[:2])):
+        (tmp_path / name).write_bytes(WRITERS[".csv"](rows))
+    (tmp_path / "c.csv").mkdir()
+    frame = read_table(tmp_path / "*.csv", glob=True).frame.collect()
+    assert frame.rows() == ROWS
+    with pytest.raises(LogFormatError, match="no file"):
+        read_table(tmp_path / "*.csv")
+    with pytest.raises(LogFormatError, match="no file matches"):
+        read_table([tmp_path / "a.csv", tmp_path / "x*"], glob=True)
+
+
+def test_addresses_are_fetched(tmp_path):
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    for name, content in (
+        ("log.csv.gz", gzip.compress(WRITERS[".csv"](ROWS))),
+        ("log.parquet", WRITERS[".parquet"](ROWS)),
+    ):
+        store.pipe(f"/bucket/{name}", content)
+        table = read_table(f"memory://bucket/{name}")
+        assert table.name == f"'{name}'"
+        assert table.frame.collect().rows() == ROWS
+    with pytest.raises(LogFormatError, match=r"'none\.csv' cannot be fetched: FileNotFoundError"):
+        read_table("memory://bucket/none.csv")
+    with pytest.raises(LogFormatError, match="another package"):
+        read_table("s3://key:secret@bucket/log.csv")

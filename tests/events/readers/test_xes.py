@@ -32,7 +32,7 @@ def put(folder, text, name="log.xes"):
 
 def test_the_same_as_another_reader(tmp_path, monkeypatch):
     r4pm = pytest.importorskip("r4pm")
-    monkeypatch.setattr(xes, "_BATCH", 5)
+    monkeypatch.setattr(xes, "BATCH", 5)
     path = put(tmp_path, document())
     theirs = r4pm.df.import_xes(str(path))[0]
     log = read_log(path)
@@ -123,7 +123,7 @@ def test_no_cut_of_a_compressed_log_is_read(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_log(tmp_path, monkeypatch):
-    monkeypatch.setattr(xes, "_BATCH", 500)
+    monkeypatch.setattr(xes, "BATCH", 500)
 
     def peak(n_traces):
         path = put(tmp_path, document(n_traces, 20), f"{n_traces}.xes")
@@ -144,6 +144,6 @@ def test_attributes_after_events(tmp_path, monkeypatch):
     )
     event = '<event><string key="concept:name" value="y"/></event>'
     assert read_log(put(tmp_path, late.format(event))).case("t").events == ["x", "y"]
-    monkeypatch.setattr(xes, "_BATCH", 2)
+    monkeypatch.setattr(xes, "BATCH", 2)
     with pytest.raises(LogFormatError, match="must come before"):
         read_log(put(tmp_path, late.format(event)))

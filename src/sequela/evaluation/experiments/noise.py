@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from sequela.events.log import read_log
 from sequela.worlds.observed import NoisyWorld
 from sequela.worlds.softmax import SoftmaxWorld
 
-_COLUMNS = {"case": "case", "event": "event", "time": "time"}
+_COLUMNS: dict[str, Any] = {"case": "case", "event": "event", "time": "time"}
 
 
 def rows(plan: Plan) -> Iterator[Row]:

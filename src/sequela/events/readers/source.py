@@ -8,11 +8,11 @@ import sys
 import tempfile
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 import polars as pl
 import pyarrow as pa
@@ -34,6 +34,22 @@ class TemporaryFolder:
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
+class Finished(NamedTuple):
+    """Rows of all files together, after what needs all of them.
+
+    Attributes:
+        frame: The rows.
+        n_rows: Their number.
+        learned: What another log must know to be read the same way: plain values, kept with a model.
+        notes: What was left out or changed, in sentences.
+    """
+
+    frame: pl.LazyFrame
+    n_rows: int
+    learned: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
 class Table(NamedTuple):
     """What a reader gives.
 
@@ -42,12 +58,20 @@ class Table(NamedTuple):
         name: What messages call it.
         n_rows: How many rows the reader counted by other means than the frame; None where nothing can be counted.
         files: Folders that the frame reads from; they go when the table goes.
+        notes: What was left out or changed, in sentences.
+        roles: Columns that are case, event, state and time unless others are named; by their usual names where empty.
+        finish: What must be done to the rows of all files together, given what an earlier log taught or None.
+        learned: What another log must know to be read the same way.
     """
 
     frame: pl.LazyFrame
     name: str
     n_rows: int | None = None
     files: tuple[TemporaryFolder, ...] = ()
+    notes: tuple[str, ...] = ()
+    roles: Mapping[str, Any] = {}
+    finish: Callable[[pl.LazyFrame, Mapping[str, Any] | None], Finished] | None = None
+    learned: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -100,19 +124,23 @@ def open_source(path: str | Path, file_format: str | None, suffixes: list[str]) 
     """Look at a path, without reading more than its first bytes.
 
     Args:
-        path: An existing file, taken literally, or ``-`` for standard input.
+        path: An existing file, taken literally; ``-`` for standard input; or an address that fsspec knows (``s3://…``).
         file_format: What the file holds, as a suffix with or without its dot; the suffix of the name if None.
         suffixes: Formats that there are.
 
     Raises:
         LogFormatError: There is no such file, it is empty, or its format is unknown.
     """
-    path = Path(path)
     files: tuple[TemporaryFolder, ...] = ()
     name = f"'{quoted(path, 200)}'"
-    if str(path) == STANDARD_INPUT:
+    named = Path(path)
+    address, path = str(path), named
+    if address == STANDARD_INPUT:
         name, files = "standard input", (TemporaryFolder(),)
         path = _kept(sys.stdin.buffer, files[0])
+    elif "://" in address and not path.exists():
+        name, files = f"'{quoted(named.name, 200)}'", (TemporaryFolder(),)
+        path = _fetched(address, name, files[0])
     elif path.is_dir():
         raise LogFormatError(f"{name} is a directory; give a file, or a list of files")
     elif not path.exists():
@@ -130,15 +158,16 @@ def open_source(path: str | Path, file_format: str | None, suffixes: list[str]) 
     if not start:
         raise LogFormatError(f"{name} is empty (0 bytes)")
     found = next((kind for first, kind in _FIRST_BYTES.items() if start.startswith(first)), None)
-    wanted = _SUFFIXES.get(path.suffix.lower())
+    named = path if address == STANDARD_INPUT else named
+    wanted = _SUFFIXES.get(named.suffix.lower())
     if wanted is not None and wanted != found:
         raise LogFormatError(f"{name} is not compressed with {wanted}, as its name says; rename or compress it")
     if file_format is not None:
         suffix = "." + file_format.lower().removeprefix(".")
-    elif files:
+    elif files and "://" not in address:
         suffix = ".csv"
     else:
-        suffix = (path.with_suffix("") if wanted else path).suffix.lower()
+        suffix = (named.with_suffix("") if wanted else named).suffix.lower()
     if suffix not in suffixes:
         raise LogFormatError(f"{name}: unknown format '{quoted(suffix)}'; allowed are {', '.join(suffixes)}")
     return Source(path, suffix, found, name, files)
@@ -149,3 +178,16 @@ def _kept(stream: IO[bytes], folder: TemporaryFolder) -> Path:
     with path.open("wb") as file:
         shutil.copyfileobj(stream, file, _BLOCK)
     return path
+
+
+def _fetched(address: str, name: str, folder: TemporaryFolder) -> Path:
+    """Copy a file from an object store, or whatever fsspec has a package for, to a temporary file."""
+    import fsspec
+
+    try:
+        with fsspec.open(address, "rb") as stream:
+            return _kept(stream, folder)
+    except ImportError as error:
+        raise LogFormatError(f"{name} is in a store that needs another package: {quoted(error)}") from None
+    except Exception as error:  # each store has errors of its own; an address may hold a key
+        raise LogFormatError(f"{name} cannot be fetched: {type(error).__name__}") from None

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NoReturn
 from xml.parsers import expat
 
 import polars as pl
 
 from sequela.errors import LogFormatError
-from sequela.events.readers.source import Source, Table, TemporaryFolder
+from sequela.events.readers.source import Source, Table
+from sequela.events.readers.spool import BATCH, Spool
 from sequela.text import quoted
 
 _ATTRIBUTES = {"string", "date", "int", "float", "boolean", "id"}
-_BATCH = 50_000
 _CASE = "case:"
 
 
@@ -27,29 +26,26 @@ def read_xes(source: Source) -> Table:
     Raises:
         LogFormatError: The document is not well-formed, not XES, declares entities, or holds no event.
     """
-    folder = TemporaryFolder()
-    handler = _Events(folder.path, source.name)
-    with source.open() as file:
-        try:
+    handler = _Events(Spool(source.name))
+    try:
+        with source.open() as file:
             handler.parser.ParseFile(file)
-        except (expat.ExpatError, LookupError, ValueError) as error:
-            raise LogFormatError(f"{source.name} cannot be read as xes: {quoted(error)}") from error
-    handler.flush()
-    if not handler.batches:
+        handler.flush()
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        raise LogFormatError(f"{source.name} cannot be read as xes: {quoted(error)}") from error
+    finally:
+        del handler.parser  # it refers back to its handler
+    if not handler.spool.n_rows:
         raise LogFormatError(f"{source.name} holds no event")
-    frames = [pl.scan_parquet(path, glob=False) for path in handler.batches]
-    frame = frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal")
-    return Table(frame, source.name, handler.n_events, (*source.files, folder))
+    return handler.spool.table("diagonal")
 
 
 class _Events:
     """Takes the parser's calls and keeps finished events in batches; an event is a trace's attributes and its own."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder = folder
-        self.name = name
-        self.batches: list[Path] = []
-        self.n_events = 0
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self.name = spool.name
         self.prefix = ""
         self.depth = self.trace_depth = self.event_depth = 0
         self.trace: dict[str, str] = {}
@@ -88,7 +84,7 @@ class _Events:
         if self.depth == self.event_depth:
             self.rows.append((self.trace, self.event))
             self.event_depth = 0
-            if len(self.rows) == _BATCH:
+            if len(self.rows) == BATCH:
                 self.flush()
         elif self.depth == self.trace_depth:
             self.trace_depth, self.trace = 0, {}
@@ -100,7 +96,7 @@ class _Events:
         if key is None or value is None:
             self.refuse("an attribute has no key or no value")
         elif where is self.written:
-            self.refuse(f"the attribute '{quoted(key)}' of a trace comes after {_BATCH:,} events; it must come before")
+            self.refuse(f"the attribute '{quoted(key)}' of a trace comes after {BATCH:,} events; it must come before")
         elif where.setdefault(key, value) != value:
             self.refuse(f"the attribute '{quoted(key)}' has two values")
 
@@ -116,13 +112,7 @@ class _Events:
             columns[key] = [row.get(key) for row in events]
         if not columns:
             self.refuse("its events have no attributes")
-        path = self.folder / f"{len(self.batches)}.parquet"
-        try:
-            pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String)).write_parquet(path, compression="lz4")
-        except OSError as error:
-            raise LogFormatError(f"a temporary file for {self.name} cannot be written: {quoted(error)}") from error
-        self.batches.append(path)
-        self.n_events += len(self.rows)
+        self.spool.write(pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String)))
         self.written = self.rows[-1][0]
         self.rows = []
 

@@ -1,0 +1,123 @@
+"""Options that say where a log is and how it is read: declared once, for every command that reads a log."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from sequela.cli import base
+
+_FILES = "Log and files"
+Sql = Annotated[
+    str | None,
+    typer.Option(help="Query (a SELECT) that gives the log; it needs --database.", rich_help_panel=_FILES),
+]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        help="Database of --sql: postgresql://…, sqlite:FILE, duckdb:FILE, or duckdb: to query files.",
+        rich_help_panel=_FILES,
+        envvar="SEQUELA_DATABASE",
+        show_envvar=True,
+    ),
+]
+Glob = Annotated[
+    bool, typer.Option("--glob", help="Names of files are patterns, as 'logs/*.csv'.", rich_help_panel=_FILES)
+]
+_COLUMNS = {
+    "case": (base.CaseColumn, None),
+    "event": (base.EventColumn, None),
+    "time": (base.TimeColumn, None),
+    "state": (base.State, None),
+    "time_format": (base.TimeFormat, None),
+}
+_NEW = {"ties": (base.Ties, "unordered"), "tick": (base.Tick, None)}
+_WHERE = {
+    "file_format": (base.FileFormat, None),
+    "glob": (Glob, False),
+    "sql": (Sql, None),
+    "database": (Database, None),
+}
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """What was typed about a log.
+
+    Attributes:
+        files: Its files; empty with a query.
+        sql: A query, or None.
+        options: Arguments of `read_log`.
+    """
+
+    files: list[str]
+    sql: str | None
+    options: dict[str, Any]
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is a log at all."""
+        return bool(self.files) or self.sql is not None
+
+    def read(self) -> Any:
+        """Read the log, and say on standard error what looks like swapped columns."""
+        return base.read(self._source(), **self.options)
+
+    def read_like(self, density: Any) -> Any:
+        """Read the log with the columns that a density was trained on, unless others were named."""
+        return base.read_like(density, self._source(), **self.options)
+
+    def _source(self) -> Any:
+        from sequela.errors import ConfigError
+
+        if self.sql is not None:
+            if self.files:
+                raise ConfigError("give files or --sql, not both")
+            if self.options.get("connection") is None:
+                raise ConfigError("--sql needs --database, or the environment variable SEQUELA_DATABASE")
+            return self.sql
+        if not self.files:
+            raise ConfigError("name the file of the log, or give --sql and --database")
+        return self.files[0] if len(self.files) == 1 else self.files
+
+
+def reads_log(
+    *, ties: bool = False, columns: bool = True, argument: Any = base.Log
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Put the options that say how a log is read in the place of a command's parameter ``log: LogOptions``.
+
+    Args:
+        ties: Whether the log is a new one, of which is asked what events at the same time are.
+        columns: Whether columns can be named.
+        argument: The files, as an annotation.
+    """
+    chosen = (_COLUMNS if columns else {}) | (_NEW if ties else {}) | _WHERE
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        made = [inspect.Parameter("log", keyword, default=None, annotation=argument)]
+        made += [inspect.Parameter(n, keyword, default=default, annotation=a) for n, (a, default) in chosen.items()]
+        own = [each for name, each in signature.parameters.items() if name != "log"]
+        variable = [each for each in own if each.kind is inspect.Parameter.VAR_KEYWORD]
+        parameters = [each.replace(kind=keyword) for each in own if each not in variable]
+        required = [each for each in parameters if each.default is inspect.Parameter.empty]
+        optional = [each for each in parameters if each not in required]
+
+        @functools.wraps(command)
+        def run(log: list[str] | None = None, **given: Any) -> None:
+            options = {name: given.pop(name) for name in chosen}
+            sql, database = options.pop("sql"), options.pop("database")
+            connection = {} if sql is None else {"connection": database}
+            command(log=LogOptions([str(each) for each in log or ()], sql, options | connection), **given)
+
+        run.__signature__ = signature.replace(parameters=[*required, *made, *optional, *variable])  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in [*required, *made, *optional]}
+        return run
+
+    return decorate
