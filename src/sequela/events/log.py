@@ -221,7 +221,7 @@ def read_log(
     picked = [pl.col(case_column).alias("case"), *components]
     if time_column is not None:
         picked.append(pl.col(time_column).alias("time"))
-    frame = _collect(table, picked)
+    frame, spread = _spread(_collect(table, picked), table, case_column)
     if frame.is_empty():
         raise LogFormatError(f"{name} is empty: it has a header but no event")
     labels = {"case": case_column, **{f"event_{i}": c for i, c in enumerate(event_columns)}}
@@ -260,7 +260,7 @@ def read_log(
     }
     if table.learned:
         read_as["learned"] = dict(table.learned)
-    return EventLog(frame, name, _count_ties(frame), read_as, table.notes)
+    return EventLog(frame, name, _count_ties(frame), read_as, (*table.notes, *spread))
 
 
 def _roles(known: Mapping[str, Any], usual: Mapping[str, Any], case: Any, event: Any, time: Any, state: Any) -> Any:
@@ -324,6 +324,19 @@ def _collect(table: Table, columns: list[pl.Expr]) -> pl.DataFrame:
     if table.n_rows is not None and frame.height != table.n_rows:
         raise LogFormatError(f"{table.name} has {table.n_rows:,} rows, of which {frame.height:,} could be read")
     return frame
+
+
+def _spread(frame: pl.DataFrame, table: Table, case: str) -> tuple[pl.DataFrame, list[str]]:
+    """Put an event that belongs to several cases into each of them, and say how many there are, and of none."""
+    if case not in table.lists:
+        return frame, []
+    n_cases = frame["case"].list.len().fill_null(0)
+    none, several = int((n_cases == 0).sum()), int((n_cases > 1).sum())
+    rows = frame.filter(n_cases > 0).explode("case")
+    where = f"'{quoted(case)}'"
+    said = {f"of {frame.height:,} events belong to no {where} and were left out": none}
+    said[f"of {frame.height:,} events belong to several {where} and are in each: {rows.height:,} in all"] = several
+    return rows, [f"{count:,} {what}" for what, count in said.items() if count]
 
 
 def _combine_components(frame: pl.DataFrame, n_components: int) -> pl.DataFrame:

@@ -22,6 +22,7 @@ from sequela.events.readers.frames import read_frame
 from sequela.events.readers.jaeger import read_jaeger
 from sequela.events.readers.json import read_json
 from sequela.events.readers.json_lines import read_json_lines
+from sequela.events.readers.ocel import read_ocel_json, read_ocel_sqlite, read_ocel_xml
 from sequela.events.readers.otlp import read_otlp
 from sequela.events.readers.parquet import read_parquet
 from sequela.events.readers.source import Source, Table, open_source
@@ -42,6 +43,9 @@ READERS: dict[str, Callable[[Source], Table]] = {
     ".json": read_json,
     ".otlp": read_otlp,
     ".jaeger": read_jaeger,
+    ".jsonocel": read_ocel_json,
+    ".xmlocel": read_ocel_xml,
+    ".sqlite": read_ocel_sqlite,
 }
 """The function that reads a suffix."""
 
