@@ -79,10 +79,11 @@ def test_edges_of_old_cases_stay_and_those_of_new_ones_are_found(grown):
     assert log.case_names[-1] in now.report_path.read_text(encoding="utf-8")
 
 
-def chains(n_cases):
-    """Cases with chains a -> b -> c among other events, of which some share their time."""
+def chains(n_cases, n_old):
+    """Cases with chains a -> b -> c among other events, of which some share their time; g is first, in new ones last."""
     rng, rows = np.random.default_rng(0), []
     for case in range(n_cases):
+        rows.append((f"c{case:03d}", -10.0 if case < n_old else 50.0, "g"))
         for start in range(0, 40, 10):
             events = [(start, "def"[rng.integers(3)])]
             if rng.random() < 0.6:
@@ -92,7 +93,7 @@ def chains(n_cases):
 
 
 def test_with_ties_it_equals_the_whole_log_with_the_stored_calibration_pairs_and_folds(tmp_path):
-    whole = sq.read_log(chains(60))
+    whole = sq.read_log(chains(60, 45))
     old = whole.cases(whole.case_names[:45])
     density = sq.fit(old, max_steps=80, width=16, seed=3, progress=False)
     folds = sq.cross_fit(old, folds=3, scheme="forward", like=density, seed=3, progress=False)
@@ -108,7 +109,10 @@ def test_with_ties_it_equals_the_whole_log_with_the_stored_calibration_pairs_and
     last = (folds.densities[-1],) * 2  # stands in for the other
     added = weighed(whole, last, Sums(tmp_path / "new", stored))
     assert added == weighed(whole, folds.densities, Sums(tmp_path / "at-once", replace(stored, passes={})))
-    assert added != before
+    new_pairs = added.pairs.join(before.pairs, on=["cause", "effect"], how="anti")
+    assert set(new_pairs["effect"]) == {"g"}
+    assert new_pairs["log10_e"].to_list() == [0.0] * new_pairs.height
+    assert not new_pairs["is_edge"].any()
     assert added != sq.discover_population(folds, whole, **WEIGHED)  # whose calibration is that of all cases
     unasked = replace(stored, passes={}, asked=stored.asked.clear())
     careful = weighed(old, folds.densities, Sums(tmp_path / "unasked", unasked))
