@@ -80,7 +80,7 @@ def test_edges_of_old_cases_stay_and_those_of_new_ones_are_found(grown):
 
 
 def chains(n_cases, n_old):
-    """Cases with chains a -> b -> c among other events, of which some share their time; g is first, in new ones last."""
+    """Cases with chains a -> b -> c among other events, of which some share their time; g is last in new ones."""
     rng, rows = np.random.default_rng(0), []
     for case in range(n_cases):
         rows.append((f"c{case:03d}", -10.0 if case < n_old else 50.0, "g"))

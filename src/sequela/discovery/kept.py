@@ -5,15 +5,15 @@ evidence/
     sums.json                the densities, and of each pass over its cases how many there were and what was counted
     cases.parquet            which density weighed each case (-1: none, all had seen it)
     PASS.parquet             the sums of one pass of one density, see `sequela.discovery.weigh` and `weigh_again`
-    fixed-N.safetensors      of logs with unordered ties: calibration and pairs of density N
-    asked.parquet            of such logs: which pairs were weighed again without which third types
+    fixed-N.safetensors      calibration and pairs of density N
+    asked.parquet            of logs with unordered ties: which pairs were weighed again without which third types
     density/                 the density of the last fold; where there are no folds a copy of the model
 ```
 New cases are unseen by all densities and so belong to the last one (`CrossFit.held_out`): it alone has to be kept. Sums
 are whole numbers, so that old and new ones together are those of the whole log, to the last bit.
 
-Where events share their time, bets hang on a calibration and a list of pairs that are taken from all cases. These stay
-as they were at first: bets that are placed cannot be changed. Without ties nothing hangs on the other cases.
+What hangs on all cases stays as it was at first, because sums over earlier cases cannot be changed: the list of pairs,
+and, where events share their time, the calibration and the questions about third types.
 """
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ class Stored:
         n_densities: How many densities there were.
         scheme: How they were cross-fitted.
         passes: Sums by the name of the pass.
-        fixed: Of logs with unordered ties, calibration (float64, ``[n_types]``) and pairs of each density.
-        asked: Of such logs, ``cause``, ``effect``, ``absent`` (`triangles`).
+        fixed: Calibration (float64, ``[n_types]``) and pairs of each density.
+        bets_on_causes: Whether the bets are those on the causes, which logs with unordered ties do not have.
+        asked: Of logs with unordered ties, ``cause``, ``effect``, ``absent`` (`triangles`).
     """
 
     owners: Mapping[str, int]
@@ -76,6 +77,7 @@ class Stored:
     scheme: str
     passes: Mapping[str, Pass]
     fixed: list[tuple[Floats, Codes]]
+    bets_on_causes: bool
     asked: pl.DataFrame | None
 
 
@@ -87,12 +89,14 @@ class Sums:
         out: Folder that they are written to.
         stored: What an earlier weighing left, to be added to; None at first.
         passes: Sums by the name of the pass.
+        bets_on_causes: See `Stored`.
         asked: See `Stored`.
     """
 
     out: Path
     stored: Stored | None = None
     passes: dict[str, Pass] = field(default_factory=dict)
+    bets_on_causes: bool = False
     asked: pl.DataFrame | None = None
 
     def begin(self, job: Chunks) -> None:
@@ -146,7 +150,7 @@ class KeptFolds(CrossFit):
                 asked.write_parquet(folder / "asked.parquet")
             checkpoint.save_density(self.densities[-1], folder / DENSITY)
             counted = {name: _Counted(one.n_cases, dict(one.counts)) for name, one in passes.items()}
-            record = _Record(FORMAT, self.scheme, len(self.densities), len(fixed), counted)
+            record = _Record(FORMAT, self.scheme, len(self.densities), len(fixed), self.sums.bets_on_causes, counted)
             write_record(folder, MARKER, msgspec.to_builtins(record))
 
 
@@ -166,6 +170,7 @@ class _Record(msgspec.Struct, frozen=True):
     scheme: str
     n_densities: int
     n_fixed: int
+    bets_on_causes: bool
     passes: dict[str, _Counted]
 
 
@@ -191,7 +196,7 @@ def load_sums(path: Path) -> Stored:
                 name: Pass(pl.read_parquet(path / f"{name}.parquet"), one.n_cases, one.counts)
                 for name, one in record.passes.items()
             },
-            fixed=[(one["shift"], one["pairs"]) for one in fixed],
+            fixed=[(one["shift"], one["pairs"]) for one in fixed], bets_on_causes=record.bets_on_causes,
             asked=pl.read_parquet(path / "asked.parquet") if (path / "asked.parquet").is_file() else None,
         )  # fmt: skip
     except (

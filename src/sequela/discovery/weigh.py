@@ -85,6 +85,7 @@ class Weighing:
         pairs: From `co_occurring`, over all cases. A pair that occurs anywhere is bet on wherever its cause is: to bet
             only where the effect comes too would be to know the outcome.
         bets_on_causes: Whether the bets are those of `sequela.evidence.cause_bets`, placed in a pass of their own.
+        reach: Largest lag of the strengths: the horizon, or twice that where a placebo is asked for.
     """
 
     settings: Settings
@@ -94,21 +95,22 @@ class Weighing:
     whole_types: bool
     shift: Floats
     pairs: Codes
-    bets_on_causes: bool = False
+    bets_on_causes: bool
+    reach: int
 
     def __call__(self, density: Density, cases: SequenceSet) -> tuple[pl.DataFrame, dict[str, int]]:
         """Weigh some cases; return their partial sums as a table, and what was counted."""
         seconds, n_groups = self.settings.horizon_seconds, len(self.groups.names)
-        allotment = self.settings.allotment(density, self.horizon, self.longest)
-        density = within_memory(density, allotment.model_bytes, longest=self.longest, horizon=self.horizon)
+        allotment = self.settings.allotment(density, self.reach, self.longest)
+        density = within_memory(density, allotment.model_bytes, longest=self.longest, horizon=self.reach)
         cases = shuffle_ticks(cases, 0)  # forecasts need an order
         nodes = np.bincount(self.groups.of[cases.ids], minlength=n_groups).astype(np.int64)
         pairs = self.pairs[nodes[self.pairs // n_groups] > 0]
-        sums, n_pairs, n_clamped = LagSums(self.horizon), 0, 0
+        sums, n_pairs, n_clamped = LagSums(self.reach), 0, 0
         estimates = (
-            iter_estimates(density, cases, self.settings, longest=self.longest)
+            iter_estimates(density, cases, replace(self.settings, horizon=self.reach), longest=self.longest)
             if self.whole_types
-            else ((case, group_estimate(density, case, self.horizon, seconds, self.groups)) for case in cases)
+            else ((case, group_estimate(density, case, self.reach, seconds, self.groups)) for case in cases)
         )
         limits = self.settings.limits(density)
         excluded = None if limits is None or self.whole_types else self.groups.excluded(limits)
@@ -128,7 +130,7 @@ class Weighing:
             "n_pairs_tested": n_pairs,
             "n_clamped": n_clamped,
         }
-        return Partial(self.horizon, nodes, pairs, bets, *sums.table()).to_frame(), counts
+        return Partial(self.reach, nodes, pairs, bets, *sums.table()).to_frame(), counts
 
     def join(self, tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
         """Add the partial sums of disjoint cases."""
@@ -136,7 +138,7 @@ class Weighing:
 
     def total(self, tables: Sequence[pl.DataFrame]) -> Partial:
         """Return the partial sum of several tables."""
-        return Partial.total(tables, len(self.groups.names), self.horizon)
+        return Partial.total(tables, len(self.groups.names), self.reach)
 
 
 @contextmanager
@@ -145,6 +147,7 @@ def weighing_job(
     settings: Settings,
     hierarchy_level: int | None,
     *,
+    placebo: bool,
     out: str | Path | None,
     kept: Sums | None,
     tell: Reporter,
@@ -155,6 +158,7 @@ def weighing_job(
         cases: What is weighed, by which densities.
         settings: How.
         hierarchy_level: See `discover_population`.
+        placebo: See `discover_population`.
         out: Where the result will be, locked by the caller; the chunks are kept beside it and taken up when the same
             job comes again.
         kept: Sums of cases that were weighed before.
@@ -165,10 +169,9 @@ def weighing_job(
             raise ValueError("sums of earlier cases are added to in the folder of a job: give out")
         yield None
         return
+    asked = {"hierarchy_level": hierarchy_level, "placebo": placebo}
     known = [
-        job_fingerprint(
-            density, sequences, settings.to_dict(density) | {"hierarchy_level": hierarchy_level}, times=True
-        )
+        job_fingerprint(density, sequences, settings.to_dict(density) | asked, times=True)
         for density, sequences in cases
     ]
     fingerprint = None if None in known else " ".join(map(str, known))
@@ -191,6 +194,7 @@ def weigh_all(
     job: Chunks | None,
     *,
     kept: Sums | None,
+    placebo: bool,
     engine: str,
     workers: int | None,
     tell: Reporter,
@@ -203,6 +207,7 @@ def weigh_all(
         hierarchy_level: See `discover_population`.
         job: From `weighing_job`.
         kept: Is given the sums.
+        placebo: See `discover_population`.
         engine: ``"local"`` or ``"ray"``.
         workers: Processes that work, where the engine has several.
         tell: Shows a bar.
@@ -217,12 +222,9 @@ def weigh_all(
         tell.say(f"taking up the interrupted weighing: {n_before:,} of {n_cases:,} cases are done")
     # Where events share their time, what stood in one slot is no event of its own: the bets are on the effects there.
     bets_on_causes = not any(has_ties(sequences) for _, sequences in cases)
-    if (
-        kept is not None
-        and kept.stored is not None
-        and kept.stored.passes
-        and bets_on_causes == bool(kept.stored.fixed)
-    ):
+    if kept is not None:
+        kept.bets_on_causes = bets_on_causes
+    if kept is not None and kept.stored is not None and kept.stored.bets_on_causes != bets_on_causes:
         raise ConfigError(
             "some of the new cases hold events that share their time, and the evidence of the earlier ones was weighed "
             "as for a log without: run the whole log again, or read it with ties='order' (--ties order)"
@@ -252,8 +254,8 @@ def weigh_all(
             )
             pairs = _possible(pairs, groups, settings.limits(density))
             task = Weighing(
-                settings, longest_case(sequences), horizon, groups,
-                whole_types, shift, pairs, on_causes,
+                settings, longest_case(sequences), horizon, groups, whole_types, shift, pairs, on_causes,
+                2 * horizon if placebo and _remembers(density, 2 * horizon) else horizon,
             )  # fmt: skip
             chunks = map_cases(task, model, sequences, engine=running, chunks=second, update=update)
             n_earlier += sequences.n_cases
@@ -264,6 +266,11 @@ def weigh_all(
             if kept is not None:
                 kept.passes[str(number)] = Pass(found[-1].partial.to_frame(), sequences.n_cases, counts)
     return found
+
+
+def _remembers(density: Density, lag: int) -> bool:
+    """Return whether the density knows what stood ``lag`` events ago."""
+    return all(limit is None or limit >= lag for limit in (density.memory, density.max_tail))
 
 
 def _possible(pairs: Codes, groups: Groups, limits: PairLimits | None) -> Codes:
