@@ -145,6 +145,8 @@ class EventLog(Shown):
         file_format=TEXT,
         connection=Either((TEXT, Kind("an open connection", has=("cursor",)))),
         glob=FLAG,
+        lines=TEXT,
+        template=TEXT,
         like=Either((Kind("a log", "sequela.events.log:EventLog"), Kind("a model", has=("info",)))),
     )
 )
@@ -161,6 +163,8 @@ def read_log(
     file_format: str | None = None,
     connection: Any = None,
     glob: bool = False,
+    lines: str | None = None,
+    template: str | None = None,
     like: Any = None,
 ) -> EventLog:
     """Read an event log: a table with one row per event.
@@ -188,6 +192,9 @@ def read_log(
         connection: Database to ask: ``postgresql://…``, ``sqlite:FILE``, ``duckdb:FILE`` (``duckdb:`` to query files),
             or an open connection of any driver. What it says of user and password is neither shown nor stored.
         glob: Whether names of files are patterns; by default ``*`` is a character like any other.
+        lines: What stands in a line of a text file (``.log``), as a regular expression with named groups, which become
+            columns: ``(?P<time>.{19}) (?P<message>.*)``.
+        template: Column of messages: the event type is the constant part of a message, found by Drain.
         like: Another log, or a model: the columns are those that it was read with, unless any is named, and what its
             reader learned holds here too.
 
@@ -207,10 +214,13 @@ def read_log(
         ['a', 'b', 'c']
     """
     known = {} if like is None else dict(like.columns if isinstance(like, EventLog) else like.info["log"]["columns"])
-    table = read_table(source, file_format, connection=connection, glob=glob, learned=known.get("learned"))
+    learned = known.get("learned")
+    lines, template = lines or known.get("lines"), template or known.get("template")
+    table = read_table(source, file_format, connection=connection, glob=glob, lines=lines, learned=learned)
     name = table.name
     columns = table.frame.collect_schema().names()
     case, event, time, state = _roles(known or table.roles, table.roles, case, event, time, state)
+    event = template if event is None and template is not None else event
     time_format, tick = time_format or known.get("time_format"), known.get("tick") if tick is None else tick
     ties = known.get("ties", ties) if ties == TIES[0] else ties
     case_column = _pick_column("case", case, columns, name)
@@ -229,6 +239,8 @@ def read_log(
         to_labels(frame[label], role=label.partition("_")[0], column=column, source=name).alias(label)
         for label, column in labels.items()
     )
+    if template is not None:
+        frame, table = _with_templates(frame, table, event_columns, template, learned)
     frame = _combine_components(frame, len(event_columns))
     check_choice("ties", ties, TIES)
     resolution = None if tick is None else parse_duration("tick", tick)
@@ -260,6 +272,7 @@ def read_log(
     }
     if table.learned:
         read_as["learned"] = dict(table.learned)
+    read_as |= {key: value for key, value in (("lines", lines), ("template", template)) if value is not None}
     return EventLog(frame, name, _count_ties(frame), read_as, (*table.notes, *spread))
 
 
@@ -337,6 +350,27 @@ def _spread(frame: pl.DataFrame, table: Table, case: str) -> tuple[pl.DataFrame,
     said = {f"of {frame.height:,} events belong to no {where} and were left out": none}
     said[f"of {frame.height:,} events belong to several {where} and are in each: {rows.height:,} in all"] = several
     return rows, [f"{count:,} {what}" for what, count in said.items() if count]
+
+
+def _with_templates(
+    frame: pl.DataFrame, table: Table, columns: tuple[str, ...], template: str, learned: Mapping[str, Any] | None
+) -> tuple[pl.DataFrame, Table]:
+    """Put the templates of messages in their place; they are learned unless an earlier log has taught them."""
+    from sequela.events.templates import NONE, Templates
+
+    if template not in columns:
+        raise ConfigError(
+            f"template '{quoted(template)}' is no event column; the event is {', '.join(map(quoted, columns))}"
+        )
+    place = f"event_{columns.index(template)}"
+    known = None if learned is None else learned.get("templates")
+    found = Templates.learn(frame[place]) if known is None else Templates(known)
+    types = found.types(frame[place])
+    n_none = int((types == NONE).sum())
+    notes = [f"{len(found.names):,} templates of messages"]
+    notes += [f"{n_none:,} messages meet no template that the model knows: {NONE}"] if n_none else []
+    said = table._replace(learned={**table.learned, "templates": found.names}, notes=(*table.notes, *notes))
+    return frame.with_columns(types.alias(place)), said
 
 
 def _combine_components(frame: pl.DataFrame, n_components: int) -> pl.DataFrame:
