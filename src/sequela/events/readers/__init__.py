@@ -51,7 +51,7 @@ READERS: dict[str, Callable[[Source], Table]] = {
 }
 """The function that reads a suffix."""
 
-_FAULTS = (
+FAULTS = (
     *(pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError),
     *(ValueError, TypeError, LookupError, ArithmeticError),
 )
@@ -94,7 +94,7 @@ def read_table(
         return table
     try:
         frame, n_rows, found, notes = table.finish(table.frame, learned)
-    except _FAULTS as error:
+    except FAULTS as error:
         raise LogFormatError(f"{table.name} cannot be read: {quoted(error)}") from error
     return table._replace(frame=frame, n_rows=n_rows, learned=found, notes=(*table.notes, *notes))
 
@@ -129,7 +129,7 @@ def _read_file(path: str | Path, file_format: str | None) -> Table:
     try:
         table = READERS[source.suffix](source)
         table.frame.collect_schema()
-    except _FAULTS as error:
+    except FAULTS as error:
         kind = READERS[source.suffix].__name__.removeprefix("read_").replace("_", " ")
         raise LogFormatError(f"{source.name} cannot be read as {kind}: {quoted(error)}") from error
     return table
@@ -171,4 +171,4 @@ def _read_files(paths: Sequence[str | Path], file_format: str | None) -> Table:
     )
 
 
-__all__ = ["READERS", "Source", "Table", "read_query", "read_table"]
+__all__ = ["FAULTS", "READERS", "Source", "Table", "read_query", "read_table"]
