@@ -93,6 +93,23 @@ POPULATION = VERBS | {
         "links is then bounded by no theorem, only by what strength and order ask for besides.",
         panel=_EVIDENCE,
     ),
+    "objective": Argument(
+        "What decides which pairs are links: rate (fdr bounds the false ones), or f1 (the highest expected F1).",
+        Choice("sequela.evidence.links:OBJECTIVES"),
+        "rate",
+        more='With ``"f1"`` as many of the likeliest pairs are links as make the expected F1 highest; ``fdr`` and '
+        "``control`` play no part, and the share of false links is not bounded.",
+        panel=_EVIDENCE,
+    ),
+    "placebo": Argument(
+        "Also tell how strong each pair is beyond the horizon, up to twice as far, where no effect is asked for.",
+        FLAG,
+        False,
+        more="About doubles the time of the strengths. Missing where the model's memory is shorter than twice the "
+        "horizon, as it is by default.",
+        panel=_EVIDENCE,
+        flags="--placebo",
+    ),
     "delta": Argument(
         "Least mean effect of a link, in nats.", Number(0), 0.05, more="At its strongest lag.", panel=_EVIDENCE
     ),
@@ -136,6 +153,32 @@ RUN = {
     "progress": FIT["progress"],
 }  # fmt: skip
 """The arguments of `run`, by name."""
+
+UPDATE = {
+    "results": Argument(
+        "What `run` returned, or its folder.",
+        Either((PATH, Kind("the result of run", "sequela.discovery.run_folder:RunResult"))),
+    ),
+    "log": Argument("Log with new cases.", A_LOG),
+    "grown": Argument(
+        "What to do with a case that is known and has changed: refuse, or keep (the earlier version stays).",
+        Choice(("refuse", "keep")), "refuse",
+        more="What a case has contributed cannot be taken back, and it is never counted twice. Known cases that have "
+        "not changed are left aside.", panel=_FILES,
+    ),
+    "unknown_limit": Argument(
+        "Share of new events of types that the model does not know above which it is time to train again.",
+        Number(0, 1), 0.05,
+        more="Beyond the share of rare types in the log of training.", panel=_RUN,
+    ),
+    "refit": Argument(
+        "Train the model further, from its weights, on old and new cases, and find everything again.", FLAG, False,
+        panel=_RUN, flags="--refit",
+    ),
+    "device": FIT["device"],
+    "progress": FIT["progress"],
+}  # fmt: skip
+"""The arguments of `update`, by name."""
 
 EXPLAIN = {
     "results": Argument(

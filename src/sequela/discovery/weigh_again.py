@@ -11,14 +11,16 @@ import polars as pl
 from sequela.density.base import Density, Ids
 from sequela.density.runtime.network_density import within_memory
 from sequela.discovery.job import DensityHandle
+from sequela.discovery.kept import Pass, Sums
 from sequela.discovery.weigh import Cases, Weighed, Weighing, has_ties
 from sequela.events.sequences import SequenceSet
 from sequela.events.ties import shuffle_ticks
 from sequela.evidence.bets import sum_bets_without
-from sequela.evidence.cause_bets import add_bets, cause_bets, mean_over_lags
+from sequela.evidence.cause_bets import add_rows, mean_over_lags, place_bets, score_slots
 from sequela.evidence.fixed_point import from_units
 from sequela.evidence.links import triangles
 from sequela.evidence.pairs import Codes, pair_codes, pair_names
+from sequela.evidence.residuals import ROWS, ResidualSums
 from sequela.execution.chunks import Chunks
 from sequela.execution.engines import start_engine
 from sequela.execution.map_cases import map_cases
@@ -27,7 +29,9 @@ from sequela.progress import Reporter
 
 @dataclass(frozen=True)
 class BettingOnCauses:
-    """Bets on what stood before each effect; see `cause_bets`.
+    """Bets on what stood before each effect, and what the forecasts leave over, from the same branches.
+
+    See `sequela.evidence.cause_bets` and `sequela.evidence.residuals`.
 
     Attributes:
         weighing: The pass before.
@@ -36,21 +40,31 @@ class BettingOnCauses:
     weighing: Weighing
 
     def __call__(self, density: Density, cases: SequenceSet) -> tuple[pl.DataFrame, dict[str, int]]:
-        """Return the log bets of some cases, one row a pair and lag, in units of 2^-32."""
+        """Return the sums of some cases, one row a pair and lag, in units of 2^-32."""
         density = _within_memory(density, self.weighing)
-        settings = self.weighing.settings
-        codes, units = cause_bets(
-            density, cases, self.weighing.horizon, settings.horizon_seconds, seed=settings.seed,
-            limits=settings.limits(density),
+        settings, horizon, n_types = self.weighing.settings, self.weighing.horizon, density.vocabulary.n_types
+        limits = settings.limits(density)
+        # Where pairs are excluded, not all that the law of a slot needs is scored.
+        left = ResidualSums(
+            self.weighing.pairs if limits is None else self.weighing.pairs[:0], n_types, horizon,
+            settings.horizon_seconds,
         )  # fmt: skip
-        return pl.DataFrame({"code": codes, "units": units}), {"n_cases": cases.n_cases}
+        tables = []
+        for some in score_slots(density, cases, horizon, seed=settings.seed, limits=limits):
+            left.add(density, some)
+            codes, units = place_bets(some, n_types, settings.horizon_seconds)
+            tables.append(pl.DataFrame({"code": codes, "units": units}))
+        codes, sums = left.table()
+        tables.append(pl.DataFrame({"code": codes} | dict(zip(ROWS, sums, strict=True))))
+        return self.join(tables), {"n_cases": cases.n_cases}
 
     def join(self, tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
         """Add the sums of disjoint cases."""
-        none = pl.DataFrame({"code": np.zeros(0, np.int64), "units": np.zeros(0, np.int64)})
-        table = pl.concat([none, *tables])
-        codes, units = add_bets(table["code"].to_numpy(), table["units"].to_numpy())
-        return pl.DataFrame({"code": codes, "units": units})
+        names = ("units", *ROWS)
+        none = pl.DataFrame(schema=dict.fromkeys(("code", *names), pl.Int64))
+        table = pl.concat([none, *tables], how="diagonal").fill_null(0)
+        codes, sums = add_rows(table["code"].to_numpy(), table.select(names).to_numpy().T)
+        return pl.DataFrame({"code": codes} | dict(zip(names, sums, strict=True)))
 
 
 def bet_on_causes(
@@ -58,24 +72,27 @@ def bet_on_causes(
     weighed: Sequence[Weighed],
     job: Chunks | None,
     *,
+    kept: Sums | None,
     engine: str,
     workers: int | None,
     tell: Reporter,
-) -> list[pl.DataFrame]:
+) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
     """Return the evidence of each density from bets on the causes, or from those that it has placed already.
 
     Args:
         cases: As for `weigh_all`.
         weighed: Its result.
         job: From `weighing_job`.
+        kept: As for `weigh_all`.
         engine: As for `weigh_all`.
         workers: As for `weigh_all`.
         tell: Shows a bar.
 
     Returns:
-        One frame a density: ``cause``, ``effect``, ``log_e``.
+        One frame a density: ``cause``, ``effect``, ``log_e``; and one a density that bet on causes: ``cause``,
+        ``effect``, ``lag`` and the sums of `sequela.evidence.residuals`.
     """
-    found = []
+    found, residuals = [], []
     with start_engine(engine, workers) as running, tell.bar("betting on causes", len(cases)) as bar:
         for number, ((density, sequences), one) in enumerate(zip(cases, weighed, strict=True)):
             bar(number, "")
@@ -85,12 +102,21 @@ def bet_on_causes(
                 folder = None if job is None else job.within(f"causes-{number}")
                 chunks = map_cases(task, DensityHandle(density), sequences, engine=running, chunks=folder)
                 sums = task.join([chunk.read() for chunk in chunks])
-                pairs, log_e = mean_over_lags(sums["code"].to_numpy(), sums["units"].to_numpy(), one.task.horizon)
+                if kept is not None:
+                    kept.passes[f"causes-{number}"] = Pass(sums, sequences.n_cases, {})
+                codes, horizon = sums["code"].to_numpy(), one.task.horizon
+                residuals.append(
+                    pair_names(codes // horizon, one.groups.names).with_columns(
+                        lag=pl.Series(codes % horizon + 1, dtype=pl.Int64),
+                        **{name: from_units(sums[name].to_numpy()) for name in ROWS},
+                    )
+                )
+                pairs, log_e = mean_over_lags(codes, sums["units"].to_numpy(), horizon)
                 won = pair_names(pairs, one.groups.names).with_columns(won=pl.Series(log_e, dtype=pl.Float64))
                 evidence = evidence.join(won, on=["cause", "effect"], how="left", maintain_order="left")
                 evidence = evidence.select("cause", "effect", log_e=pl.col("won").fill_null(0.0))
             found.append(evidence)
-    return found
+    return found, residuals
 
 
 @dataclass(frozen=True)
@@ -130,6 +156,7 @@ def weigh_without(
     scheme: str,
     job: Chunks | None,
     *,
+    kept: Sums | None,
     engine: str,
     workers: int | None,
     tell: Reporter,
@@ -144,6 +171,8 @@ def weigh_without(
         weighed: Its result.
         scheme: How the densities were cross-fitted.
         job: From `weighing_job`.
+        kept: As for `weigh_all`. Where sums of earlier cases are there, the third types that were asked for then are
+            asked for. A pair that has come to need another one counts as one without evidence.
         engine: As for `weigh_all`.
         workers: As for `weigh_all`.
         tell: Shows a bar.
@@ -153,8 +182,12 @@ def weigh_without(
     """
     if not any(has_ties(sequences) for _, sequences in cases):
         return []
-    asked = triangles([one.partial.tables(one.groups)[1] for one in weighed], scheme)
+    wanted = triangles([one.partial.tables(one.groups)[1] for one in weighed], scheme)
+    stored = None if kept is None or kept.stored is None else kept.stored.asked
+    asked = wanted if stored is None else stored
     found = []
+    if kept is not None:
+        kept.asked = asked
     with start_engine(engine, workers) as running, tell.bar("weighing again", len(cases)) as bar:
         for number, ((density, sequences), one) in enumerate(zip(cases, weighed, strict=True)):
             bar(number, "")
@@ -168,13 +201,17 @@ def weigh_without(
             task = WeighingWithout(one.task, pairs[order], absent[order])
             folder = None if job is None else job.within(f"without-{number}")
             chunks = map_cases(task, DensityHandle(density), sequences, engine=running, chunks=folder)
-            units = task.join([chunk.read() for chunk in chunks])["units"].to_numpy()
+            sums = task.join([chunk.read() for chunk in chunks])
+            if kept is not None:
+                kept.passes[f"without-{number}"] = Pass(sums, sequences.n_cases, {})
             names = pl.Series(one.groups.names, dtype=pl.String)
-            found.append(
-                pair_names(task.pairs, one.groups.names).with_columns(
-                    absent=names[task.absent], log_e=pl.Series(from_units(units, down=True), dtype=pl.Float64)
-                )
+            again = pair_names(task.pairs, one.groups.names).with_columns(
+                absent=names[task.absent],
+                log_e=pl.Series(from_units(sums["units"].to_numpy(), down=True), dtype=pl.Float64),
             )
+            if stored is not None:
+                again = wanted.join(again, on=wanted.columns, how="left").with_columns(pl.col("log_e").fill_null(0.0))
+            found.append(again)
     return found
 
 
