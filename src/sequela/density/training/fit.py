@@ -2,52 +2,48 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sequela.arguments import public
 from sequela.density import checkpoint
 from sequela.density.base import Density
 from sequela.density.quality.report import diagnose
-from sequela.density.registry import Sizes, TrainedBackbone, trained_backbone
+from sequela.density.registry import trained_backbone
 from sequela.density.runtime.devices import choose_device, is_first_process
 from sequela.density.runtime.threads import right_threads
 from sequela.density.training.arguments import FIT
 from sequela.density.training.loop import (
-    TrainingConfig,
     TrainingResult,
     forget_state,
     train,
-    validation_losses,
 )
 from sequela.density.training.recipe import (
     SHARES,
     Parts,
     Recipe,
     check_additive,
+    data_fingerprint,
+    new_network,
     split_for_training,
     training_config,
     use_components,
     use_times,
 )
-from sequela.density.training.size import AdditiveChoice, WidthChoice, choose_width, has_time
+from sequela.density.training.short_runs import ShortRuns, forget_records
+from sequela.density.training.size import AdditiveChoice, WidthChoice, has_time
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.events.split import Split
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import check_writable_folder
 from sequela.locks import locks_out
-from sequela.progress import Reporter, Silent, reporter
+from sequela.progress import Reporter, reporter
 from sequela.version import __version__
-
-_PIECE = 32
-"""Validation examples of which one loss is kept, to compare widths."""
 
 
 @public(FIT)
@@ -116,7 +112,7 @@ def fit(
     )  # fmt: skip
     choice = added = None
     if width is None and kind.chooses_width and has_time(max_steps):
-        short_runs = _ShortRuns(vocabulary, sequences, parts, device, out, tell)
+        short_runs = ShortRuns(vocabulary, sequences, parts, device, out, tell)
         choice = short_runs.choose_width(recipe)
         if may_add and not recipe.additive:
             added = short_runs.choose_additive(recipe, choice)
@@ -204,7 +200,7 @@ def train_recipe(
         f"steps of {config.batch_size:,} {kind.unit} at rate {config.learning_rate:g} on {device}"
     )
     sizes = recipe.sizes(vocabulary, device)
-    network = _new_network(kind, sizes, parts[0], recipe.seed)
+    network = new_network(kind, sizes, parts[0], recipe.seed)
     if start is not None:
         kind.go_on(network, start)
     state_folder = None if out is None else _state_folder(out)
@@ -238,88 +234,13 @@ def train_recipe(
     if out is not None and is_first_process():
         checkpoint.save_density(density, out, overwrite=overwrite)
         forget_state(state_folder)
-        for additive in (False, True):
-            _width_record(out, additive).unlink(missing_ok=True)
+        forget_records(out)
         tell.say(f"saved to '{out}'")
     return density
 
 
-def data_fingerprint(
-    recipe: Recipe, vocabulary: Vocabulary, sequences: SequenceSet, start: Density | None = None
-) -> str:
-    """Return a hash of everything that decides the weights: equal ones mean equal training."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(sequences.ids.tobytes())
-    digest.update(sequences.offsets.tobytes())
-    for name in sequences.case_names:  # they decide the split
-        digest.update(str(name).encode() + b"\0")
-    if recipe.times:
-        assert sequences.times is not None
-        digest.update(sequences.times.tobytes())
-    digest.update(f"{vocabulary.fingerprint} {sequences.unordered_ties} {recipe.to_text()}".encode())
-    if start is not None:
-        digest.update(str(start.fingerprint).encode())
-    return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class _ShortRuns:
-    """Short runs on the training cases of a log, judged by the validation cases."""
-
-    vocabulary: Vocabulary
-    sequences: SequenceSet
-    parts: Parts
-    device: str
-    out: str | Path | None
-    tell: Reporter
-
-    def choose_width(self, recipe: Recipe) -> WidthChoice:
-        """Choose the width for a recipe."""
-        kind, sizes = trained_backbone(recipe.backbone), recipe.sizes(self.vocabulary, self.device)
-        train_task = kind.task(self.parts[0], sizes)
-
-        def short_run(width: int, config: TrainingConfig) -> NDArray[np.float64]:
-            network = _new_network(kind, replace(sizes, width=width), self.parts[0], recipe.seed)
-            validation = kind.task(self.parts[1], sizes)
-            result = train(network, train_task, validation, config, device=self.device, report=Silent())
-            network.load_state_dict(result.weights)
-            return self._losses(recipe, network)
-
-        return choose_width(
-            short_run,
-            recipe.config,
-            report=self.tell,
-            record=None if self.out is None else _width_record(self.out, recipe.additive),
-            fingerprint=data_fingerprint(recipe, self.vocabulary, self.sequences),
-        )
-
-    def choose_additive(self, recipe: Recipe, choice: WidthChoice) -> AdditiveChoice:
-        """Compare effects that add up, as counted, with the best network without them."""
-        kind = trained_backbone(recipe.backbone)
-        with_them = replace(recipe, additive=True)
-        network = _new_network(kind, with_them.sizes(self.vocabulary, self.device), self.parts[0], recipe.seed)
-        added = AdditiveChoice.between(self._losses(with_them, network), choice.lowest)
-        self.tell.say(added.sentence())
-        return added
-
-    def _losses(self, recipe: Recipe, network: torch.nn.Module) -> NDArray[np.float64]:
-        validation = trained_backbone(recipe.backbone).task(self.parts[1], recipe.sizes(self.vocabulary, self.device))
-        # Small pieces, about a case each: what their differences say of the error.
-        return validation_losses(network.to(self.device), validation, _PIECE, self.device)
-
-
-def _new_network(kind: TrainedBackbone, sizes: Sizes, train_set: SequenceSet, seed: int) -> torch.nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return kind.network(sizes, train_set)
-
-
 def _state_folder(out: str | Path) -> Path:
     return Path(out).with_name(f".{Path(out).name}.training")
-
-
-def _width_record(out: str | Path, additive: bool) -> Path:
-    return Path(out).with_name(f".{Path(out).name}.widths{'-additive' if additive else ''}.json")
 
 
 def say_log(tell: Reporter, log: EventLog, vocabulary: Vocabulary, parts: Parts) -> None:

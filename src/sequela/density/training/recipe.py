@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+import torch
 
+from sequela.density.base import Density
 from sequela.density.registry import Sizes, TrainedBackbone
 from sequela.density.runtime.devices import has_fast_bfloat16
 from sequela.density.training.loop import TrainingConfig
@@ -221,3 +224,28 @@ def use_components(
         "and rare types borrow strength from those they share components with"
     )
     return shared
+
+
+def new_network(kind: TrainedBackbone, sizes: Sizes, train_set: SequenceSet, seed: int) -> torch.nn.Module:
+    """Return an untrained network; the same seed gives the same weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return kind.network(sizes, train_set)
+
+
+def data_fingerprint(
+    recipe: Recipe, vocabulary: Vocabulary, sequences: SequenceSet, start: Density | None = None
+) -> str:
+    """Return a hash of everything that decides the weights: equal ones mean equal training."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(sequences.ids.tobytes())
+    digest.update(sequences.offsets.tobytes())
+    for name in sequences.case_names:  # they decide the split
+        digest.update(str(name).encode() + b"\0")
+    if recipe.times:
+        assert sequences.times is not None
+        digest.update(sequences.times.tobytes())
+    digest.update(f"{vocabulary.fingerprint} {sequences.unordered_ties} {recipe.to_text()}".encode())
+    if start is not None:
+        digest.update(str(start.fingerprint).encode())
+    return digest.hexdigest()
