@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from sequela.density import checkpoint
 from sequela.density.base import Density
 from sequela.density.runtime.devices import choose_device, is_first_process
-from sequela.density.training.fit import data_fingerprint, fit, recounted, train_recipe
-from sequela.density.training.recipe import Recipe, split_for_training
+from sequela.density.training.fit import fit, recounted, train_recipe
+from sequela.density.training.recipe import Recipe, data_fingerprint, split_for_training
 from sequela.errors import CheckpointError, ConfigError, check_choice, check_range
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet, case_hash
@@ -63,14 +63,14 @@ class CrossFit:
         left out.
         """
         names = log.case_names
-        owner = self._owners(names)
+        owner = self.owners(names)
         for number, density in enumerate(self.densities):
             chosen = [name for name, own in zip(names, owner, strict=True) if own == number]
             if chosen:
                 yield density, log.cases(chosen)
 
-    def _owners(self, names: list[str]) -> NDArray[np.int64]:
-        """Return which density scores each case, -1 for none (int64, ``[n_cases]``)."""
+    def owners(self, names: list[str]) -> NDArray[np.int64]:
+        """Return which density scores each case of these names, -1 for none (int64, ``[n_cases]``)."""
         free = ~np.stack([_seen(density, names) for density in self.densities])  # [n_densities, n_cases]
         n_free = free.sum(axis=0)
         if self.scheme == "forward":
