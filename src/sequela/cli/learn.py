@@ -116,7 +116,7 @@ def discover(
         links = {"n_links": summary.links.height, "n_pairs": len(summary)}
         typer.echo(json.dumps({"out": str(out), **links, **result.run.to_dict()}))
         return
-    from sequela.cli.tables import print_links
+    from sequela.cli.tables import print_known, print_links
 
     print_links(summary, title="Strongest links")
     typer.echo(
@@ -124,6 +124,7 @@ def discover(
         f"{summary.links.height:,} of {len(summary):,} pairs of event types with an edge are links (in two cases or "
         f"more, and at more places than chance explains); {result.run.seconds or 0:.0f} s; saved to '{out}'"
     )
+    print_known(result.known)
     typer.echo(f"to look at it: sequela report {out} --out report.html")
 
 
@@ -174,7 +175,7 @@ def population(
         counts = {"n_links": len(found), "n_pairs": found.pairs.height}
         typer.echo(json.dumps({"out": str(out), **counts, **found.run.to_dict()}))
         return
-    from sequela.cli.tables import print_population
+    from sequela.cli.tables import print_known, print_population
 
     print_population(found)
     typer.echo(
@@ -183,6 +184,7 @@ def population(
         f"{settings['fdr']:g}, from {found.run.counts.n_cases:,} cases, in {found.run.seconds or 0:.0f} s; saved to "
         f"'{out}'"
     )
+    print_known(found.known)
     typer.echo(f"to look at it: sequela report {out} --out report.html")
 
 

@@ -76,6 +76,8 @@ def explain_new(run: RunResult, case: EventLog) -> InstanceGraph:
     """Return the graph of a case that was not in the log of a run, found as those in it were."""
     asked = {name: run.record.arguments[name] for name in _QUESTION}
     asked["delta"] = edge_delta(asked["delta"], weighed=run.population is not None)
+    if run.record.arguments.get("knowledge") is not None:
+        asked["knowledge"] = run.discovery.knowledge
     weighed = {} if run.population is None else {"population": run.population, "fdr": run.record.arguments["fdr"]}
     return discover(run.model, case, **asked, **weighed)
 

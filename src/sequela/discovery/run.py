@@ -27,6 +27,7 @@ from sequela.density.training.crossfit import CrossFit, cross_fit, held_out_case
 from sequela.density.training.fit import fit
 from sequela.discovery.arguments import OF_MODEL, OF_QUESTION, RUN, edge_delta
 from sequela.discovery.diagnose import diagnose_log
+from sequela.discovery.knowledge import knowledge_for
 from sequela.discovery.population import discover_population
 from sequela.discovery.run_folder import (
     FOLDS,
@@ -41,6 +42,7 @@ from sequela.discovery.run_folder import (
     log_fingerprint,
 )
 from sequela.discovery.stream import discover_to
+from sequela.effects.knowledge import Knowledge
 from sequela.errors import CheckpointError, ConfigError, LogFormatError
 from sequela.events.log import EventLog
 from sequela.files import disk, read_json, whole_file
@@ -79,6 +81,7 @@ def run(
     horizon_time: str | float | None = None,
     particles: int = 16,
     folds: int = 5,
+    knowledge: Knowledge | str | Path | None = None,
     fast: bool = False,
     progress: bool | Reporter = True,
 ) -> RunResult:
@@ -109,6 +112,9 @@ def run(
         ('report.html', 30)
     """
     given = dict(locals())
+    known = None if knowledge is None else knowledge_for(knowledge, log)
+    if known is not None:
+        given["knowledge"] = {"hash": known.fingerprint, "file": known.source}
     asked = RunProgress(
         log=log_fingerprint(log), source=Path(log.source.strip("'")).name, n_cases=log.n_cases, n_events=log.n_events,
         arguments={name: given[name] for name in RUN if name not in ("log", "out", "overwrite", "progress", "device")},
@@ -116,17 +122,20 @@ def run(
     folder, tell = Path(out), reporter(progress)
     with locked(folder):
         record = begin(folder, asked, overwrite, tell)
-        _Stages(folder, record, log, device, tell).run()
+        _Stages(folder, record, log, device, tell, known).run()
     return RunResult(folder, record)
 
 
 class _Stages:
     """The stages of one run."""
 
-    def __init__(self, folder: Path, record: RunProgress, log: EventLog, device: str | None, tell: Reporter) -> None:
+    def __init__(
+        self, folder: Path, record: RunProgress, log: EventLog, device: str | None, tell: Reporter,
+        known: Knowledge | None,
+    ) -> None:  # fmt: skip
         self.folder, self.record, self.log, self.device, self.tell = folder, record, log, device, tell
         self.quiet = BarsOnly(tell)
-        self.question = {name: record.arguments[name] for name in OF_QUESTION if name != "fdr"}
+        self.question = {name: record.arguments[name] for name in OF_QUESTION if name != "fdr"} | {"knowledge": known}
         self.fdr, self.fast = record.arguments["fdr"], bool(record.arguments["fast"])
 
     def run(self) -> None:
