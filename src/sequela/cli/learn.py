@@ -74,10 +74,6 @@ def discover(
         Path | None,
         typer.Option(help="Folder for edges.parquet, summary.parquet and run.json.", rich_help_panel="Log and files"),
     ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this case; repeat it for several.", rich_help_panel="Log and files"),
-    ] = None,
     plan: Annotated[
         bool,
         typer.Option(
@@ -104,8 +100,6 @@ def discover(
 
     density = load_density(model, device=device, precision=precision)
     table = log.read_like(density)
-    if only:
-        table = table.cases(only)
     settings = _with_population(settings)
     if out is None or plan:
         _print_plan(density, table, as_json, settings)
@@ -221,10 +215,6 @@ def diagnose(
 def plan(
     model: Model,
     log: LogOptions,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this case; repeat it for several.", rich_help_panel="Log and files"),
-    ] = None,
     device: Device = None,
     precision: Precision = "float32",
     as_json: AsJson = False,
@@ -240,7 +230,7 @@ def plan(
 
     density = load_density(model, device=device, precision=precision)
     table = log.read_like(density)
-    _print_plan(density, table.cases(only) if only else table, as_json, _with_population(settings))
+    _print_plan(density, table, as_json, _with_population(settings))
 
 
 def _print_plan(density: Any, table: Any, as_json: bool, settings: dict[str, Any]) -> None:

@@ -140,8 +140,9 @@ RUN = {
 
 EXPLAIN = {
     "results": Argument(
-        "What `run` returned, its folder, or a folder of `discover_to`.",
-        Either((PATH, Kind("the result of run", "sequela.discovery.run_folder:RunResult"))),
+        "What `run` returned, its folder, a folder of `discover_to`, or what `discover_log` returned.",
+        Either((PATH, Kind("the result of run or discover_log",
+                           "sequela.discovery.run_folder:RunResult sequela.graphs.results:Discovery"))),
     ),
     "log": Argument(
         "New cases, of which one is explained with the model and the evidence of the run; needs a run.", A_LOG, None

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
-from sequela.arguments import FLAG, PATH, TEXT, Choice, Either, Kind, Parsed, checks, list_of, public
+from sequela.arguments import FLAG, PATH, TEXT, Argument, Choice, Either, Kind, Number, Parsed, checks, list_of, public
 from sequela.display import TOP_ROWS, Shown
 from sequela.errors import ConfigError, LogFormatError, check_choice, nearest
-from sequela.events.labels import to_labels
+from sequela.events.filters import chosen_cases, where_expression, within_time
+from sequela.events.labels import bytes_to_text, to_labels
+from sequela.events.neighbours import Neighbours, read_neighbours
 from sequela.events.readers import Table, read_table
 from sequela.events.times import parse_duration, seconds_to_datetime, time_to_seconds
 from sequela.text import quoted
@@ -32,6 +35,8 @@ DEFAULT_COLUMNS = {
 
 COMPONENT_SEPARATOR = "|"
 TIES = ("unordered", "order")
+_OWN = ("case", "event", "time")
+_TAKEN = (*_OWN, "position", "neighbour")
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,6 +52,8 @@ class EventLog(Shown):
         columns: How it was read (``case``, ``event`` as a list, ``time``, ``state``, ``time_format``, ``ties``,
             ``tick``), so that another log can be read the same way.
         notes: What its reader left out or changed, in sentences.
+        neighbours: Events of other entities that join a case as context; None where there are none. The rows of
+            `frame` are the events of the cases themselves.
     """
 
     frame: pl.DataFrame
@@ -54,6 +61,7 @@ class EventLog(Shown):
     n_ties: int
     columns: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    neighbours: Neighbours | None = None
 
     @property
     def has_times(self) -> bool:
@@ -79,6 +87,11 @@ class EventLog(Shown):
     def n_types(self) -> int:
         """Number of different event types."""
         return self.frame["event"].n_unique()
+
+    @property
+    def attributes(self) -> list[str]:
+        """Names of the columns that are carried along beside case, event and time."""
+        return [name for name in self.frame.columns if name not in _OWN]
 
     @property
     def case_names(self) -> list[str]:
@@ -110,7 +123,7 @@ class EventLog(Shown):
         if missing:
             hint = nearest(missing[0], self.case_names[:10_000])
             raise LogFormatError(f"{self.source} has no case '{quoted(missing[0])}'{hint}")
-        return EventLog(frame, self.source, _count_ties(frame), self.columns)
+        return replace(self, frame=frame, n_ties=_count_ties(frame))
 
     @property
     def events(self) -> list[str]:
@@ -145,7 +158,13 @@ class EventLog(Shown):
         file_format=TEXT,
         connection=Either((TEXT, Kind("an open connection", has=("cursor",)))),
         glob=FLAG,
+        attributes=Either((TEXT, list_of("a list of columns"))),
+        only=Either((TEXT, list_of("a list of patterns"))),
+        since=Either((TEXT, Number())),
+        until=Either((TEXT, Number())),
+        where=TEXT,
     )
+    | {"neighbours": Argument("")}
 )
 def read_log(
     source: str | Path | Sequence[str | Path] | pl.DataFrame | pl.LazyFrame | pd.DataFrame,
@@ -160,6 +179,12 @@ def read_log(
     file_format: str | None = None,
     connection: Any = None,
     glob: bool = False,
+    attributes: str | Sequence[str] | None = None,
+    only: str | Sequence[str] | None = None,
+    since: str | float | None = None,
+    until: str | float | None = None,
+    where: str | None = None,
+    neighbours: Any = None,
 ) -> EventLog:
     """Read an event log: a table with one row per event.
 
@@ -186,6 +211,15 @@ def read_log(
         connection: Database to ask: ``postgresql://…``, ``sqlite:FILE``, ``duckdb:FILE`` (``duckdb:`` to query files),
             or an open connection of any driver. What it says of user and password is neither shown nor stored.
         glob: Whether names of files are patterns; by default ``*`` is a character like any other.
+        attributes: Further columns that are carried along with the events: shown, and kept by exports.
+        only: Only cases whose names match a pattern with ``*`` and ``?``, or one of several.
+        since: Only events at this time or later (as times are written in the log).
+        until: Only events before this time.
+        where: Only rows for which this holds: SQL over the columns, as ``"status == 'failed'"``. Columns of a text file
+            are text: ``CAST(duration AS DOUBLE) > 3``.
+        neighbours: Table of two columns of entities (a file or frame): pairs of cases that influence each other. The
+            events of its neighbours join a case as context, with types of their own (``"down (at a neighbour)"``): they
+            can be causes, and never effects. ``only`` and the like choose among the cases; their neighbours stay.
 
     Columns that are not named are recognised by the usual names (`DEFAULT_COLUMNS`). Without any time column the
     row order is the order.
@@ -209,10 +243,14 @@ def read_log(
     event_columns = _event_columns(event, state, columns, name)
     time_column = None if time is False else _pick_column("time", _no_bool(time), columns, name, optional=True)
 
+    kept = _attribute_columns(attributes, columns, name)
     components = [pl.col(column).alias(f"event_{i}") for i, column in enumerate(event_columns)]
     picked = [pl.col(case_column).alias("case"), *components]
     if time_column is not None:
         picked.append(pl.col(time_column).alias("time"))
+    picked += [pl.col(column).alias(f"attribute:{column}") for column in kept]
+    if where is not None:
+        picked.append(where_expression(where, table.frame.collect_schema(), name).fill_null(False).alias("where:"))
     frame = _collect(table, picked)
     if frame.is_empty():
         raise LogFormatError(f"{name} is empty: it has a header but no event")
@@ -235,12 +273,17 @@ def read_log(
         raise ConfigError("tick needs times: name the time column (time=..., --time), or leave it out")
     else:
         frame = frame.sort("case", maintain_order=True)
-    frame = frame.select("case", "event", *(["time"] if time_column is not None else []))
-    if frame["case"].n_unique() == frame.height:
+    frame = frame.with_columns(_as_attribute(frame[f"attribute:{column}"]).alias(column) for column in kept)
+    events = frame.select("case", "event", *(["time"] if time_column is not None else []), *kept)
+    beside = None
+    if neighbours is not None:
+        beside = read_neighbours(neighbours, events, in_order=ties == "order", name=name)
+    if events["case"].n_unique() == events.height:
         raise LogFormatError(
             f"{name} has no case with two events: every value of '{quoted(case_column)}' occurs once. "
             "Name the column that groups events into sequences (a device, a patient, a request) as the case"
         )
+    frame = _filtered(events, frame, only=only, since=since, until=until, time_format=time_format, name=name)
     read_as = {
         "case": case_column,
         "event": list(event_columns),
@@ -250,7 +293,45 @@ def read_log(
         "ties": ties,
         "tick": tick,
     }
-    return EventLog(frame, name, _count_ties(frame), read_as, table.notes)
+    return EventLog(frame, name, _count_ties(frame), read_as, table.notes, beside)
+
+
+def _attribute_columns(given: str | Sequence[str] | None, columns: list[str], source: str) -> list[str]:
+    """Return the columns that are carried along."""
+    names = [] if given is None else [given] if isinstance(given, str) else list(dict.fromkeys(given))
+    for name in names:
+        _pick_column("attribute", name, columns, source)
+        if name in _TAKEN:
+            raise ConfigError(f"an attribute cannot be called '{name}', which names something else here: rename it")
+    return names
+
+
+def _as_attribute(values: pl.Series) -> pl.Series:
+    """Return numbers and truth values as they are, anything else as text."""
+    if values.dtype.is_numeric() or values.dtype == pl.Boolean:
+        return values
+    if values.dtype.is_nested() or values.dtype == pl.Object:
+        raise LogFormatError(f"attributes must hold text or numbers; '{quoted(values.name)}' holds {values.dtype}")
+    return bytes_to_text(values) if values.dtype == pl.Binary else values.cast(pl.String)
+
+
+def _filtered(
+    events: pl.DataFrame, read: pl.DataFrame, *, only: str | Sequence[str] | None, since: str | float | None,
+    until: str | float | None, time_format: str | None, name: str,
+) -> pl.DataFrame:  # fmt: skip
+    """Return the events that are asked for; ``read`` has the same rows, with what the condition says of each."""
+    kept = pl.Series(np.ones(events.height, bool)) if "where:" not in read.columns else read["where:"]
+    span = within_time(since, until, time_format)
+    if span is not None:
+        if "time" not in events.columns:
+            raise ConfigError("since and until need times: name the time column (time=..., --time), or leave them out")
+        kept &= events.select(span).to_series()
+    if only is not None:
+        kept &= events["case"].is_in(chosen_cases(events["case"], only, name))
+    found = events.filter(kept)
+    if found.is_empty():
+        raise LogFormatError(f"{name}: none of its {events.height:,} events is left by what was asked for")
+    return found
 
 
 def _event_columns(

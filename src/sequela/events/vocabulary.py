@@ -68,7 +68,10 @@ class Vocabulary:
             ('a', 'b', '<rare>')
         """
         check_range("min_count", min_count, low=1, whole=True)
-        counts = log.frame.group_by("event").len().sort(["len", "event"], descending=[True, False])
+        counts = log.frame.group_by("event").len()
+        if log.neighbours is not None:
+            counts = pl.concat([counts, log.neighbours.counts(log.frame["case"])])
+        counts = counts.sort(["len", "event"], descending=[True, False])
         if (counts["event"] == RARE).any():
             raise VocabularyError(f"the log has an event type named {RARE}, a reserved name; rename it")
         kept = counts.filter(pl.col("len") >= min_count)
@@ -143,15 +146,20 @@ class Vocabulary:
         Raises:
             VocabularyError: An event is unknown and there is no ``<rare>``.
         """
+        ids, unknown = self.encode_each(events)
+        return ids, int(unknown.sum())
+
+    def encode_each(self, events: pl.Series) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Return what `encode` does, and which events were unknown (bool, ``[n]``)."""
         names = pl.DataFrame({"event": self.names, "id": pl.Series(range(self.n_types), dtype=pl.Int32)})
         found = events.rename("event").to_frame().join(names, on="event", how="left", maintain_order="left")["id"]
-        n_unknown = found.null_count()
-        if n_unknown:
+        missing = found.is_null()
+        if missing.any():
             if self.rare_id is None:
-                unknown = str(events.filter(found.is_null())[0])
+                unknown = str(events.filter(missing)[0])
                 raise VocabularyError(f"unknown event type '{unknown}'{nearest(unknown, self.names)}")
             found = found.fill_null(self.rare_id)
-        return found.to_numpy().astype(np.int32), n_unknown
+        return found.to_numpy().astype(np.int32), missing.to_numpy()
 
     def save(self, path: str | Path) -> None:
         """Write as JSON."""

@@ -249,6 +249,7 @@ def _traces(
         events, edges = (
             table.with_columns(pl.col("case").replace_strict(new, return_dtype=pl.String)) for table in (events, edges)
         )
+        events = events.select(name for name in events.columns if name in ("case", "position", "event", "time"))
         if "time" in events.columns:
             events = events.with_columns(pl.col("time") - pl.col("time").min())
     links = None
