@@ -11,9 +11,11 @@ import fnmatch
 import re
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
-from sequela.errors import ConfigError, nearest, nearest_spelling
+from sequela.errors import ConfigError, LogFormatError, nearest, nearest_spelling
+from sequela.events.labels import bytes_to_text
 from sequela.events.times import time_to_seconds
 from sequela.text import quoted
 
@@ -131,3 +133,31 @@ def chosen_cases(names: pl.Series, patterns: str | Sequence[str], source: str) -
             raise ConfigError(f"{source} has no case '{quoted(pattern)}'{nearest_spelling(pattern, known)}")
         found |= dict.fromkeys(some)
     return [name for name in known if name in found]
+
+
+def as_attribute(values: pl.Series) -> pl.Series:
+    """Return numbers and truth values as they are, anything else as text."""
+    if values.dtype.is_numeric() or values.dtype == pl.Boolean:
+        return values
+    if values.dtype.is_nested() or values.dtype == pl.Object:
+        raise LogFormatError(f"attributes must hold text or numbers; '{quoted(values.name)}' holds {values.dtype}")
+    return bytes_to_text(values) if values.dtype == pl.Binary else values.cast(pl.String)
+
+
+def filtered(
+    events: pl.DataFrame, read: pl.DataFrame, *, only: str | Sequence[str] | None, since: str | float | None,
+    until: str | float | None, time_format: str | None, name: str,
+) -> pl.DataFrame:  # fmt: skip
+    """Return the events that are asked for; ``read`` has the same rows, with what the condition says of each."""
+    kept = pl.Series(np.ones(events.height, bool)) if "where:" not in read.columns else read["where:"]
+    span = within_time(since, until, time_format)
+    if span is not None:
+        if "time" not in events.columns:
+            raise ConfigError("since and until need times: name the time column (time=..., --time), or leave them out")
+        kept &= events.select(span).to_series()
+    if only is not None:
+        kept &= events["case"].is_in(chosen_cases(events["case"], only, name))
+    found = events.filter(kept)
+    if found.is_empty():
+        raise LogFormatError(f"{name}: none of its {events.height:,} events is left by what was asked for")
+    return found

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 
 from sequela.arguments import FLAG, PATH, TEXT, Argument, Choice, Either, Kind, Number, Parsed, checks, list_of, public
 from sequela.display import TOP_ROWS, Shown
 from sequela.errors import ConfigError, LogFormatError, check_choice, nearest
-from sequela.events.filters import chosen_cases, where_expression, within_time
-from sequela.events.labels import bytes_to_text, to_labels
+from sequela.events.filters import as_attribute, filtered, where_expression
+from sequela.events.labels import to_labels
 from sequela.events.neighbours import Neighbours, read_neighbours
 from sequela.events.readers import Table, read_table
 from sequela.events.times import parse_duration, seconds_to_datetime, time_to_seconds
@@ -50,7 +49,7 @@ class EventLog(Shown):
         source: Where it came from, for messages.
         n_ties: Number of events that share their time with the event before them in the same case.
         columns: How it was read (``case``, ``event`` as a list, ``time``, ``state``, ``time_format``, ``ties``,
-            ``tick``), so that another log can be read the same way.
+            ``tick``, and what a reader ``learned``), so that another log can be read the same way (``like``).
         notes: What its reader left out or changed, in sentences.
         neighbours: Events of other entities that join a case as context; None where there are none. The rows of
             `frame` are the events of the cases themselves.
@@ -163,6 +162,7 @@ class EventLog(Shown):
         since=Either((TEXT, Number())),
         until=Either((TEXT, Number())),
         where=TEXT,
+        like=Either((Kind("a log", "sequela.events.log:EventLog"), Kind("a model", has=("info",)))),
     )
     | {"neighbours": Argument("")}
 )
@@ -185,6 +185,7 @@ def read_log(
     until: str | float | None = None,
     where: str | None = None,
     neighbours: Any = None,
+    like: Any = None,
 ) -> EventLog:
     """Read an event log: a table with one row per event.
 
@@ -220,6 +221,8 @@ def read_log(
         neighbours: Table of two columns of entities (a file or frame): pairs of cases that influence each other. The
             events of its neighbours join a case as context, with types of their own (``"down (at a neighbour)"``): they
             can be causes, and never effects. ``only`` and the like choose among the cases; their neighbours stay.
+        like: Another log, or a model: the columns are those that it was read with, unless any is named, and what its
+            reader learned holds here too.
 
     Columns that are not named are recognised by the usual names (`DEFAULT_COLUMNS`). Without any time column the
     row order is the order.
@@ -236,9 +239,13 @@ def read_log(
         >>> read_log(frame).events
         ['a', 'b', 'c']
     """
-    table = read_table(source, file_format, connection=connection, glob=glob)
+    known = {} if like is None else dict(like.columns if isinstance(like, EventLog) else like.info["log"]["columns"])
+    table = read_table(source, file_format, connection=connection, glob=glob, learned=known.get("learned"))
     name = table.name
     columns = table.frame.collect_schema().names()
+    case, event, time, state = _roles(known or table.roles, table.roles, case, event, time, state)
+    time_format, tick = time_format or known.get("time_format"), known.get("tick") if tick is None else tick
+    ties = known.get("ties", ties) if ties == TIES[0] else ties
     case_column = _pick_column("case", case, columns, name)
     event_columns = _event_columns(event, state, columns, name)
     time_column = None if time is False else _pick_column("time", _no_bool(time), columns, name, optional=True)
@@ -251,7 +258,7 @@ def read_log(
     picked += [pl.col(column).alias(f"attribute:{column}") for column in kept]
     if where is not None:
         picked.append(where_expression(where, table.frame.collect_schema(), name).fill_null(False).alias("where:"))
-    frame = _collect(table, picked)
+    frame, spread = _spread(_collect(table, picked), table, case_column)
     if frame.is_empty():
         raise LogFormatError(f"{name} is empty: it has a header but no event")
     labels = {"case": case_column, **{f"event_{i}": c for i, c in enumerate(event_columns)}}
@@ -273,7 +280,7 @@ def read_log(
         raise ConfigError("tick needs times: name the time column (time=..., --time), or leave it out")
     else:
         frame = frame.sort("case", maintain_order=True)
-    frame = frame.with_columns(_as_attribute(frame[f"attribute:{column}"]).alias(column) for column in kept)
+    frame = frame.with_columns(as_attribute(frame[f"attribute:{column}"]).alias(column) for column in kept)
     events = frame.select("case", "event", *(["time"] if time_column is not None else []), *kept)
     beside = None
     if neighbours is not None:
@@ -283,7 +290,7 @@ def read_log(
             f"{name} has no case with two events: every value of '{quoted(case_column)}' occurs once. "
             "Name the column that groups events into sequences (a device, a patient, a request) as the case"
         )
-    frame = _filtered(events, frame, only=only, since=since, until=until, time_format=time_format, name=name)
+    frame = filtered(events, frame, only=only, since=since, until=until, time_format=time_format, name=name)
     read_as = {
         "case": case_column,
         "event": list(event_columns),
@@ -293,7 +300,9 @@ def read_log(
         "ties": ties,
         "tick": tick,
     }
-    return EventLog(frame, name, _count_ties(frame), read_as, table.notes, beside)
+    if table.learned:
+        read_as["learned"] = dict(table.learned)
+    return EventLog(frame, name, _count_ties(frame), read_as, (*table.notes, *spread), beside)
 
 
 def _attribute_columns(given: str | Sequence[str] | None, columns: list[str], source: str) -> list[str]:
@@ -306,32 +315,14 @@ def _attribute_columns(given: str | Sequence[str] | None, columns: list[str], so
     return names
 
 
-def _as_attribute(values: pl.Series) -> pl.Series:
-    """Return numbers and truth values as they are, anything else as text."""
-    if values.dtype.is_numeric() or values.dtype == pl.Boolean:
-        return values
-    if values.dtype.is_nested() or values.dtype == pl.Object:
-        raise LogFormatError(f"attributes must hold text or numbers; '{quoted(values.name)}' holds {values.dtype}")
-    return bytes_to_text(values) if values.dtype == pl.Binary else values.cast(pl.String)
-
-
-def _filtered(
-    events: pl.DataFrame, read: pl.DataFrame, *, only: str | Sequence[str] | None, since: str | float | None,
-    until: str | float | None, time_format: str | None, name: str,
-) -> pl.DataFrame:  # fmt: skip
-    """Return the events that are asked for; ``read`` has the same rows, with what the condition says of each."""
-    kept = pl.Series(np.ones(events.height, bool)) if "where:" not in read.columns else read["where:"]
-    span = within_time(since, until, time_format)
-    if span is not None:
-        if "time" not in events.columns:
-            raise ConfigError("since and until need times: name the time column (time=..., --time), or leave them out")
-        kept &= events.select(span).to_series()
-    if only is not None:
-        kept &= events["case"].is_in(chosen_cases(events["case"], only, name))
-    found = events.filter(kept)
-    if found.is_empty():
-        raise LogFormatError(f"{name}: none of its {events.height:,} events is left by what was asked for")
-    return found
+def _roles(known: Mapping[str, Any], usual: Mapping[str, Any], case: Any, event: Any, time: Any, state: Any) -> Any:
+    """Return the columns of case, event, time and state: as named, else as known (all of them), else as usual."""
+    if known is not usual and (case, event, time, state) == (None, None, None, None):
+        state = known.get("state")  # it is the last of the event columns
+        return known["case"], [name for name in known["event"] if name != state], known["time"] or False, state
+    if event is None and state is None:
+        event, state = usual.get("event"), usual.get("state")
+    return case or usual.get("case"), event, usual.get("time") if time is None else time, state
 
 
 def _event_columns(
@@ -385,6 +376,19 @@ def _collect(table: Table, columns: list[pl.Expr]) -> pl.DataFrame:
     if table.n_rows is not None and frame.height != table.n_rows:
         raise LogFormatError(f"{table.name} has {table.n_rows:,} rows, of which {frame.height:,} could be read")
     return frame
+
+
+def _spread(frame: pl.DataFrame, table: Table, case: str) -> tuple[pl.DataFrame, list[str]]:
+    """Put an event that belongs to several cases into each of them, and say how many there are, and of none."""
+    if case not in table.lists:
+        return frame, []
+    n_cases = frame["case"].list.len().fill_null(0)
+    none, several = int((n_cases == 0).sum()), int((n_cases > 1).sum())
+    rows = frame.filter(n_cases > 0).explode("case")
+    where = f"'{quoted(case)}'"
+    said = {f"of {frame.height:,} events belong to no {where} and were left out": none}
+    said[f"of {frame.height:,} events belong to several {where} and are in each: {rows.height:,} in all"] = several
+    return rows, [f"{count:,} {what}" for what, count in said.items() if count]
 
 
 def _combine_components(frame: pl.DataFrame, n_components: int) -> pl.DataFrame:

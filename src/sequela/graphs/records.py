@@ -47,6 +47,8 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         hierarchy_level: Components that stand for a type, in a population.
         pool: Whether the evidence of a pair counted for others of its family.
         control: What ``fdr`` bounds in a population: the share of false links, or each pair by itself.
+        objective: What decides which pairs of a population are links: ``"rate"`` (``fdr``) or ``"f1"``.
+        placebo: Whether the strength beyond the horizon was asked for.
         causes: Pattern of the causes that were asked for.
         effects: Pattern of the effects that were asked for.
         knowledge: Hash of what was known beside the log (`knowledge.json` of the same folder).
@@ -76,6 +78,8 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
     hierarchy_level: int | None = None
     pool: bool | None = None
     control: str | None = None
+    objective: str | None = None
+    placebo: bool | None = None
     causes: str | None = None
     effects: str | None = None
     knowledge: str | None = None
