@@ -95,7 +95,7 @@ def test_a_result_says_what_is_excluded_and_required(tmp_path):
 
 
 def known_hash(known):
-    return knowledge_for(known, WORLD, LOG).fingerprint
+    return knowledge_for(known, LOG, WORLD).fingerprint
 
 
 def test_excluded_pairs_are_no_hypotheses():
