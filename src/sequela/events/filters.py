@@ -33,6 +33,9 @@ _TOKEN = re.compile(
     r"""|==|<=|>=|<>|!=|\|\||[-+*/%=<>(),]""",
 )
 _LONGEST = 2_000
+_ATTRIBUTE = "attribute:"
+WHERE = "where:"
+"""Column that says of each row that is read whether the condition holds."""
 
 
 def where_expression(text: str, schema: pl.Schema, source: str) -> pl.Expr:
@@ -135,21 +138,39 @@ def chosen_cases(names: pl.Series, patterns: str | Sequence[str], source: str) -
     return [name for name in known if name in found]
 
 
-def as_attribute(values: pl.Series) -> pl.Series:
-    """Return numbers and truth values as they are, anything else as text."""
-    if values.dtype.is_numeric() or values.dtype == pl.Boolean:
-        return values
-    if values.dtype.is_nested() or values.dtype == pl.Object:
-        raise LogFormatError(f"attributes must hold text or numbers; '{quoted(values.name)}' holds {values.dtype}")
-    return bytes_to_text(values) if values.dtype == pl.Binary else values.cast(pl.String)
+def carried(attributes: Sequence[str], where: str | None, schema: pl.Schema, source: str) -> list[pl.Expr]:
+    """Return what is read beside case, event and time: attributes, and whether a condition holds."""
+    found = [pl.col(column).alias(_ATTRIBUTE + column) for column in attributes]
+    if where is not None:
+        found.append(where_expression(where, schema, source).fill_null(False).alias(WHERE))
+    return found
+
+
+def of_carried(rows: pl.DataFrame) -> list[pl.Series]:
+    """Return the columns that `carried` asked for: numbers and truth values as they are, anything else as text."""
+    found = []
+    for values in rows.select(pl.col(f"^({re.escape(_ATTRIBUTE)}.*|{re.escape(WHERE)})$")).iter_columns():
+        if values.dtype.is_nested() or values.dtype == pl.Object:
+            name = quoted(values.name.removeprefix(_ATTRIBUTE))
+            raise LogFormatError(f"attributes must hold text or numbers; '{name}' holds {values.dtype}")
+        plain = values.dtype.is_numeric() or values.dtype == pl.Boolean
+        text = values if plain else bytes_to_text(values) if values.dtype == pl.Binary else values.cast(pl.String)
+        found.append(text.alias(values.name.removeprefix(_ATTRIBUTE)))
+    return found
 
 
 def filtered(
-    events: pl.DataFrame, read: pl.DataFrame, *, only: str | Sequence[str] | None, since: str | float | None,
-    until: str | float | None, time_format: str | None, name: str,
-) -> pl.DataFrame:  # fmt: skip
-    """Return the events that are asked for; ``read`` has the same rows, with what the condition says of each."""
-    kept = pl.Series(np.ones(events.height, bool)) if "where:" not in read.columns else read["where:"]
+    read: pl.DataFrame,
+    *,
+    only: str | Sequence[str] | None,
+    since: str | float | None,
+    until: str | float | None,
+    time_format: str | None,
+    name: str,
+) -> pl.DataFrame:
+    """Return the events that are asked for, without what the condition said of each."""
+    events = read.drop(WHERE, strict=False)
+    kept = read[WHERE] if WHERE in read.columns else pl.Series(np.ones(read.height, bool))
     span = within_time(since, until, time_format)
     if span is not None:
         if "time" not in events.columns:
@@ -157,6 +178,8 @@ def filtered(
         kept &= events.select(span).to_series()
     if only is not None:
         kept &= events["case"].is_in(chosen_cases(events["case"], only, name))
+    if kept.all():
+        return events
     found = events.filter(kept)
     if found.is_empty():
         raise LogFormatError(f"{name}: none of its {events.height:,} events is left by what was asked for")

@@ -88,11 +88,12 @@ class Neighbours:
         return found.group_by(named).agg((pl.col("len") * pl.col("degree")).sum().cast(pl.UInt32).alias("len"))
 
 
-def read_neighbours(source: Any, events: pl.DataFrame, *, in_order: bool, name: str) -> Neighbours:
+def read_neighbours(source: Any, events: pl.DataFrame, *, in_order: bool, name: str) -> Neighbours | None:
     """Read a table of neighbours.
 
     Args:
         source: A file or frame with two columns of entities: cases of the log. A pair is mutual, whichever comes first.
+            None where there are no neighbours.
         events: ``case``, ``event`` and ``time`` of the log, sorted.
         in_order: Whether events at one time have an order.
         name: Name of the log, for messages.
@@ -108,6 +109,8 @@ def read_neighbours(source: Any, events: pl.DataFrame, *, in_order: bool, name: 
         >>> [rows.tolist() for rows in found.rows(pl.Series(["a", "b"]))]
         [[-2, 0], [1, -1]]
     """
+    if source is None:
+        return None
     if "time" not in events.columns:
         raise ConfigError(
             "neighbours need times, to join their events in order: name the time column (time=..., --time)"

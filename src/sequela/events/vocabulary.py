@@ -17,6 +17,8 @@ from sequela.events.log import EventLog
 from sequela.files import read_json, write_json
 
 RARE = "<rare>"
+_PIECE = 1 << 20
+"""Events that are encoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -152,14 +154,19 @@ class Vocabulary:
     def encode_each(self, events: pl.Series) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """Return what `encode` does, and which events were unknown (bool, ``[n]``)."""
         names = pl.DataFrame({"event": self.names, "id": pl.Series(range(self.n_types), dtype=pl.Int32)})
-        found = events.rename("event").to_frame().join(names, on="event", how="left", maintain_order="left")["id"]
-        missing = found.is_null()
-        if missing.any():
-            if self.rare_id is None:
-                unknown = str(events.filter(missing)[0])
-                raise VocabularyError(f"unknown event type '{unknown}'{nearest(unknown, self.names)}")
-            found = found.fill_null(self.rare_id)
-        return found.to_numpy().astype(np.int32), missing.to_numpy()
+        ids, missing, at = np.empty(len(events), np.int32), np.zeros(len(events), bool), 0
+        for some in events.rename("event").to_frame().iter_slices(_PIECE):  # a join holds several copies
+            found = some.join(names, on="event", how="left", maintain_order="left")["id"]
+            if found.null_count():
+                unknown = found.is_null()
+                if self.rare_id is None:
+                    name = str(some["event"].filter(unknown)[0])
+                    raise VocabularyError(f"unknown event type '{name}'{nearest(name, self.names)}")
+                missing[at : at + some.height] = unknown.to_numpy()
+                found = found.fill_null(self.rare_id)
+            ids[at : at + some.height] = found.to_numpy()
+            at += some.height
+        return ids, missing
 
     def save(self, path: str | Path) -> None:
         """Write as JSON."""
