@@ -70,7 +70,7 @@ class ShortRuns:
 def forget_records(out: str | Path) -> None:
     """Remove what the choices for a density kept."""
     for additive in (False, True):
-        _record(out, additive).unlink(missing_ok=True)
+        disk.remove(_record(out, additive))
 
 
 def _record(out: str | Path, additive: bool) -> Path:
