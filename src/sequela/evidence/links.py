@@ -49,8 +49,11 @@ LAG_SCHEMA = pl.Schema(
 
 CONTROLS = ("fdr", "each")
 """``"fdr"``: the expected share of false ones among all links (e-BH). ``"each"``: each pair by itself, an e-value of
-``1 / fdr`` (20 for 0.05): more links of a small log, and no bound on the share of false ones beyond what strength and
-order ask for."""
+``1 / fdr`` (20 for 0.05), and takes a link down to a fifth of ``delta`` where its order has an e-value of ``1 / fdr``
+too: more links of a small log, and no bound on the share of false ones beyond what strength and order ask for."""
+
+WEAKEST = 5
+"""So many times weaker than ``delta`` may a link be whose order is decided, and a single edge on a link (``run``)."""
 
 _PRIOR = 5.0
 """Places at the mean of the other lags that the mean of a lag is drawn towards."""
@@ -105,7 +108,12 @@ def finish(
         q_value=pl.Series(q_value, dtype=pl.Float64),
         sensitivity=ratio + (ratio * (ratio - 1)).sqrt(),
     )
-    certain = pl.col("q_value") <= fdr if control == "fdr" else pl.col("log_e") >= -math.log(fdr)
+    certain = pl.col("q_value") <= fdr
+    if control == "each":
+        certain = pl.col("log_e") >= -math.log(fdr)
+        in_order = (pl.col("direction_log10_e") >= -math.log10(fdr)) & (2 * pl.col("first") > pl.col("total"))
+        weak = (pl.col("cmi_nats") >= delta / WEAKEST) & (pl.col("pointwise_nats") > 0) & in_order.fill_null(False)
+        table = table.with_columns(is_strong=pl.col("is_strong") | (certain & weak))
     table = table.with_columns(is_edge=certain & pl.col("is_strong") & ~pl.col("is_backward"))
     return (
         table.with_columns(marks(table, nodes))

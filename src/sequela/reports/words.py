@@ -167,7 +167,7 @@ def _rule(arguments: Mapping[str, Any], *, has_evidence: bool = False) -> list[S
         return [
             Sentence(
                 "note",
-                "Single edges were weighed by the evidence for their links over cases: of them at most "
+                "Single edges were weighed by the evidence for their links over cases: of those on a true link at most "
                 f"{_percent(arguments['fdr'])} are expected to be false, as far as the model is right.",
             )
         ]
@@ -245,8 +245,8 @@ def _controlled(arguments: Mapping[str, Any]) -> str:
     """Say what the evidence of a population's links promises."""
     if arguments.get("control") == "each":
         return (
-            f"Each link shown has evidence of at least {round(1 / arguments['fdr'])} to 1, a strong enough effect, and "
-            "its cause first more often than not; how many of all are false is not bounded by that."
+            f"Each link shown has evidence of at least {round(1 / arguments['fdr'])} to 1 and its cause first more "
+            "often than not (as certainly so, where the effect is weak); how many of all are false is not bounded."
         )
     return (
         f"Of the links shown, at most {_percent(arguments['fdr'])} are expected to be no links at all, as far "
