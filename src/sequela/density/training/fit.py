@@ -286,8 +286,6 @@ def _split_info(recipe: Recipe, parts: Parts, seen: Split) -> dict[str, Any]:
 def _info(
     log: EventLog, sequences: SequenceSet, parts: Parts, recipe: Recipe, result: TrainingResult
 ) -> dict[str, Any]:
-    import transformers
-
     return {
         "log": {
             "source": Path(log.source.strip("'")).name,
@@ -302,6 +300,5 @@ def _info(
         "versions": {
             "sequela": __version__,
             "torch": torch.__version__,
-            "transformers": transformers.__version__,
         },
     }
