@@ -124,13 +124,14 @@ def test_the_share_of_links_is_what_chance_cannot_explain():
 
 
 def test_a_link_that_was_decided_by_itself_leaves_only_the_place_to_decide():
-    lags = [("e0", "e1", 1, 0.06, 0.0), ("e1", "e2", 1, 0.06, 0.0)]
-    graph = graph_of({("e0", "e1"): 0.3, ("e1", "e2"): 0.3}, lags)
-    pairs = graph.pairs.with_columns(is_edge=pl.col("cause") == "e0")
-    cmi = np.array([[0.05], [0.05], [np.nan]])
-    found = CMIEstimate(cmi, np.zeros_like(cmi), cmi, cmi, cmi, None)
-    case = Case("a", np.array([0, 1, 2], np.int32), None)
-    for control, expected in (("each", [True, False, False]), ("fdr", [False] * 3)):
+    lags = [("e0", "e1", 1, 0.06, 0.0), ("e1", "e2", 1, 0.06, 0.0), ("e2", "e3", 1, 0.06, 0.0)]
+    graph = graph_of({("e0", "e1"): 0.3, ("e1", "e2"): 0.3, ("e2", "e3"): 0.3}, lags)
+    pairs = graph.pairs.with_columns(is_edge=pl.col("cause") != "e1", pointwise_nats=pl.lit(1.0))
+    cmi = np.array([[0.05], [0.05], [0.05], [np.nan]])
+    gain = np.array([[0.21], [0.21], [-0.5], [np.nan]])  # the last is no effect as that of its link
+    found = CMIEstimate(cmi, np.zeros_like(cmi), gain, cmi, cmi, None)
+    case = Case("a", np.array([0, 1, 2, 3], np.int32), None)
+    for control, expected in (("each", [True, False, False, False]), ("fdr", [False] * 4)):
         weighed = PopulationGraph(pairs, graph.nodes, {"arguments": {"control": control}}, graph.lags)
         kept, confidence = Beliefs.of(weighed).for_types(VOCABULARY).edges(case, found, 0.05, 0.05)
         assert kept[:, 0].tolist() == expected

@@ -12,9 +12,9 @@ import polars as pl
 from sequela.density.checkpoint import save_density
 from sequela.density.training.fit import fit
 from sequela.discovery.discover import discover, discover_log
+from sequela.errors import MissingExtraError
 from sequela.evaluation.baselines import adjacent_pairs, adjacent_pairs_pmi
 from sequela.evaluation.metrics import Scores, score_edges
-from sequela.errors import MissingExtraError
 from sequela.events.log import read_log
 from sequela.events.sequences import SequenceSet
 from sequela.files import check_writable_folder, whole_folder, write_json
