@@ -19,6 +19,7 @@ if "torch" not in sys.modules:
 
 _HOMES = {
     "CMIEstimate": "sequela.effects.cmi",
+    "Changes": "sequela.graphs.changes",
     "CrossFit": "sequela.density.training.crossfit",
     "Discovery": "sequela.graphs.results",
     "EventLog": "sequela.events.log",
@@ -30,6 +31,7 @@ _HOMES = {
     "SummaryGraph": "sequela.graphs.summary",
     "Vocabulary": "sequela.events.vocabulary",
     "diagnose_log": "sequela.discovery.diagnose",
+    "compare": "sequela.discovery.compare",
     "cross_fit": "sequela.density.training.crossfit",
     "load_cross_fit": "sequela.density.training.crossfit",
     "discover": "sequela.discovery.discover",
@@ -45,6 +47,7 @@ _HOMES = {
     "load_run": "sequela.discovery.run_folder",
     "read_knowledge": "sequela.discovery.knowledge",
     "read_log": "sequela.events.log",
+    "read_spans": "sequela.events.spans",
     "read_traces": "sequela.events.traces",
     "report": "sequela.reports.page",
     "root_causes": "sequela.graphs.root_causes",
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
     from sequela.density.training.crossfit import CrossFit, cross_fit, load_cross_fit
     from sequela.density.training.fit import fit
     from sequela.density.wrap_model import wrap_model
+    from sequela.discovery.compare import compare
     from sequela.discovery.diagnose import diagnose_log
     from sequela.discovery.discover import discover, discover_log, estimate
     from sequela.discovery.explain import explain
@@ -74,8 +78,10 @@ if TYPE_CHECKING:
     from sequela.errors import SequelaError
     from sequela.events.log import EventLog, read_log
     from sequela.events.sequences import SequenceSet
+    from sequela.events.spans import read_spans
     from sequela.events.traces import read_traces
     from sequela.events.vocabulary import Vocabulary
+    from sequela.graphs.changes import Changes
     from sequela.graphs.instance import InstanceGraph
     from sequela.graphs.population import PopulationGraph
     from sequela.graphs.results import Discovery

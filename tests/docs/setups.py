@@ -1,6 +1,7 @@
 """Small files that pages of the documentation take for granted; see `pages.py`."""
 
 import gzip
+import json
 import sqlite3
 
 import polars as pl
@@ -102,13 +103,69 @@ def incident(folder):
         lines.write_parquet(folder / name / "logs.parquet")
 
 
+def releases(folder):
+    """Events of requests before and after a release that halves one effect and brings another."""
+    names = ("login", "search", "cart", "pay", "error")
+    for name, error, pay in (("before", 0.0, 2.5), ("after", 2.0, 1.0)):
+        weights = [[0, 1.5, 0, 0, 0], [0, 0, 1.5, 0, 0], [0, 0, 0, pay, error], [0] * 5, [0] * 5]
+        world = SoftmaxWorld([0, 0, 0, 0, -1], weights, horizon=1, names=names)
+        world.to_log(world.sample(400, 15, seed=len(name))).rename({"case": "request"}).write_csv(
+            folder / f"{name}.csv"
+        )
+
+
+def traces(folder):
+    """Spans as the file exporter of the OpenTelemetry Collector writes them: a document a line."""
+    spans = simulate_incident("cpu_contention").window_spans.with_columns(number=pl.col("TraceID").rank("dense"))
+    documents = []
+    for (pod,), rows in spans.group_by("PodName", maintain_order=True):
+        about = {"service.name": pod.partition("-")[0], "service.instance.id": pod}
+        found = [
+            {
+                "traceId": f"{row['number']:032x}", "spanId": row["SpanID"], "parentSpanId": row["ParentID"],
+                "name": row["OperationName"], "startTimeUnixNano": str(row["StartTimeUnixNano"]),
+                "endTimeUnixNano": str(row["EndTimeUnixNano"]), "status": {},
+            }
+            for row in rows.rows(named=True)
+        ]  # fmt: skip
+        resource = {"attributes": [{"key": key, "value": {"stringValue": value}} for key, value in about.items()]}
+        documents.append({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": found}]}]})
+    (folder / "traces.jsonl").write_text("".join(json.dumps(each) + "\n" for each in documents))
+
+
+def orders(folder):
+    """The alarms as an object-centric log: an order for each case, and an item for every second event of it."""
+    rows = _events().with_columns(number=pl.int_range(pl.len()).over("case"))
+    events = [
+        {
+            "id": f"{row['case']}/{row['number']}", "type": row["event"], "attributes": [],
+            "time": f"2026-01-31T10:{row['number']:02}:00Z",
+            "relationships": [{"objectId": f"o-{row['case']}", "qualifier": "order"}]
+            + [{"objectId": f"i-{row['case']}", "qualifier": "item"}] * (row["number"] % 2),
+        }
+        for row in rows.rows(named=True)
+    ]  # fmt: skip
+    objects = [
+        {"id": f"{kind[0]}-{case}", "type": kind, "attributes": [], "relationships": []}
+        for case in rows["case"].unique(maintain_order=True)
+        for kind in ("order", "item")
+    ]
+    types = [{"name": name, "attributes": []} for name in rows["event"].unique().sort()]
+    kinds = [{"name": name, "attributes": []} for name in ("order", "item")]
+    log = {"objectTypes": kinds, "eventTypes": types, "objects": objects, "events": events}
+    (folder / "orders.jsonocel").write_text(json.dumps(log))
+
+
 SETUPS = {
+    "releases": releases,
     "alarms.csv": alarms,
     "answer": answer,
     "model": model,
     "components.csv": components,
     "several files": several_files,
     "alarms.db": database,
+    "orders.jsonocel": orders,
+    "traces.jsonl": traces,
     "untimed.csv": untimed,
     "local-times.csv": local_times,
     "steps.csv": steps,

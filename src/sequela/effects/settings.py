@@ -20,7 +20,6 @@ from sequela.arguments import (
     plain_number,
     setting,
     table_of,
-    unknown_name,
 )
 from sequela.errors import ConfigError
 
@@ -353,11 +352,3 @@ class Settings:
 
 TABLE = table_of(Settings)
 """The declared arguments, by name, in the order of the record."""
-
-
-def make_settings(given: dict[str, Any]) -> Settings:
-    """Return the settings given by name; raise `ConfigError` for a name that is none."""
-    for name in given:
-        if name not in TABLE:
-            raise ConfigError(unknown_name("there is no setting", name, TABLE))
-    return Settings(**given)

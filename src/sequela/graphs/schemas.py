@@ -223,6 +223,14 @@ POPULATION = Table(
         "pointwise_nats": Column(pl.Float64(), "nats", "Mean log ratio there: above 0, the effect gets likelier."),
         "log10_e": Column(pl.Float64(), "log10", "Evidence: the e-value against no link."),
         "q_value": Column(pl.Float64(), "", "Least false discovery rate at which the pair is a link."),
+        "corrected_nats": Column(
+            pl.Float64(), "nats", "Mean effect, corrected by what forecasts leave over on held-out cases, at the lag "
+            "where it is likeliest to reach delta; missing where that is not known.", optional=True, nullable=True,
+        ),
+        "probability": Column(
+            pl.Float64(), "", "Probability that the effect is real and reaches delta; 0 where the effect comes first.",
+            optional=True, nullable=True,
+        ),
         "is_edge": Column(pl.Boolean(), "", "Whether it is strong and certain enough to be a link."),
         "direction_log10_e": Column(
             pl.Float64(), "log10", "Evidence that the two types come in one order, whichever: the e-value against fair "
@@ -235,6 +243,10 @@ POPULATION = Table(
         "sensitivity": Column(
             pl.Float64(), "", "E-value of VanderWeele and Ding: the risk ratio that a hidden cause must have with both "
             "to explain the effect away.", optional=True,
+        ),
+        "placebo_nats": Column(
+            pl.Float64(), "nats", "Mean effect at its strongest lag beyond the horizon; missing where it was not asked "
+            "for, or the model does not remember that far.", optional=True, nullable=True,
         ),
         "mark": Column(pl.String(), "", "Why a link is uncertain, or a strong pair no link; missing where nothing "
                        "speaks against it.", nullable=True),
@@ -263,6 +275,59 @@ ROOTS = Table(
     },
 )
 
+CHANGED_LINKS = Table(
+    "links of two results and how they changed (`Changes.links`)",
+    {
+        "cause": _CAUSE,
+        "effect": _EFFECT,
+        "change": Column(
+            pl.String(), "", "`grew` or `fell` at the false discovery rate asked for, `appeared` or `vanished` where "
+            "the weaker gain is within three standard errors of 0; `none` where no change was shown.",
+        ),
+        "gain_a_nats": Column(
+            pl.Float64(), "nats", "What a cause adds to the log-odds of the effect in the first log, on average, all "
+            "other links known.", nullable=True,
+        ),
+        "gain_b_nats": Column(pl.Float64(), "nats", "The same in the second log.", nullable=True),
+        "std_error_a_nats": Column(pl.Float64(), "nats", "Standard error of the first gain, by case."),
+        "std_error_b_nats": Column(pl.Float64(), "nats", "Standard error of the second gain, by case."),
+        "p_value": Column(pl.Float64(), "", "Of no change in the effect; 1 where too few cases hold the pair."),
+        "q_value": Column(pl.Float64(), "", "Least false discovery rate at which the link has changed."),
+        "n_cases_a": Column(pl.Int64(), "cases", "Cases of the first log with an edge."),
+        "n_cases_b": Column(pl.Int64(), "cases", "The same of the second."),
+        "effect_a_nats": Column(
+            pl.Float64(), "nats", "Mean effect over all places as the first result has it; see `summary.parquet`.",
+            nullable=True,
+        ),
+        "effect_b_nats": Column(pl.Float64(), "nats", "The same of the second.", nullable=True),
+        "is_link_a": Column(pl.Boolean(), "", "Whether it is a link of the first result."),
+        "is_link_b": Column(pl.Boolean(), "", "Whether it is a link of the second."),
+    },
+)  # fmt: skip
+
+CHANGED_TYPES = Table(
+    "event types of two results and how they changed (`Changes.types`)",
+    {
+        "event": Column(pl.String(), "", "Event type."),
+        "change": Column(
+            pl.String(), "", "`new`, `vanished`, `more` or `fewer` events a case at the false discovery rate asked "
+            "for; else `none`.",
+        ),
+        "root_change": Column(pl.String(), "", "The same of its events that no link explains."),
+        "n_cases_a": Column(pl.Int64(), "cases", "Cases of the first log that hold it."),
+        "n_cases_b": Column(pl.Int64(), "cases", "The same of the second."),
+        "per_case_a": Column(pl.Float64(), "events", "Events a case in the first log."),
+        "per_case_b": Column(pl.Float64(), "events", "The same in the second."),
+        "q_value": Column(pl.Float64(), "", "Least false discovery rate at which that rate has changed."),
+        "roots_per_case_a": Column(
+            pl.Float64(), "events", "Events a case of the first log before which no linked cause stands within the "
+            "horizon."
+        ),
+        "roots_per_case_b": Column(pl.Float64(), "events", "The same in the second."),
+        "root_q_value": Column(pl.Float64(), "", "Least false discovery rate at which that rate has changed."),
+    },
+)  # fmt: skip
+
 KNOWLEDGE = Table(
     "what is known beside a log (a CSV or Parquet file for `knowledge`)",
     {
@@ -281,7 +346,9 @@ KNOWLEDGE = Table(
     },
 )
 
-TABLES = (INSTANCE, EDGES, EVENTS, NODES, PLACES, SUMMARY, POPULATION, LAGS, ROOTS, KNOWLEDGE)
+TABLES = (
+    INSTANCE, EDGES, EVENTS, NODES, PLACES, SUMMARY, POPULATION, LAGS, ROOTS, KNOWLEDGE, CHANGED_LINKS, CHANGED_TYPES,
+)  # fmt: skip
 
 
 def check_types(pairs: pl.DataFrame, nodes: pl.DataFrame, file: str) -> None:

@@ -18,8 +18,10 @@ from typing import Any
 from sequela.arguments import FLAG, PATH, TEXT, Either, Kind, Number, checks, list_of, public
 from sequela.errors import ConfigError, check_range
 from sequela.files import whole_file
+from sequela.graphs.changes import Changes
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.saved import load_population, load_results
+from sequela.reports.changes import changes_page
 from sequela.reports.payload import Result, page_data
 
 _ASSETS = files("sequela.reports") / "assets"
@@ -33,7 +35,7 @@ _SCRIPTS = (
 _RESULT = Kind(
     "a result, or the folder of one",
     "sequela.graphs.instance:InstanceGraph sequela.graphs.summary:SummaryGraph sequela.graphs.results:Discovery "
-    "sequela.graphs.population:PopulationGraph builtins:str pathlib:Path",
+    "sequela.graphs.population:PopulationGraph sequela.graphs.changes:Changes builtins:str pathlib:Path",
 )
 
 
@@ -52,7 +54,7 @@ _RESULT = Kind(
     )
 )
 def report(
-    result: Result | str | Path,
+    result: Result | Changes | str | Path,
     path: str | Path,
     *,
     population: PopulationGraph | str | Path | None = None,
@@ -67,8 +69,8 @@ def report(
     """Write an interactive page: one HTML file that opens from disk, to explore and to send to a colleague.
 
     Args:
-        result: A graph, what `discover_log` returned, or a folder that ``sequela discover`` or ``sequela population``
-            wrote.
+        result: A graph, what `discover_log` or `compare` returned, or a folder that ``sequela discover`` or ``sequela
+            population`` wrote. Of what `compare` returned only the title and ``overwrite`` may be set.
         path: The file to write.
         population: Evidence over cases, to show with a discovery: a population graph or its folder. Root causes and the
             default graph then rest on links that have evidence.
@@ -107,18 +109,25 @@ def report(
         raise ConfigError(f"'{path}' exists already: give another path, or overwrite=True")
     if isinstance(cases, str):
         raise ConfigError(f"cases must be a list of names; got the text {cases!r}: write [{cases!r}]")
+    if isinstance(result, Changes):
+        if population is not None or cases or hierarchy_level is not None or anonymise:
+            raise ConfigError("the page of a comparison takes no population, cases, hierarchy_level or anonymise")
+        text = changes_page(result, title)
+    else:
+        text = render(_data(result, population, cases, title, max_links, max_megabytes, hierarchy_level, anonymise))
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def _data(result: Result | str | Path, population: PopulationGraph | str | Path | None, *rest: Any) -> dict[str, Any]:
+    """Open what is a folder, and return what the page shows."""
     if isinstance(result, str | Path):
         result = load_results(result)
     if isinstance(population, str | Path):
         population = load_population(population)
-    data = page_data(
-        result, population=population, cases=cases, title=title, max_links=max_links, max_megabytes=max_megabytes,
-        hierarchy_level=hierarchy_level, anonymise=anonymise,
-    )  # fmt: skip
-    text = render(data)
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return Path(path)
+    names = ("cases", "title", "max_links", "max_megabytes", "hierarchy_level", "anonymise")
+    return page_data(result, population=population, **dict(zip(names, rest, strict=True)))
 
 
 def render(data: dict[str, Any]) -> str:
