@@ -127,15 +127,6 @@ def finish(
         q_value=pl.Series(q_value, dtype=pl.Float64),
         sensitivity=ratio + (ratio * (ratio - 1)).sqrt(),
     )
-<<<<<<< HEAD
-    certain = pl.col("q_value") <= fdr
-    if control == "each":
-        certain = pl.col("log_e") >= -math.log(fdr)
-        in_order = (pl.col("direction_log10_e") >= -math.log10(fdr)) & (2 * pl.col("first") > pl.col("total"))
-        weak = (pl.col("cmi_nats") >= delta / WEAKEST) & (pl.col("pointwise_nats") > 0) & in_order.fill_null(False)
-        table = table.with_columns(is_strong=pl.col("is_strong") | (certain & weak))
-    table = table.with_columns(is_edge=certain & pl.col("is_strong") & ~pl.col("is_backward"))
-=======
     table = table.join(
         link_probability(near, residuals, delta=delta), on=["cause", "effect"], how="left", maintain_order="left"
     )
@@ -144,15 +135,23 @@ def finish(
     if objective == "f1":
         table = table.with_columns(is_edge=pl.Series(best_for_f1(table["probability"].to_numpy()), dtype=pl.Boolean))
     else:
-        certain = pl.col("q_value") <= fdr if control == "fdr" else pl.col("log_e") >= -math.log(fdr)
+        certain = pl.col("q_value") <= fdr
+        if control == "each":
+            certain = pl.col("log_e") >= -math.log(fdr)
+            table = table.with_columns(is_strong=pl.col("is_strong") | (certain & _weak_in_order(delta, fdr)))
         table = table.with_columns(is_edge=certain & pl.col("is_strong") & ~pl.col("is_backward"))
->>>>>>> main
     return (
         table.with_columns(marks(table, nodes))
         .sort(["is_edge", pl.col("cmi_nats").round(9), "cause", "effect"], descending=[True, True, False, False])
         .select(list(POPULATION_SCHEMA))
         .cast(POPULATION_SCHEMA)
     )
+
+
+def _weak_in_order(delta: float, fdr: float) -> pl.Expr:
+    """Return whether a pair has a weak effect that makes the other likelier, and an order as certain as that."""
+    in_order = (pl.col("direction_log10_e") >= -math.log10(fdr)) & (2 * pl.col("first") > pl.col("total"))
+    return (pl.col("cmi_nats") >= delta / WEAKEST) & (pl.col("pointwise_nats") > 0) & in_order.fill_null(False)
 
 
 def triangles(bets: Sequence[pl.DataFrame], scheme: str, *, alpha: float = 0.05) -> pl.DataFrame:
