@@ -146,6 +146,8 @@ class EventLog(Shown):
         file_format=TEXT,
         connection=Either((TEXT, Kind("an open connection", has=("cursor",)))),
         glob=FLAG,
+        lines=TEXT,
+        template=TEXT,
         like=Either((Kind("a log", "sequela.events.log:EventLog"), Kind("a model", has=("info",)))),
     )
 )
@@ -162,6 +164,8 @@ def read_log(
     file_format: str | None = None,
     connection: Any = None,
     glob: bool = False,
+    lines: str | None = None,
+    template: str | None = None,
     like: Any = None,
 ) -> EventLog:
     """Read an event log: a table with one row per event.
@@ -189,6 +193,9 @@ def read_log(
         connection: Database to ask: ``postgresql://…``, ``sqlite:FILE``, ``duckdb:FILE`` (``duckdb:`` to query files),
             or an open connection of any driver. What it says of user and password is neither shown nor stored.
         glob: Whether names of files are patterns; by default ``*`` is a character like any other.
+        lines: What stands in a line of a text file (``.log``), as a regular expression with named groups, which become
+            columns: ``(?P<time>.{19}) (?P<message>.*)``.
+        template: Column of messages: the event type is the constant part of a message, found by Drain.
         like: Another log, or a model: the columns are those that it was read with, unless any is named, and what its
             reader learned holds here too.
 
@@ -208,10 +215,13 @@ def read_log(
         ['a', 'b', 'c']
     """
     known = {} if like is None else dict(like.columns if isinstance(like, EventLog) else like.info["log"]["columns"])
-    table = read_table(source, file_format, connection=connection, glob=glob, learned=known.get("learned"))
+    learned = known.get("learned")
+    lines, template = lines or known.get("lines"), template or known.get("template")
+    table = read_table(source, file_format, connection=connection, glob=glob, lines=lines, learned=learned)
     name = table.name
     columns = table.frame.collect_schema().names()
     case, event, time, state = _roles(known or table.roles, table.roles, case, event, time, state)
+    event = template if event is None and template is not None else event
     time_format, tick = time_format or known.get("time_format"), known.get("tick") if tick is None else tick
     ties = known.get("ties", ties) if ties == TIES[0] else ties
     case_column = _pick_column("case", case, columns, name)
@@ -223,6 +233,7 @@ def read_log(
     if time_column is not None:
         picked.append(pl.col(time_column).alias("time"))
     spread: list[str] = []
+    found: dict[str, Any] = dict(table.learned)
     labels = {"case": case_column, **{f"event_{i}": c for i, c in enumerate(event_columns)}}
     check_choice("ties", ties, TIES)
     resolution = None if tick is None else parse_duration("tick", tick)
@@ -238,6 +249,10 @@ def read_log(
             to_labels(rows[label], role=label.partition("_")[0], column=column, source=name).alias(label)
             for label, column in labels.items()
         )
+        if template is not None:
+            rows, names, said = _with_templates(rows, event_columns, template, learned)
+            found["templates"] = names
+            spread.extend(said)
         rows = _combine_components(rows, len(event_columns))
         if time_column is None:
             return rows.select("case", "event"), "none"
@@ -246,7 +261,7 @@ def read_log(
             seconds = (seconds / resolution).floor() * resolution
         return rows.select("case", "event", seconds.alias("time")), kind
 
-    rows = read_rows(table, picked, convert, whole=case_column in table.lists)
+    rows = read_rows(table, picked, convert, whole=case_column in table.lists or template is not None)
     if rows["case"].n_unique() == rows.height:
         raise LogFormatError(
             f"{name} has no case with two events: every value of '{quoted(case_column)}' occurs once. "
@@ -264,8 +279,9 @@ def read_log(
         "ties": ties,
         "tick": tick,
     }
-    if table.learned:
-        read_as["learned"] = dict(table.learned)
+    if found:
+        read_as["learned"] = found
+    read_as |= {key: value for key, value in (("lines", lines), ("template", template)) if value is not None}
     return EventLog(frame, name, n_ties, read_as, (*table.notes, *spread))
 
 
@@ -330,6 +346,29 @@ def _spread(frame: pl.DataFrame, case: str) -> tuple[pl.DataFrame, list[str]]:
     said = {f"of {frame.height:,} events belong to no {where} and were left out": none}
     said[f"of {frame.height:,} events belong to several {where} and are in each: {rows.height:,} in all"] = several
     return rows, [f"{count:,} {what}" for what, count in said.items() if count]
+
+
+def _with_templates(
+    frame: pl.DataFrame, columns: tuple[str, ...], template: str, learned: Mapping[str, Any] | None
+) -> tuple[pl.DataFrame, list[str], list[str]]:
+    """Put the templates of messages in their place; they are learned unless an earlier log has taught them.
+
+    Returns:
+        The frame, the templates, and sentences.
+    """
+    from sequela.events.templates import NONE, Templates
+
+    if template not in columns:
+        named = ", ".join(map(quoted, columns))
+        raise ConfigError(f"template '{quoted(template)}' is no event column; the event is {named}")
+    place = f"event_{columns.index(template)}"
+    known = None if learned is None else learned.get("templates")
+    found = Templates.learn(frame[place]) if known is None else Templates(known)
+    types = found.types(frame[place])
+    n_none = int((types == NONE).sum())
+    notes = [f"{len(found.names):,} templates of messages"]
+    notes += [f"{n_none:,} messages meet no template that the model knows: {NONE}"] if n_none else []
+    return frame.with_columns(types.alias(place)), found.names, notes
 
 
 def _combine_components(frame: pl.DataFrame, n_components: int) -> pl.DataFrame:
