@@ -41,6 +41,9 @@ class Badge:
 def badge(run: Mapping[str, Any], population: Mapping[str, Any] | None, has_evidence: bool) -> Badge:
     """Grade a result: poor where the model predicts no better than counting, good where nothing speaks against it.
 
+    Evidence was gathered on cases that the model had not seen: with it a result is fair unless counting is clearly
+    better.
+
     Args:
         run: The record of the result; may be empty.
         population: The record of the population graph beside it, if there is one.
@@ -51,7 +54,7 @@ def badge(run: Mapping[str, Any], population: Mapping[str, Any] | None, has_evid
         Badge(grade='fair', reason='how it was made is not recorded')
     """
     report = _report(run, population)
-    if report is not None and _gain(report) <= 0:
+    if report is not None and _gain(report) <= 0 and not (has_evidence and _is_within_noise(report, -1)):
         return Badge("poor", "the model predicts new cases no better than simple counting")
     arguments = (run if population is None else population).get("arguments", {})
     fdr, controlled = arguments.get("fdr"), ""
@@ -69,7 +72,8 @@ def _doubts(run: Mapping[str, Any], report: Mapping[str, Any] | None, *, has_evi
     if not run:
         yield "how it was made is not recorded"
     if report is not None and _is_within_noise(report):
-        yield "the model predicts new cases only a little better than simple counting"
+        how = "no" if _gain(report) <= 0 else "only a little"
+        yield f"the model predicts new cases {how} better than simple counting, within the noise"
     counts, log = run.get("counts", {}), run.get("log", {})
     share = log.get("n_ties", 0) / max(1, log.get("n_events", 1))
     if share > _MANY_TIES:
@@ -99,9 +103,10 @@ def _gain(report: Mapping[str, Any]) -> float:
     return float(min(report["unigram"], report["bigram"], report["trigram"]) - report["cross_entropy"])
 
 
-def _is_within_noise(report: Mapping[str, Any]) -> bool:
+def _is_within_noise(report: Mapping[str, Any], sign: int = 1) -> bool:
+    """Return whether the model is not clearly better than simple counting, or not clearly worse (sign -1)."""
     error = report.get("gain_std_error")
-    return not isinstance(error, int | float) or not _gain(report) >= 2 * error
+    return not isinstance(error, int | float) or not sign * _gain(report) >= 2 * error
 
 
 def trust(run: Mapping[str, Any], population: Mapping[str, Any] | None = None) -> list[Sentence]:
