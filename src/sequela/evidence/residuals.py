@@ -57,12 +57,14 @@ class ResidualSums:
             return
         laws = _forecasts(density, [one.case for one in scored], self.horizon)
         for one, blocks in zip(scored, laws, strict=True):
-            score, information = np.zeros((2, len(self.pairs), self.horizon))
+            met, _ = self._pairs_of(np.unique(one.types))
+            score, information = np.zeros((2, len(met), self.horizon))
             for low, law in blocks:
                 for lag, place, values in self._of_block(one, low, law):
-                    score[place, lag - 1] += values[0]
-                    information[place, lag - 1] += values[1]
-            self._total += np.stack([to_units(each) for each in (score, information, score**2)])
+                    row = np.searchsorted(met, place)
+                    score[row, lag - 1] += values[0]
+                    information[row, lag - 1] += values[1]
+            self._total[:, met] += np.stack([to_units(each) for each in (score, information, score**2)])
         check_scaled(self._total)
 
     def table(self) -> tuple[Codes, Integers]:
@@ -117,12 +119,16 @@ class ResidualSums:
         for each, factor, total in zip(change, (left, spread), sums, strict=True):
             added = np.bincount(flat.ravel(), weights=(each * factor[rows, effect]).ravel(), minlength=total.size)
             np.add(total, added.reshape(total.shape), out=total)
-        low = np.searchsorted(self.pairs, kinds.astype(np.int64) * self.n_types)
-        high = np.searchsorted(self.pairs, (kinds.astype(np.int64) + 1) * self.n_types)
-        place = np.concatenate([np.arange(a, b) for a, b in zip(low, high, strict=True)])
-        kind = np.repeat(np.arange(len(kinds)), high - low)
+        place, kind = self._pairs_of(kinds)
         found: Floats = sums[:, kind, self.pairs[place] % self.n_types]
         return place, found
+
+    def _pairs_of(self, kinds: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the places of the pairs that have one of some types as cause, and the place of that type."""
+        first = kinds.astype(np.int64) * self.n_types
+        low, high = (np.searchsorted(self.pairs, first + more) for more in (0, self.n_types))
+        place = np.concatenate([np.arange(a, b) for a, b in zip(low, high, strict=True)])
+        return place, np.repeat(np.arange(len(kinds)), high - low)
 
 
 def _rows(n_types: int) -> int:
