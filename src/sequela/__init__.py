@@ -47,11 +47,13 @@ _HOMES = {
     "load_run": "sequela.discovery.run_folder",
     "read_knowledge": "sequela.discovery.knowledge",
     "read_log": "sequela.events.log",
+    "Templates": "sequela.events.templates",
     "read_spans": "sequela.events.spans",
     "read_traces": "sequela.events.traces",
     "report": "sequela.reports.page",
     "root_causes": "sequela.graphs.root_causes",
     "run": "sequela.discovery.run",
+    "update": "sequela.discovery.update",
     "wrap_huggingface": "sequela.density.decoder.wrap",
     "wrap_model": "sequela.density.wrap_model",
 }
@@ -74,11 +76,13 @@ if TYPE_CHECKING:
     from sequela.discovery.population import discover_population
     from sequela.discovery.run import run
     from sequela.discovery.run_folder import RunResult, load_run
+    from sequela.discovery.update import update
     from sequela.effects.cmi import CMIEstimate
     from sequela.errors import SequelaError
     from sequela.events.log import EventLog, read_log
     from sequela.events.sequences import SequenceSet
     from sequela.events.spans import read_spans
+    from sequela.events.templates import Templates
     from sequela.events.traces import read_traces
     from sequela.events.vocabulary import Vocabulary
     from sequela.graphs.changes import Changes

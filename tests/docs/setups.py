@@ -46,6 +46,14 @@ def answer(folder):
     assert result.exit_code == 0, result.output
 
 
+def new_alarms(folder):
+    """Cases that were not in `alarms`, in two files."""
+    frame = SoftmaxWorld.random(5, horizon=2, seed=0).simulate(10, 8, seed=2).log
+    names = {"case": "device_id", "event": "alarm_id", "time": "start_timestamp"}
+    for file, name in (("new", "a"), ("newer", "b")):
+        frame.with_columns(case=name + pl.col("case")).rename(names).write_csv(folder / f"{file}-alarms.csv")
+
+
 def components(folder):
     frame = _events().with_columns(component=pl.col("event").str.head(1), code=pl.col("event").str.tail(1))
     frame.rename({"case": "vehicle"}).write_csv(folder / "components.csv")
@@ -156,14 +164,32 @@ def orders(folder):
     (folder / "orders.jsonocel").write_text(json.dumps(log))
 
 
+def app_log(folder):
+    """Lines of a program: requests that open a session, wait, and close it."""
+    said = {
+        "e0": "opened session for user {} from 10.0.0.{}", "e1": "took {1}ms for {0}",
+        "e2": "cache miss for key {1}", "e3": "retry {1} of call", "e4": "closed session for user {} after {} calls",
+    }  # fmt: skip
+    rows = _events().with_columns(number=pl.int_range(pl.len()).over("case")).rows(named=True)
+    users = ("ann", "bob", "eve", "zoe")
+    lines = [
+        f"2026-01-31 10:{row['number']:02}:00,{i % 1000:03} INFO [{row['case'].replace('dev', 'r')}] "
+        + said[row["event"]].format(users[i % 4], i)
+        for i, row in enumerate(rows)
+    ]
+    (folder / "app.log").write_text("\n".join([*lines, "\tat java.lang.Thread.run(Thread.java:829)"]) + "\n")
+
+
 SETUPS = {
     "releases": releases,
     "alarms.csv": alarms,
     "answer": answer,
     "model": model,
+    "new alarms": new_alarms,
     "components.csv": components,
     "several files": several_files,
     "alarms.db": database,
+    "app.log": app_log,
     "orders.jsonocel": orders,
     "traces.jsonl": traces,
     "untimed.csv": untimed,

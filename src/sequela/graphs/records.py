@@ -12,6 +12,7 @@ import msgspec
 from sequela.effects.knowledge import Knowledge
 from sequela.errors import LogFormatError
 from sequela.files import damaged_files, read_json, read_record, write_json, write_record
+from sequela.text import quoted
 
 MARKER = "run.json"
 KNOWLEDGE_FILE = "knowledge.json"
@@ -282,7 +283,7 @@ def read_run(folder: Path, *, kind: str, command: str) -> RunRecord:
     except (msgspec.ValidationError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise LogFormatError(f"{what}: {MARKER} is damaged: {error}") from None
     if record.kind != kind:
-        raise LogFormatError(f"{what}: it is one of {record.kind} results")
+        raise LogFormatError(f"{what}: it is one of {quoted(record.kind)} results")
     if damaged:
         raise LogFormatError(f"{what}: {'; '.join(damaged)}")
     return record
