@@ -14,6 +14,7 @@ from sequela.arguments import FLAG, PATH, TEXT, Choice, Either, Kind, Parsed, ch
 from sequela.display import TOP_ROWS, Shown
 from sequela.errors import ConfigError, LogFormatError, check_choice, nearest
 from sequela.events.labels import to_labels
+from sequela.events.outcomes import from_column, from_table
 from sequela.events.readers import Table, read_table
 from sequela.events.times import parse_duration, seconds_to_datetime, time_to_seconds
 from sequela.text import quoted
@@ -47,6 +48,8 @@ class EventLog(Shown):
         columns: How it was read (``case``, ``event`` as a list, ``time``, ``state``, ``time_format``, ``ties``,
             ``tick``), so that another log can be read the same way.
         notes: What its reader left out or changed, in sentences.
+        outcomes: Labels of cases, columns ``case``, ``label`` and ``time`` (seconds; missing where all events of the
+            case count); None where none were read.
     """
 
     frame: pl.DataFrame
@@ -54,6 +57,7 @@ class EventLog(Shown):
     n_ties: int
     columns: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    outcomes: pl.DataFrame | None = None
 
     @property
     def has_times(self) -> bool:
@@ -110,7 +114,8 @@ class EventLog(Shown):
         if missing:
             hint = nearest(missing[0], self.case_names[:10_000])
             raise LogFormatError(f"{self.source} has no case '{quoted(missing[0])}'{hint}")
-        return EventLog(frame, self.source, _count_ties(frame), self.columns)
+        outcomes = None if self.outcomes is None else self.outcomes.filter(pl.col("case").is_in(wanted))
+        return EventLog(frame, self.source, _count_ties(frame), self.columns, outcomes=outcomes)
 
     @property
     def events(self) -> list[str]:
@@ -145,6 +150,8 @@ class EventLog(Shown):
         file_format=TEXT,
         connection=Either((TEXT, Kind("an open connection", has=("cursor",)))),
         glob=FLAG,
+        outcome=TEXT,
+        outcomes=Either((PATH, _FRAME)),
     )
 )
 def read_log(
@@ -160,6 +167,8 @@ def read_log(
     file_format: str | None = None,
     connection: Any = None,
     glob: bool = False,
+    outcome: str | None = None,
+    outcomes: str | Path | pl.DataFrame | None = None,
 ) -> EventLog:
     """Read an event log: a table with one row per event.
 
@@ -186,6 +195,10 @@ def read_log(
         connection: Database to ask: ``postgresql://…``, ``sqlite:FILE``, ``duckdb:FILE`` (``duckdb:`` to query files),
             or an open connection of any driver. What it says of user and password is neither shown nor stored.
         glob: Whether names of files are patterns; by default ``*`` is a character like any other.
+        outcome: Column of an outcome of the whole case (a failure, a claim), for `fit_outcomes`. Each different value
+            in a case is one label; empty cells are none.
+        outcomes: Instead of it, a table (file or frame) with the columns ``case``, ``label`` and, if known, ``time``:
+            then only events before that time count.
 
     Columns that are not named are recognised by the usual names (`DEFAULT_COLUMNS`). Without any time column the
     row order is the order.
@@ -213,6 +226,10 @@ def read_log(
     picked = [pl.col(case_column).alias("case"), *components]
     if time_column is not None:
         picked.append(pl.col(time_column).alias("time"))
+    if outcome is not None:
+        if outcomes is not None:
+            raise ConfigError("give outcome (a column) or outcomes (a table), not both")
+        picked.append(pl.col(_pick_column("outcome", outcome, columns, name)).alias("outcome"))
     frame = _collect(table, picked)
     if frame.is_empty():
         raise LogFormatError(f"{name} is empty: it has a header but no event")
@@ -221,6 +238,7 @@ def read_log(
         to_labels(frame[label], role=label.partition("_")[0], column=column, source=name).alias(label)
         for label, column in labels.items()
     )
+    labelled = None if outcome is None else from_column(frame["case"], frame["outcome"], outcome, name)
     frame = _combine_components(frame, len(event_columns))
     check_choice("ties", ties, TIES)
     resolution = None if tick is None else parse_duration("tick", tick)
@@ -250,7 +268,12 @@ def read_log(
         "ties": ties,
         "tick": tick,
     }
-    return EventLog(frame, name, _count_ties(frame), read_as, table.notes)
+    notes = table.notes
+    if outcomes is not None:
+        has_times = time_column is not None
+        labelled, n_foreign = from_table(outcomes, frame["case"], has_times=has_times, time_format=time_format)
+        notes += (f"{n_foreign:,} outcomes are of cases that are not in the log",) if n_foreign else ()
+    return EventLog(frame, name, _count_ties(frame), read_as, notes, labelled)
 
 
 def _event_columns(
