@@ -10,6 +10,8 @@ import torch
 import sequela  # before torch computes, so that its waiting threads sleep
 from sequela.events.vocabulary import Vocabulary
 
+torch.set_num_threads(1)  # as in use: processes do not wait for each other's threads, and sums have one order
+
 
 def vocabulary_of(n_types):
     """Event types ``e0``, ``e1``, …"""

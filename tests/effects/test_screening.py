@@ -9,7 +9,7 @@ from sequela.discovery.plan import plan_discovery
 from sequela.discovery.population import discover_population
 from sequela.effects.proposals import draw_uniform, first_few, shuffled
 from sequela.effects.screening import COUNTS
-from sequela.effects.settings import Settings, make_settings
+from sequela.effects.settings import Settings
 from sequela.errors import ConfigError
 from sequela.events.log import read_log
 from sequela.events.sequences import Case
@@ -170,7 +170,7 @@ def test_where_it_does_not_apply_it_is_refused(settings):
 
 def test_the_old_name_says_the_new_one():
     with pytest.raises(ConfigError, match="screening"):
-        make_settings({"adaptive": 0.01})
+        discover(SoftmaxWorld.random(4, horizon=2, seed=0), [0, 1, 2], adaptive=0.01)
 
 
 def test_runs_and_plans_say_how_much_was_saved_and_how_often_it_errs():

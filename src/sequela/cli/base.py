@@ -170,13 +170,10 @@ def read(log: Any, **options: Any) -> Any:
 
 def read_like(density: Any, log: Any, **options: Any) -> Any:
     """Read a log with the columns that a density was trained on, unless others are named."""
-    known = dict(density.info.get("log", {}).get("columns", {}))
-    if not known or any(options.get(name) is not None for name in ("case", "event", "time", "state")):
-        return read(log, **options)
-    given = known | {"time": known["time"] or False}
-    if given.get("state") is not None:  # it is the last of the event columns
-        given["event"] = [name for name in given["event"] if name != given["state"]]
-    return _read(log, given | {name: value for name, value in options.items() if value is not None})
+    has_columns = bool(density.info.get("log", {}).get("columns"))
+    if not has_columns or any(options.get(name) is not None for name in ("case", "event", "time", "state")):
+        return read(log, **options, **({"like": density} if has_columns else {}))
+    return _read(log, {"like": density} | options)
 
 
 def _read(log: Any, options: dict[str, Any]) -> Any:

@@ -73,6 +73,8 @@ def _kind(argument: Argument) -> type:
     check = argument.check
     if _is_switch(argument):
         return bool
+    if isinstance(check, Either) and PATH in check.options:
+        return Path
     if isinstance(check, Number):
         return int if check.whole else float
     if check is PATH or isinstance(check, Kind):
@@ -87,7 +89,8 @@ def _as_argument(argument: Argument | None, value: Any) -> Any:
         return value
     if value is None and argument.default == "auto":
         return "auto"
-    if isinstance(argument.check, Either) and isinstance(value, str):  # a number or a name, as of --horizon
+    options = argument.check.options if isinstance(argument.check, Either) else ()
+    if isinstance(value, str) and any(isinstance(each, Number) for each in options):  # or a name, as of --horizon
         with contextlib.suppress(ValueError):
             return int(value) if value.isdecimal() else float(value)
     return value

@@ -21,6 +21,9 @@ def report(
         Path | None,
         typer.Option(help="Folder that `sequela population` wrote: only links with evidence then count as causes."),
     ] = None,
+    outcomes: Annotated[
+        Path | None, typer.Option(help="Folder that `sequela outcomes` wrote: a tab of what leads to them.")
+    ] = None,
     case: Annotated[
         list[str] | None,
         typer.Option(help="Embed this case; repeat it. By default as many as fit, those with the most effects first."),
@@ -41,8 +44,8 @@ def report(
     from sequela.reports.page import report as write
 
     write(
-        results, out, population=population, cases=case, title=title, max_links=max_links, max_megabytes=max_megabytes,
-        hierarchy_level=hierarchy_level, anonymise=anonymise,
+        results, out, population=population, outcomes=outcomes, cases=case, title=title, max_links=max_links,
+        max_megabytes=max_megabytes, hierarchy_level=hierarchy_level, anonymise=anonymise,
     )  # fmt: skip
     size = out.stat().st_size
     text = json.dumps({"out": str(out), "bytes": size}) if as_json else f"wrote '{out}' ({size / 1e6:.1f} MB): open it"

@@ -164,6 +164,10 @@ def chosen(given: Mapping[str, Any]) -> tuple[Settings, Beliefs | None]:
     values = {name: given[name] for name in TABLE if name in given}
     if values.get("contrast") is None and _asks_of_states(values, given.get("density")):
         values["contrast"] = "state"
+    if values.get("knowledge") is not None:
+        from sequela.discovery.knowledge import knowledge_for
+
+        values["knowledge"] = knowledge_for(values["knowledge"], given["density"], given.get("log", given.get("case")))
     population = values.get("population")
     if population is None:
         return Settings(**values), None

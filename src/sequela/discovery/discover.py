@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -14,6 +15,7 @@ from sequela.density.base import Density
 from sequela.discovery.arguments import VERBS, chosen
 from sequela.effects.cmi import CMIEstimate
 from sequela.effects.encoding import encode_case, encode_log, longest_case
+from sequela.effects.knowledge import Knowledge
 from sequela.effects.scorer import grouped, score_cases
 from sequela.effects.settings import Settings
 from sequela.effects.ties import Precedence
@@ -47,6 +49,9 @@ def discover(
     horizon: int | str | None = None,
     horizon_time: str | float | None = None,
     context: int = 0,
+    causes: str | None = None,
+    effects: str | None = None,
+    knowledge: Knowledge | str | Path | None = None,
     threshold: str | Threshold = "effect-size",
     delta: float = 0.05,
     confidence_level: float = 0.95,
@@ -101,6 +106,9 @@ def estimate(
     horizon: int | str | None = None,
     horizon_time: str | float | None = None,
     context: int = 0,
+    causes: str | None = None,
+    effects: str | None = None,
+    knowledge: Knowledge | str | Path | None = None,
     threshold: str | Threshold = "effect-size",
     delta: float = 0.05,
     confidence_level: float = 0.95,
@@ -155,6 +163,9 @@ def discover_log(
     horizon: int | str | None = None,
     horizon_time: str | float | None = None,
     context: int = 0,
+    causes: str | None = None,
+    effects: str | None = None,
+    knowledge: Knowledge | str | Path | None = None,
     threshold: str | Threshold = "effect-size",
     delta: float = 0.05,
     confidence_level: float = 0.95,
@@ -205,10 +216,10 @@ def discover_log(
     record = run_record(
         density, log, sequences, settings, counts, seconds=time.monotonic() - started, self_loops=self_loops
     )
-    places = count_places(density, sequences, record.arguments)
+    places = count_places(density, sequences, record.arguments, settings)
     edges = pl.concat(frames)
     edges = edges if population is None else population.mark_edges(edges)
-    return Discovery(edges, nodes, record, log_events(density, sequences), places)
+    return Discovery(edges, nodes, record, log_events(density, sequences), places, settings.knowledge)
 
 
 def iter_graphs(
@@ -288,6 +299,7 @@ def _graphs(
                 confidence=confidence,
                 n_unknown=n_unknown,
                 settings=record,
+                knowledge=settings.knowledge,
             )
             graphs.append(graph)
         yield graphs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sequela.density.runtime.network_density import density_cost
 from sequela.discovery.arguments import VERBS, chosen
 from sequela.discovery.discover import iter_batches
 from sequela.effects.encoding import encode_log, longest_case
+from sequela.effects.knowledge import Knowledge
 from sequela.effects.settings import Settings
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
@@ -35,6 +37,8 @@ class Plan:
         n_cases: Cases.
         n_events: Events.
         n_pairs: Pairs of positions that will be tested.
+        n_excluded: Pairs of positions within the horizon that knowledge, or the causes and effects asked for, leave
+            out.
         n_branches: Branches to score; with screening at most.
         n_steps: Model steps: tail steps of all branches and events of all prefixes; with screening at most.
         flops: Floating-point operations of these steps, attention left out; None when the density cannot tell.
@@ -60,6 +64,7 @@ class Plan:
     replacements_a_pair: float | None = None
     decided_otherwise: float | None = None
     reruns: bool = False
+    n_excluded: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain values."""
@@ -76,6 +81,9 @@ class Plan:
             f"memory    {format_bytes(self.peak_bytes)} at most above the model and the log "
             f"(memory_budget {format_bytes(self.budget_bytes)})",
         ]
+        if self.n_excluded:
+            share = self.n_excluded / (self.n_excluded + self.n_pairs)
+            found.insert(2, f"excluded  {self.n_excluded:,} more pairs are not tested ({share:.0%} of all saved)")
         if self.reruns:
             found.append("scoring   runs whole sequences again for every branch (exact, slow)")
         if self.replacements_a_pair is not None:
@@ -106,6 +114,9 @@ def plan_discovery(
     horizon: int | str | None = None,
     horizon_time: str | float | None = None,
     context: int = 0,
+    causes: str | None = None,
+    effects: str | None = None,
+    knowledge: Knowledge | str | Path | None = None,
     threshold: str | Threshold = "effect-size",
     delta: float = 0.05,
     confidence_level: float = 0.95,
@@ -142,8 +153,7 @@ def plan_discovery(
     longest = longest_case(sequences)
     horizon = settings.horizon_for(density, longest)
     allotment = settings.allotment(density, horizon, longest)
-    lengths = sequences.lengths
-    pairs, branches, steps = case_costs(density, lengths, settings, horizon)
+    pairs, branches, steps = case_costs(density, sequences, settings, horizon)
     n_steps, step_flops = int(steps.sum()), density_cost(density, longest, horizon).step_flops
     seconds, counts = None, Counts()
     if calibrate and n_steps:
@@ -162,20 +172,45 @@ def plan_discovery(
         replacements_a_pair=counts.n_replacements / tested if counts.n_replacements else None,
         decided_otherwise=counts.n_pairs_decided_otherwise / audited if audited else None,
         reruns=density.reruns,
+        n_excluded=int(_in_reach(sequences.lengths, settings, horizon).sum() - pairs.sum()),
     )
 
 
 def case_costs(
-    density: Density, lengths: np.ndarray[Any, np.dtype[np.int64]], settings: Settings, horizon: int
+    density: Density, sequences: SequenceSet, settings: Settings, horizon: int
 ) -> tuple[np.ndarray[Any, Any], ...]:
-    """Return the pairs, branches and model steps of cases (int64, ``[n]`` each)."""
+    """Return the pairs, branches and model steps of cases (int64, ``[n]`` each).
+
+    A step of a density with finite memory is a window, and windows of excluded pairs are left out; others take every
+    step up to the last effect of a cause.
+    """
+    lengths, limits = sequences.lengths, settings.limits(density)
+    n_causes = np.maximum(0, lengths - 1 - settings.context)
+    pairs = steps = _in_reach(lengths, settings, horizon)
+    if limits is not None:
+        found = np.zeros((len(lengths), 3), np.int64)  # causes, pairs, steps
+        for number, case in enumerate(sequences):
+            tested = ~limits.untested(case, horizon)
+            tested &= np.arange(1, horizon + 1) < (len(case.ids) - np.arange(len(case.ids)))[:, None]
+            tested = tested[settings.context :]
+            last = np.where(tested.any(axis=1), horizon - tested[:, ::-1].argmax(axis=1), 0)
+            found[number] = tested.any(axis=1).sum(), tested.sum(), last.sum()
+        n_causes, pairs, steps = found.T
+        steps = pairs if density.memory is not None and settings.design in ("atomic", "masked") else steps
+    particles = settings.particles_for(density)
+    rows = n_causes + (n_causes > 0) if settings.design == "staircase" else n_causes
+    return pairs, rows * particles, steps * particles + lengths
+
+
+def _in_reach(
+    lengths: np.ndarray[Any, np.dtype[np.int64]], settings: Settings, horizon: int
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the pairs of positions of each case within the horizon (int64, ``[n]``)."""
     n_causes = np.maximum(0, lengths - 1 - settings.context)
     # The last causes have fewer effects: of n causes, min(n, m) have 1, 2, … of them.
     short = np.minimum(n_causes, horizon)
-    pairs = short * (short + 1) // 2 + (n_causes - short) * horizon
-    particles = settings.particles_for(density)
-    rows = n_causes + (n_causes > 0) if settings.design == "staircase" else n_causes
-    return pairs, rows * particles, pairs * particles + lengths
+    pairs: np.ndarray[Any, np.dtype[np.int64]] = short * (short + 1) // 2 + (n_causes - short) * horizon
+    return pairs
 
 
 def _calibrated(

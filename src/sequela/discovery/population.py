@@ -22,6 +22,7 @@ from sequela.discovery.arguments import POPULATION, chosen
 from sequela.discovery.weigh import Weighed, weigh_all, weighing_job
 from sequela.discovery.weigh_again import bet_on_causes, weigh_without
 from sequela.effects.encoding import encode_log
+from sequela.effects.knowledge import Knowledge
 from sequela.effects.settings import Settings
 from sequela.events.log import EventLog, event_components
 from sequela.events.sequences import SequenceSet
@@ -30,6 +31,7 @@ from sequela.evidence.forecasts import check_evidence
 from sequela.evidence.links import LAG_SCHEMA, by_lag, finish
 from sequela.evidence.pairs import co_occurring, pair_names
 from sequela.files import check_writable_folder
+from sequela.graphs.places import added_places, count_places
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.records import MARKER
 from sequela.graphs.run_record import Counts, run_record
@@ -64,6 +66,9 @@ def discover_population(
     horizon: int | str | None = None,
     horizon_time: str | float | None = None,
     context: int = 0,
+    causes: str | None = None,
+    effects: str | None = None,
+    knowledge: Knowledge | str | Path | None = None,
     seed: int = 0,
     screening: float | str = "auto",
     batch_size: int | None = None,
@@ -142,7 +147,10 @@ def discover_population(
                 sums, bets, delta=settings.delta, fdr=fdr, nodes=summed, pool=pool, scheme=scheme, control=control,
                 votes=_votes(weighed[0], encode_log(first, log), settings), without=without,
             )  # fmt: skip
-            found = PopulationGraph(pairs, summed, record, lags)
+            found = PopulationGraph(pairs, summed, record, lags, settings.knowledge)
+            if settings.knowledge is not None and hierarchy_level is None:
+                everywhere = [count_places(one, sequences, record.arguments, settings) for one, sequences in given]
+                found = replace(found, places=added_places(everywhere))
             if out is not None:
                 found.save(out, overwrite=overwrite)
     return found

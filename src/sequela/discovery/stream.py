@@ -30,6 +30,7 @@ from sequela.discovery.discover import iter_batches
 from sequela.discovery.job import DensityHandle, job_fingerprint
 from sequela.discovery.plan import case_costs
 from sequela.effects.encoding import encode_log, longest_case
+from sequela.effects.knowledge import Knowledge
 from sequela.effects.settings import Settings
 from sequela.errors import SequelaError
 from sequela.events.log import EventLog
@@ -39,7 +40,7 @@ from sequela.execution.engines import start_engine
 from sequela.execution.map_cases import map_cases
 from sequela.files import check_writable_folder, whole_folder
 from sequela.graphs.places import count_places
-from sequela.graphs.records import MARKER
+from sequela.graphs.records import MARKER, save_knowledge
 from sequela.graphs.results import Discovery, empty_edges, least_cases, log_events, log_nodes
 from sequela.graphs.run_record import Counts, run_record
 from sequela.graphs.summary import SummaryGraph, finish_pairs, pair_sums
@@ -79,6 +80,9 @@ def discover_to(
     horizon: int | str | None = None,
     horizon_time: str | float | None = None,
     context: int = 0,
+    causes: str | None = None,
+    effects: str | None = None,
+    knowledge: Knowledge | str | Path | None = None,
     threshold: str | Threshold = "effect-size",
     delta: float = 0.05,
     confidence_level: float = 0.95,
@@ -127,7 +131,7 @@ def discover_to(
     settings.allotment(density, horizon, longest)  # refuse what cannot fit before anything is written
     started = time.monotonic()
     tell = reporter(progress)
-    n_steps = int(case_costs(density, sequences.lengths, settings, horizon)[2].sum())
+    n_steps = int(case_costs(density, sequences, settings, horizon)[2].sum())
     with locked(out):
         check_writable_folder(out, marker=MARKER, overwrite=overwrite)
         density = compiled_for(density, compile, n_steps)
@@ -161,7 +165,9 @@ def discover_to(
             run = run_record(
                 density, log, sequences, settings, counts, seconds=time.monotonic() - started, self_loops=self_loops
             )
-            places = count_places(density, sequences, run.arguments)
+            places = count_places(density, sequences, run.arguments, settings)
+            if settings.knowledge is not None:
+                save_knowledge(settings.knowledge, folder)
             pairs = finish_pairs(
                 sums,
                 places,

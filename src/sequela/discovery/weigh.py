@@ -8,19 +8,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from sequela.density.base import Density, Floats
 from sequela.density.runtime.network_density import within_memory
 from sequela.discovery.discover import iter_estimates
 from sequela.discovery.job import DensityHandle, job_fingerprint
+from sequela.effects.cmi import CMIEstimate
 from sequela.effects.encoding import longest_case
+from sequela.effects.knowledge import PairLimits
 from sequela.effects.settings import Settings
+from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
 from sequela.events.ties import shuffle_ticks
 from sequela.evidence.bets import sum_bets
@@ -105,13 +109,18 @@ class Weighing:
             if self.whole_types
             else ((case, group_estimate(density, case, self.horizon, seconds, self.groups)) for case in cases)
         )
+        limits = self.settings.limits(density)
+        excluded = None if limits is None or self.whole_types else self.groups.excluded(limits)
         for case, found in estimates:
-            sums.add(case._replace(ids=self.groups.of[case.ids]), found, n_groups)
-            n_pairs += found.n_tested
+            own = self.groups.of[case.ids]
+            tested = found if excluded is None else _without(found, own, excluded)
+            sums.add(case._replace(ids=own), tested, n_groups)
+            n_pairs += tested.n_tested
             n_clamped += found.n_clamped
         bets = np.zeros(len(pairs), np.int64)
         if not self.bets_on_causes:
-            bets = sum_bets(pairs, density, cases, self.horizon, self.shift, seconds, self.groups)
+            delays = limits if self.whole_types else None
+            bets = sum_bets(pairs, density, cases, self.horizon, self.shift, seconds, self.groups, delays)
         counts = {
             "n_cases": cases.n_cases,
             "n_cases_skipped": int((cases.lengths < 2).sum()),
@@ -213,6 +222,7 @@ def weigh_all(
             by_type = calibrating.join([chunk.read() for chunk in known])
             sums = CalibrationSums(*(by_type[name].to_numpy() for name in CalibrationSums._fields))
             pairs = co_occurring(groups.cases(sequences), horizon, len(groups.names), seconds)
+            pairs = _possible(pairs, groups, settings.limits(density))
             task = Weighing(
                 settings, longest_case(sequences), horizon, groups,
                 whole_types, sums.shift(), pairs, on_causes,
@@ -224,6 +234,24 @@ def weigh_all(
                 counts.update(chunk.counts)
             found.append(Weighed(task.total([chunk.read() for chunk in chunks]), groups, counts, task))
     return found
+
+
+def _possible(pairs: Codes, groups: Groups, limits: PairLimits | None) -> Codes:
+    """Return the pairs that are not excluded: the others are no hypotheses."""
+    if limits is None:
+        return pairs
+    cause, effect = np.divmod(pairs, len(groups.names))
+    if np.array_equal(groups.of, np.arange(len(groups.names))):
+        return pairs[~limits.excluded(cause, effect)]
+    if limits.has_delays:
+        raise ConfigError("max_delay is for whole event types: leave hierarchy_level or the delays out")
+    return pairs[~groups.excluded(limits)[cause, effect]]
+
+
+def _without(found: CMIEstimate, own: NDArray[np.int32], excluded: NDArray[np.bool_]) -> CMIEstimate:
+    """Return an estimate whose excluded pairs of groups are not tested."""
+    effect = np.minimum(np.arange(len(own))[:, None] + np.arange(1, found.cmi.shape[1] + 1), len(own) - 1)
+    return replace(found, cmi=np.where(excluded[own[:, None], own[effect]], np.nan, found.cmi))
 
 
 def has_ties(sequences: SequenceSet) -> bool:

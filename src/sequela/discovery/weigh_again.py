@@ -39,7 +39,10 @@ class BettingOnCauses:
         """Return the log bets of some cases, one row a pair and lag, in units of 2^-32."""
         density = _within_memory(density, self.weighing)
         settings = self.weighing.settings
-        codes, units = cause_bets(density, cases, self.weighing.horizon, settings.horizon_seconds, seed=settings.seed)
+        codes, units = cause_bets(
+            density, cases, self.weighing.horizon, settings.horizon_seconds, seed=settings.seed,
+            limits=settings.limits(density),
+        )  # fmt: skip
         return pl.DataFrame({"code": codes, "units": units}), {"n_cases": cases.n_cases}
 
     def join(self, tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -111,6 +114,7 @@ class WeighingWithout:
         bets = sum_bets_without(
             self.pairs, self.absent, density, shuffle_ticks(cases, 0), before.horizon, before.shift,
             before.settings.horizon_seconds, before.groups,
+            before.settings.limits(density) if before.whole_types else None,
         )  # fmt: skip
         return pl.DataFrame({"row": np.arange(len(bets)), "units": bets}), {"n_cases": cases.n_cases}
 

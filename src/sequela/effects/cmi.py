@@ -103,7 +103,7 @@ class CMIEstimate:
         inside = (below <= self.log_p) & (self.log_p <= above) & ~exact
         low: Floats = np.where(inside, 0.0, np.minimum(at_below, at_above))
         high = np.maximum(at_below, at_above)
-        if self.lags is not None and self.directions is None:  # within a tick the mean of two divergences is estimated
+        if self.lags is not None:  # where a tick gives no direction, the mean of two divergences is estimated
             mixed = np.isnan(self.q_std_error) & np.isfinite(self.cmi)
             low = np.where(mixed, np.maximum(0.0, self.cmi - t * self.std_error), low)
             high = np.where(mixed, self.cmi + t * self.std_error, high)

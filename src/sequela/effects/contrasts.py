@@ -76,7 +76,7 @@ def _branches(problem: Problem, rows: NDArray[np.int64], types: NDArray[np.int64
     place = problem.causes[rows][:, None] + np.arange(problem.horizon)
     tails = problem.ids[np.minimum(place, len(problem.ids) - 1)]
     tails[:, 0] = types
-    return Branches(problem.ids, problem.causes[rows], tails, problem.case.times)
+    return Branches(problem.ids, problem.causes[rows], tails, problem.case.times, problem.wanted(rows))
 
 
 def draw_states(problem: Problem, weights: str = "even") -> Draws:

@@ -18,6 +18,7 @@ from sequela.density.runtime.threads import right_threads
 from sequela.effects.cmi import CMIEstimate
 from sequela.effects.contrasts import contrasts
 from sequela.effects.designs import DESIGNS, Cells, Design, DesignSettings, Inquiry, Problem, Scores, default_proposal
+from sequela.effects.knowledge import PairLimits
 from sequela.effects.screening import screened
 from sequela.effects.settings import Settings
 from sequela.effects.ties import Order, Precedence, TiedCase
@@ -73,12 +74,13 @@ def score_cases(
         )
     longest = max((len(case.ids) for case in cases), default=1)
     density = within_memory(density, allotment.model_bytes, longest=longest, horizon=horizon)
-    design = design_of(density, settings, deciding=deciding)
+    design, limits = design_of(density, settings, deciding=deciding), settings.limits(density)
     plain = [index for index, case in enumerate(cases) if case.ticks is None]
     tied = [index for index, case in enumerate(cases) if case.ticks is not None]
     with right_threads():
-        found = _score_ordered(density, [cases[index] for index in plain], design, settings, horizon, allotment)
-        found += _score_tied(density, [cases[index] for index in tied], settings, horizon, allotment, precedence)
+        found = _score_ordered(density, [cases[index] for index in plain], design, settings, horizon, allotment, limits)
+        some = [cases[index] for index in tied]
+        found += _score_tied(density, some, settings, horizon, allotment, limits, precedence)
     by_index = dict(zip(plain + tied, found, strict=True))
     return [by_index[index] for index in range(len(cases))]
 
@@ -89,18 +91,20 @@ def _score_tied(
     settings: Settings,
     horizon: int,
     allotment: Allotment,
+    limits: PairLimits | None,
     precedence: Precedence | None,
 ) -> list[CMIEstimate]:
     """Estimate cases with ties: all orders of all of them, as many at a time as may be held."""
-    limits = [limit for limit in (density.memory, density.max_tail) if limit is not None]
+    furthest = [limit for limit in (density.memory, density.max_tail) if limit is not None]
     tied = [
         TiedCase(
             case,
             horizon=horizon,
             context=settings.context,
             seed=settings.seed,
-            limit=min(limits, default=None),
+            limit=min(furthest, default=None),
             precedence=precedence,
+            limits=limits,
         )
         for case in cases
     ]
@@ -111,7 +115,8 @@ def _score_tied(
     def flush() -> None:
         orders = [order for _, order in waiting]
         causes = [order.causes for order in orders]
-        found = _score_ordered(density, [order.case for order in orders], design, settings, reach, allotment, causes)
+        some = [order.case for order in orders]
+        found = _score_ordered(density, some, design, settings, reach, allotment, limits, causes)
         for (one, order), estimate in zip(waiting, found, strict=True):
             one.add(order, estimate)
         waiting.clear()
@@ -137,19 +142,25 @@ def _score_ordered(
     settings: Settings,
     horizon: int,
     allotment: Allotment,
+    limits: PairLimits | None,
     causes: Sequence[NDArray[np.int64]] | None = None,
 ) -> list[CMIEstimate]:
     """Estimate cases whose events are in order; ``causes`` names the positions to test in each, by default all."""
     asked = design_settings(settings)
-    bands = [Band(case, horizon, settings) for case in cases]
+    bands = [Band(case, horizon, settings, limits) for case in cases]
     a_cause = settings.particles_for(density) * horizon
     size = max(1, allotment.n_cells // a_cause)
     waiting: list[tuple[Band, Problem]] = []
     n_cells = 0
     for index, band in enumerate(bands):
         chosen = np.arange(settings.context, len(band.case.ids) - 1) if causes is None else causes[index]
+        if band.excluded is not None:
+            inside = np.arange(1, horizon + 1) < (len(band.case.ids) - chosen)[:, None]
+            chosen = chosen[(inside & ~band.excluded[chosen]).any(axis=1)]
         for low in range(0, len(chosen), size):
-            problem = Problem(density, band.case, chosen[low : low + size], horizon, asked)
+            some = chosen[low : low + size]
+            untested = None if band.excluded is None else band.excluded[some]
+            problem = Problem(density, band.case, some, horizon, asked, untested)
             if waiting and n_cells + len(problem.causes) * a_cause > allotment.n_cells:
                 _fill(waiting, design)
                 waiting, n_cells = [], 0
@@ -244,10 +255,13 @@ def too_late(case: Case, horizon: int, seconds: float | None) -> NDArray[np.bool
 class Band:
     """Banded arrays of one sequence, filled chunk by chunk."""
 
-    def __init__(self, case: Case, horizon: int, settings: Settings) -> None:
+    def __init__(self, case: Case, horizon: int, settings: Settings, limits: PairLimits | None = None) -> None:
         self.case = case
         self.shape = (len(case.ids), horizon)
-        self.too_late = too_late(case, horizon, settings.horizon_seconds)
+        self.excluded = None if limits is None else limits.untested(case, horizon)
+        late = too_late(case, horizon, settings.horizon_seconds)
+        known = [mask for mask in (late, self.excluded) if mask is not None]
+        self.untested = np.logical_or.reduce(known) if known else None
         self.arrays: dict[str, Floats] = {}
         self.columns: dict[str, Floats] = {}
         self.n_particles = np.full(self.shape, settings.particles)
@@ -272,7 +286,7 @@ class Band:
     def _put(self, arrays: dict[str, Floats], name: str, rows: NDArray[np.int64], value: Floats | None) -> None:
         if value is not None:
             array = arrays.setdefault(name, np.full(self.shape, np.nan))
-            array[rows] = value if self.too_late is None else np.where(self.too_late[rows], np.nan, value)
+            array[rows] = value if self.untested is None else np.where(self.untested[rows], np.nan, value)
 
     def estimate(self) -> CMIEstimate:
         """Return all rows."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from sequela.arguments import (
     FLAG,
+    PATH,
+    TEXT,
     Choice,
     Either,
     Kind,
@@ -18,12 +20,12 @@ from sequela.arguments import (
     plain_number,
     setting,
     table_of,
-    unknown_name,
 )
 from sequela.errors import ConfigError
 
 if TYPE_CHECKING:
     from sequela.density.base import Density
+    from sequela.effects.knowledge import Knowledge, PairLimits
     from sequela.effects.thresholds import Threshold
     from sequela.execution.memory import Allotment
 
@@ -121,6 +123,28 @@ class Settings:
         panel=_QUESTION,
     )
     context: int = setting(0, Number(0, whole=True), "Leading events that are never causes.", panel=_QUESTION)
+    causes: str | None = setting(
+        None,
+        TEXT,
+        "Only causes of these event types: a pattern with * and ?, or 'column = pattern'.",
+        more="Others are not tested (`sequela.events.patterns`).",
+        panel=_QUESTION,
+    )
+    effects: str | None = setting(
+        None,
+        TEXT,
+        "Only effects of these event types: a pattern as of causes, such as '*ERROR*'.",
+        more="Others are not tested.",
+        panel=_QUESTION,
+    )
+    knowledge: Knowledge | None = setting(
+        None,
+        Either((PATH, Kind("what read_knowledge gives", "sequela.effects.knowledge:Knowledge"))),
+        "What is known beside the log: a file of pairs that are allowed, forbidden or required (TOML, CSV, Parquet).",
+        more="Excluded pairs are not scored, are no hypotheses, and are said to be excluded; see "
+        "`sequela.discovery.knowledge.read_knowledge`.",
+        panel=_QUESTION,
+    )
     threshold: str | Any = setting(
         "effect-size",
         Either((Choice("sequela.effects.thresholds:RULES"), Kind("a rule", has=("edges", "to_dict")))),
@@ -202,6 +226,15 @@ class Settings:
             from sequela.effects.screening import check_screening
 
             check_screening(self.design, proposal, self.statistic, rule)
+
+    def limits(self, density: Density) -> PairLimits | None:
+        """Return which pairs of the density's event types are tested; None for all."""
+        from sequela.effects.knowledge import asked, both
+
+        names = density.vocabulary.names
+        columns = dict(density.info.get("log", {}).get("columns", {})).get("event", ())
+        known = None if self.knowledge is None else self.knowledge.limits(names)
+        return both(known, asked(names, columns, self.causes, self.effects))
 
     @property
     def excludes_effect_type(self) -> bool:
@@ -307,6 +340,11 @@ class Settings:
             del values["contrast"], values["state_weights"]
         if values["proposal"] != "siblings":
             del values["kept_components"]
+        for name in ("causes", "effects", "knowledge"):
+            if getattr(self, name) is None:
+                del values[name]
+        if self.knowledge is not None:
+            values["knowledge"] = self.knowledge.fingerprint
         for decided in ("delta", "confidence_level", "tau", "batch_size", "memory_budget", "horizon_time"):
             del values[decided]
         return values
@@ -314,11 +352,3 @@ class Settings:
 
 TABLE = table_of(Settings)
 """The declared arguments, by name, in the order of the record."""
-
-
-def make_settings(given: dict[str, Any]) -> Settings:
-    """Return the settings given by name; raise `ConfigError` for a name that is none."""
-    for name in given:
-        if name not in TABLE:
-            raise ConfigError(unknown_name("there is no setting", name, TABLE))
-    return Settings(**given)

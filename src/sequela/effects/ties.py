@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequela.effects.cmi import CMIEstimate, bernoulli_kl, clamp, slope_in_q
+from sequela.effects.knowledge import PairLimits
 from sequela.events.sequences import Case, case_hash
 from sequela.events.ties import random_order
 
@@ -96,6 +97,8 @@ class TiedCase:
         seed: Of the random orders.
         limit: Most events that the density looks back, or that a tail may have; None for no limit.
         precedence: Which types are known to precede which.
+        limits: Which pairs of types are tested. Of a pair within a tick one direction alone may be: it then has that
+            direction.
     """
 
     def __init__(
@@ -107,9 +110,10 @@ class TiedCase:
         seed: int,
         limit: int | None,
         precedence: Precedence | None = None,
+        limits: PairLimits | None = None,
     ) -> None:
         assert case.ticks is not None
-        self.precedence = precedence
+        self.precedence, self.limits = precedence, limits
         self.case, self.ticks, self.horizon, self.context = case, case.ticks, horizon, context
         self.key = case_hash(case.name, seed)
         self.first = np.searchsorted(self.ticks, np.arange(self.ticks[-1] + 1))  # [n_ticks]
@@ -182,6 +186,8 @@ class TiedCase:
         if self.precedence is not None:
             return self._directed(lagged, forward, backward)
         within = np.isfinite(forward.cmi) & np.isfinite(backward.cmi)
+        if self.limits is not None:
+            lagged = self._one_way(lagged, forward, backward, self.limits)
 
         def joined(name: str) -> Floats:
             one, two, other = (getattr(each, name) for each in (forward, backward, lagged))
@@ -209,25 +215,44 @@ class TiedCase:
             columns=columns,
             counts=lagged.counts,
             lags=self._lags(),
+            directions=None if lagged.directions is None else np.where(within, 0, lagged.directions),
         )
+
+    def _one_way(
+        self, lagged: CMIEstimate, forward: CMIEstimate, backward: CMIEstimate, limits: PairLimits
+    ) -> CMIEstimate:
+        """Add to the lagged effects those within a tick whose other direction is excluded."""
+        lags, ids = self._lags(), self.case.ids
+        effect = np.minimum(np.arange(len(ids))[:, None] + 1 + np.arange(self.width), len(ids) - 1)
+        ahead = np.isfinite(forward.cmi) & limits.excluded(ids[effect], ids[:, None])
+        back = np.isfinite(backward.cmi) & limits.excluded(ids[:, None], ids[effect])
+        towards = np.where(lags > 0, 1, ahead.astype(np.int64) - back)
+        return self._chosen(lagged, forward, backward, ahead, back, towards)
 
     def _directed(self, lagged: CMIEstimate, forward: CMIEstimate, backward: CMIEstimate) -> CMIEstimate:
         """Join effects of earlier ticks with those within a tick, of which at most one direction was read."""
         ahead, back = np.isfinite(forward.cmi), np.isfinite(backward.cmi)
+        towards = np.where(self._lags() > 0, 1, ahead.astype(np.int64) - back)
+        return self._chosen(lagged, forward, backward, ahead, back, towards)
+
+    def _chosen(
+        self, lagged: CMIEstimate, forward: CMIEstimate, backward: CMIEstimate, ahead: NDArray[np.bool_],
+        back: NDArray[np.bool_], directions: Positions,
+    ) -> CMIEstimate:  # fmt: skip
+        """Return the estimates of one direction where it is chosen, and the lagged ones elsewhere."""
 
         def chosen(one: Any, two: Any, other: Any) -> Any:
             return None if other is None else np.where(ahead, one, np.where(back, two, other))
 
         arrays = ("cmi", "std_error", "pointwise", "log_p", "log_q", "q_std_error", "mean_of_kl", "n_particles")
         parts = (forward, backward, lagged)
-        lags = self._lags()
         return CMIEstimate(
             **{name: chosen(*(getattr(each, name) for each in parts)) for name in arrays},
             n_clamped=lagged.n_clamped,
             columns={name: chosen(*(each.columns[name] for each in parts)) for name in lagged.columns},
             counts=lagged.counts,
-            lags=lags,
-            directions=np.where(lags > 0, 1, ahead.astype(np.int64) - back),
+            lags=self._lags(),
+            directions=directions,
         )
 
     def _lags(self) -> Positions:

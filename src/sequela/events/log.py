@@ -46,7 +46,7 @@ class EventLog(Shown):
         source: Where it came from, for messages.
         n_ties: Number of events that share their time with the event before them in the same case.
         columns: How it was read (``case``, ``event`` as a list, ``time``, ``state``, ``time_format``, ``ties``,
-            ``tick``), so that another log can be read the same way.
+            ``tick``, and what a reader ``learned``), so that another log can be read the same way (``like``).
         notes: What its reader left out or changed, in sentences.
         outcomes: Labels of cases, columns ``case``, ``label`` and ``time`` (seconds; missing where all events of the
             case count); None where none were read.
@@ -152,6 +152,7 @@ class EventLog(Shown):
         glob=FLAG,
         outcome=TEXT,
         outcomes=Either((PATH, _FRAME)),
+        like=Either((Kind("a log", "sequela.events.log:EventLog"), Kind("a model", has=("info",)))),
     )
 )
 def read_log(
@@ -169,6 +170,7 @@ def read_log(
     glob: bool = False,
     outcome: str | None = None,
     outcomes: str | Path | pl.DataFrame | None = None,
+    like: Any = None,
 ) -> EventLog:
     """Read an event log: a table with one row per event.
 
@@ -199,6 +201,8 @@ def read_log(
             in a case is one label; empty cells are none.
         outcomes: Instead of it, a table (file or frame) with the columns ``case``, ``label`` and, if known, ``time``:
             then only events before that time count.
+        like: Another log, or a model: the columns are those that it was read with, unless any is named, and what its
+            reader learned holds here too.
 
     Columns that are not named are recognised by the usual names (`DEFAULT_COLUMNS`). Without any time column the
     row order is the order.
@@ -215,9 +219,13 @@ def read_log(
         >>> read_log(frame).events
         ['a', 'b', 'c']
     """
-    table = read_table(source, file_format, connection=connection, glob=glob)
+    known = {} if like is None else dict(like.columns if isinstance(like, EventLog) else like.info["log"]["columns"])
+    table = read_table(source, file_format, connection=connection, glob=glob, learned=known.get("learned"))
     name = table.name
     columns = table.frame.collect_schema().names()
+    case, event, time, state = _roles(known or table.roles, table.roles, case, event, time, state)
+    time_format, tick = time_format or known.get("time_format"), known.get("tick") if tick is None else tick
+    ties = known.get("ties", ties) if ties == TIES[0] else ties
     case_column = _pick_column("case", case, columns, name)
     event_columns = _event_columns(event, state, columns, name)
     time_column = None if time is False else _pick_column("time", _no_bool(time), columns, name, optional=True)
@@ -273,7 +281,19 @@ def read_log(
         has_times = time_column is not None
         labelled, n_foreign = from_table(outcomes, frame["case"], has_times=has_times, time_format=time_format)
         notes += (f"{n_foreign:,} outcomes are of cases that are not in the log",) if n_foreign else ()
+    if table.learned:
+        read_as["learned"] = dict(table.learned)
     return EventLog(frame, name, _count_ties(frame), read_as, notes, labelled)
+
+
+def _roles(known: Mapping[str, Any], usual: Mapping[str, Any], case: Any, event: Any, time: Any, state: Any) -> Any:
+    """Return the columns of case, event, time and state: as named, else as known (all of them), else as usual."""
+    if known is not usual and (case, event, time, state) == (None, None, None, None):
+        state = known.get("state")  # it is the last of the event columns
+        return known["case"], [name for name in known["event"] if name != state], known["time"] or False, state
+    if event is None and state is None:
+        event, state = usual.get("event"), usual.get("state")
+    return case or usual.get("case"), event, usual.get("time") if time is None else time, state
 
 
 def _event_columns(

@@ -22,8 +22,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sequela.density.base import Density, Floats, Ids
+from sequela.effects.knowledge import PairLimits
 from sequela.events.sequences import Case
 from sequela.evidence.fixed_point import UNIT_BITS, Integers, check_scaled, to_units
 from sequela.evidence.forecasts import Rows, forecasts_many
@@ -38,6 +40,7 @@ def sum_bets(
     shift: Floats,
     seconds: float | None = None,
     groups: Groups | None = None,
+    limits: PairLimits | None = None,
 ) -> Integers:
     """Return the log bets of some cases on some pairs, each rounded down, added up (int64, ``[P]``, units of 2^-32).
 
@@ -51,14 +54,17 @@ def sum_bets(
         shift: From `sequela.evidence.calibration`.
         seconds: Longest time between cause and effect.
         groups: Types taken together; pairs are then of groups.
+        limits: Of a pair that is limited in time, those places are no bet where the cause lies further back; that is
+            known before the effect.
     """
     n_types = density.vocabulary.n_types if groups is None else len(groups.names)
     total = np.zeros(len(pairs), np.int64)
-    for rows in forecasts_many(density, cases, horizon, seconds, groups, within_ticks=True):
+    some = _causes_of(pairs, n_types)
+    for rows in forecasts_many(density, cases, horizon, seconds, groups, within_ticks=True, kinds=some):
         kinds = np.unique(rows.causes)
         order = np.argsort(rows.causes, kind="stable")
         starts = np.searchsorted(rows.causes[order], kinds)
-        by_kind = np.add.reduceat(_gains(rows, shift)[order], starts, axis=0)  # [kinds, n_types]
+        by_kind = np.add.reduceat(_gains(rows, shift, limits)[order], starts, axis=0)  # [kinds, n_types]
         for kind, units in zip(kinds.tolist(), by_kind, strict=True):
             low, high = np.searchsorted(pairs, [kind * n_types, (kind + 1) * n_types])
             total[low:high] += units[pairs[low:high] - kind * n_types]
@@ -75,6 +81,7 @@ def sum_bets_without(
     shift: Floats,
     seconds: float | None = None,
     groups: Groups | None = None,
+    limits: PairLimits | None = None,
 ) -> Integers:
     """Return the sums of those bets of `sum_bets` that are placed where another type is not in reach.
 
@@ -90,11 +97,13 @@ def sum_bets_without(
         shift: From `sequela.evidence.calibration`.
         seconds: Longest time between cause and effect.
         groups: Types taken together.
+        limits: As for `sum_bets`.
     """
     n_types = density.vocabulary.n_types if groups is None else len(groups.names)
     total = np.zeros(len(pairs), np.int64)
-    for rows in forecasts_many(density, cases, horizon, seconds, groups, within_ticks=True):
-        gains = _gains(rows, shift)
+    some = _causes_of(pairs, n_types)
+    for rows in forecasts_many(density, cases, horizon, seconds, groups, within_ticks=True, kinds=some):
+        gains = _gains(rows, shift, limits)
         for kind in np.unique(rows.causes).tolist():
             low, high = np.searchsorted(pairs, [kind * n_types, (kind + 1) * n_types])
             own = np.flatnonzero(rows.causes == kind)
@@ -105,12 +114,21 @@ def sum_bets_without(
     return total
 
 
-def _gains(rows: Rows, shift: Floats) -> Integers:
+def _causes_of(pairs: Codes, n_types: int) -> NDArray[np.bool_]:
+    """Return which types are the cause of a pair (bool, ``[n_types]``)."""
+    found = np.zeros(n_types, bool)
+    found[pairs // n_types] = True
+    return found
+
+
+def _gains(rows: Rows, shift: Floats, limits: PairLimits | None) -> Integers:
     """Return the log bet of each row on each type, rounded down (int64, ``[n, n_types]``, units of 2^-32)."""
     gain = _log1m(rows.log_p)
     gain -= log1m_shifted(rows.log_q, shift)  # v did not come
     row, came = np.arange(len(rows.targets)), rows.targets
     gain[row, came] = rows.log_p[row, came] - shifted(rows.log_q[row, came], shift[came])
+    if limits is not None and limits.has_delays and rows.gaps is not None:
+        gain[rows.gaps[:, None] > limits.seconds(rows.causes[:, None], np.arange(gain.shape[1]))] = 0.0
     check_scaled(len(gain) * max(gain.max(), -gain.min()) * 2.0**UNIT_BITS)  # their sums do not wrap around
     return to_units(gain, down=True)
 

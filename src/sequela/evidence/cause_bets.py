@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequela.density.base import Branches, Density, Floats, Ids
+from sequela.effects.knowledge import PairLimits
 from sequela.effects.proposals import draw_uniform
 from sequela.events.sequences import Case, case_hash
 from sequela.evidence.fixed_point import Integers, add_units, from_units, to_units
@@ -50,6 +51,7 @@ def cause_bets(
     seed: int = 0,
     n_draws: int = N_DRAWS,
     forecast: Density | None = None,
+    limits: PairLimits | None = None,
 ) -> tuple[Codes, Integers]:
     """Return the log bets of some cases, added up by pair and lag.
 
@@ -61,6 +63,7 @@ def cause_bets(
         seed: Of the draws.
         n_draws: Types drawn at random beside the observed one.
         forecast: Forecasts the effects; by default the density.
+        limits: Which pairs are bet on; what is excluded may still stand in a slot beside others.
 
     Returns:
         Sorted codes ``(cause * n_types + effect) * horizon + lag - 1`` (int64, ``[C]``), and their log bets in units of
@@ -70,10 +73,11 @@ def cause_bets(
     for some in _together(cases, density.vocabulary.n_types):
         slots = [_drawn(density, case, seed, n_draws) for case in some]
         laws = _laws(density, some, slots)
-        scores = _scores(density, some, slots, horizon)
-        effects = scores if forecast is None else _scores(forecast, some, slots, horizon)
-        for case, own, law, score, effect in zip(some, slots, laws, scores, effects, strict=True):
-            for found in _of_case(case, own, law, score, effect, density.vocabulary.n_types, seconds):
+        placed = [_placed(case, own, horizon, limits) for case, own in zip(some, slots, strict=True)]
+        scores = _scores(density, some, slots, placed, horizon)
+        effects = scores if forecast is None else _scores(forecast, some, slots, placed, horizon)
+        for case, own, law, score, effect, bets in zip(some, slots, laws, scores, effects, placed, strict=True):
+            for found in _of_case(case, own, law, score, effect, density.vocabulary.n_types, seconds, bets):
                 codes.append(found[0])
                 units.append(found[1])
     return add_bets(np.concatenate(codes), np.concatenate(units))
@@ -154,15 +158,40 @@ def _laws(density: Density, cases: Sequence[Case], slots: Sequence[_Slots]) -> l
     return [np.concatenate(pieces)]
 
 
-def _scores(density: Density, cases: Sequence[Case], slots: Sequence[_Slots], horizon: int) -> list[Floats]:
-    """Return the log-probability of the events after each slot with each type in it (float64, ``[n, N, m]`` each)."""
+def _placed(case: Case, slots: _Slots, horizon: int, limits: PairLimits | None) -> NDArray[np.bool_] | None:
+    """Return which bets are placed (bool, ``[n, N, m]``); None for all."""
+    if limits is None:
+        return None
+    after = np.minimum(np.arange(len(slots.types))[:, None] + np.arange(1, horizon + 1), len(case.ids) - 1)
+    longest = limits.seconds(slots.types[:, :, None], case.ids[after][:, None])
+    placed: NDArray[np.bool_] = longest >= 0
+    if limits.has_delays and case.times is not None:
+        placed &= (case.times[after] - case.times[:-1, None])[:, None] <= longest
+    return placed
+
+
+def _scores(
+    density: Density,
+    cases: Sequence[Case],
+    slots: Sequence[_Slots],
+    placed: Sequence[NDArray[np.bool_] | None],
+    horizon: int,
+) -> list[Floats]:
+    """Return the log-probability of the events after each slot with each type in it (float64, ``[n, N, m]`` each).
+
+    Those after the last bet of a slot are 0: nothing is asked of them.
+    """
     branches = []
-    for case, own in zip(cases, slots, strict=True):
+    for case, own, bets in zip(cases, slots, placed, strict=True):
         n, n_each = own.types.shape
         place = np.arange(n)[:, None] + np.arange(horizon)
         tails = np.repeat(case.ids[np.minimum(place, len(case.ids) - 1)], n_each, axis=0)
         tails[:, 0] = own.types.ravel()
-        branches.append(Branches(case.ids, np.repeat(np.arange(n), n_each), tails, case.times))
+        wanted = None
+        if bets is not None:  # all of a slot is needed up to its last bet: what lies between speaks of the cause
+            steps: NDArray[np.bool_] = np.any(bets, axis=1)
+            wanted = np.logical_or.accumulate(steps[:, ::-1], axis=1)[:, ::-1].repeat(n_each, axis=0)
+        branches.append(Branches(case.ids, np.repeat(np.arange(n), n_each), tails, case.times, wanted))
     found = density.score_branches_many(branches)
     return [
         np.nan_to_num(each.reshape(*own.types.shape, horizon), neginf=-700.0)
@@ -171,7 +200,14 @@ def _scores(density: Density, cases: Sequence[Case], slots: Sequence[_Slots], ho
 
 
 def _of_case(
-    case: Case, slots: _Slots, law: Floats, scores: Floats, effects: Floats, n_types: int, seconds: float | None
+    case: Case,
+    slots: _Slots,
+    law: Floats,
+    scores: Floats,
+    effects: Floats,
+    n_types: int,
+    seconds: float | None,
+    placed: NDArray[np.bool_] | None,
 ) -> Iterator[tuple[Codes, Integers]]:
     """Yield the codes and log bets of each lag."""
     ids, n, horizon = case.ids, len(case.ids), scores.shape[2]
@@ -184,7 +220,7 @@ def _of_case(
             kept &= (case.times[rows + lag] - case.times[rows] <= seconds)[:, None]
         chosen = _apart(v, lag, kept[:, 0])
         log_bet, row, column = _bets(log_w[rows], effects[rows, :, lag - 1], kept)
-        there = chosen[row]
+        there = chosen[row] if placed is None else chosen[row] & placed[row, column, lag - 1]
         code = (types[row, column].astype(np.int64) * n_types + v[row]) * horizon + lag - 1
         yield code[there], to_units(log_bet[there], down=True)
         log_w[rows] += scores[rows, :, lag - 1]

@@ -45,6 +45,7 @@ class Rows:
         log_p: Log forecast from the whole past (float64, ``[n, n_types]``, or groups).
         log_q: The same with the type hidden.
         present: Which types, or groups, are among the events in reach (bool, ``[n, n_types]``).
+        gaps: Seconds from the last hidden event (float64, ``[n]``); None without times.
     """
 
     causes: Ids
@@ -53,6 +54,7 @@ class Rows:
     log_p: Floats
     log_q: Floats
     present: NDArray[np.bool_]
+    gaps: Floats | None = None
 
 
 def forecasts(
@@ -87,13 +89,19 @@ def forecasts_many(
     groups: Groups | None = None,
     *,
     within_ticks: bool = False,
+    kinds: NDArray[np.bool_] | None = None,
 ) -> Iterator[Rows]:
-    """Yield the `forecasts` of several cases, as many together as may be held: short cases would not fill a call."""
+    """Yield the `forecasts` of several cases, as many together as may be held: short cases would not fill a call.
+
+    ``kinds`` says which types, or groups, are hidden (bool, ``[n_types]``); None for all.
+    """
     groups = groups or Groups.at_level(density.vocabulary, None)
     waiting: list[_Asked] = []
     size = 0
     for case in cases:
         for one in _asked(density, case, horizon, seconds, groups, within_ticks):
+            if kinds is not None and not kinds[one.kind]:
+                continue
             waiting.append(one)
             size += len(one.positions)
             if size * density.vocabulary.n_types >= _CELLS:
@@ -111,6 +119,7 @@ class _Asked(NamedTuple):
     hidden: Ids
     positions: NDArray[np.int64]
     present: NDArray[np.bool_]
+    gaps: Floats | None
 
 
 def _asked(
@@ -134,15 +143,18 @@ def _asked(
             reach = changed[cause:]
             reach[own[cause : high + 1] == kind] = density.vocabulary.hidden_id
             effects = np.arange(low, high + 1)
+            hidden = cause + np.flatnonzero(own[cause : high + 1] == kind)
             if case.ticks is not None and within_ticks:
                 effects = effects[np.append(np.diff(case.ticks) > 0, True)[effects]]
             elif case.ticks is not None:  # the hidden type must stand in earlier ticks only
-                hidden = cause + np.flatnonzero(own[cause : high + 1] == kind)
                 latest = hidden[np.searchsorted(hidden, effects) - 1]
                 effects = effects[case.ticks[latest] < case.ticks[effects]]
             if len(effects):
                 present = before[effects] > before[np.searchsorted(furthest, effects)]
-                yield _Asked(case, kind, changed, effects, present)
+                gaps = None
+                if case.times is not None:
+                    gaps = case.times[effects] - case.times[hidden[np.searchsorted(hidden, effects) - 1]]
+                yield _Asked(case, kind, changed, effects, present, gaps)
 
 
 def _furthest(density: Density, case: Case, horizon: int, seconds: float | None) -> NDArray[np.int64]:
@@ -182,7 +194,8 @@ def _answer(density: Density, asked: list[_Asked], groups: Groups) -> Rows:
     own = np.concatenate([groups.of[case.ids] for case in cases])
     causes = np.repeat(np.array([one.kind for one in asked], np.int32), [len(some) for some in places])
     present = np.concatenate([one.present for one in asked])
-    return Rows(causes, effects, own[starts[owner] + effects], log_p, log_q, present)
+    gaps = None if asked[0].gaps is None else np.concatenate([one.gaps for one in asked if one.gaps is not None])
+    return Rows(causes, effects, own[starts[owner] + effects], log_p, log_q, present, gaps)
 
 
 def group_estimate(density: Density, case: Case, horizon: int, seconds: float | None, groups: Groups) -> CMIEstimate:

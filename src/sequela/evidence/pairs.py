@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequela.density.base import Floats, Ids
+from sequela.effects.knowledge import PairLimits
 from sequela.errors import ConfigError, check_range
 from sequela.events.log import event_at_level, event_components
 from sequela.events.sequences import SequenceSet
@@ -58,6 +59,15 @@ class Groups:
         total = np.zeros((len(log_p), len(self.names)))
         np.add.at(total.T, self.of, np.exp(log_p).T)
         return np.log(np.clip(total, SMALLEST, 1.0))
+
+    def excluded(self, limits: PairLimits) -> NDArray[np.bool_]:
+        """Return which pairs of groups are excluded: all pairs of their types are (bool, ``[n_groups, n_groups]``)."""
+        n, (n_causes, n_effects) = len(self.names), limits.longest.shape
+        cause, effect = np.zeros((n, n_causes), np.int64), np.zeros((n, n_effects), np.int64)
+        cause[self.of, limits.cause_class] = 1
+        effect[self.of, limits.effect_class] = 1
+        found: NDArray[np.bool_] = cause @ (limits.longest >= 0) @ effect.T == 0
+        return found
 
     def cases(self, sequences: SequenceSet) -> SequenceSet:
         """Return sequences of groups."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sequela.display import TOP_ROWS
 from sequela.effects.cmi import CMIEstimate
+from sequela.effects.knowledge import Knowledge
 from sequela.events.sequences import Case
 from sequela.events.vocabulary import Vocabulary
 from sequela.graphs.base import Graph, direction_column
@@ -44,6 +45,7 @@ class InstanceGraph(Graph, AnnotatedLog):
         n_unknown: Events whose type the density did not know (treated as ``<rare>``).
         settings: How the graph was found; its defaults where that is not known.
         counts: What the design counted on the way, by name.
+        knowledge: What was known beside the log; None where nothing was.
     """
 
     case: str
@@ -55,6 +57,7 @@ class InstanceGraph(Graph, AnnotatedLog):
     n_unknown: int = 0
     settings: Arguments = Arguments()
     counts: Mapping[str, int] = field(default_factory=dict)
+    knowledge: Knowledge | None = None
 
     @classmethod
     def from_estimate(
@@ -67,6 +70,7 @@ class InstanceGraph(Graph, AnnotatedLog):
         confidence: NDArray[np.float64] | None = None,
         n_unknown: int = 0,
         settings: Arguments | None = None,
+        knowledge: Knowledge | None = None,
     ) -> InstanceGraph:
         """Build a graph.
 
@@ -78,6 +82,7 @@ class InstanceGraph(Graph, AnnotatedLog):
             confidence: Probability of each (float64, ``[L, m]``).
             n_unknown: Events of unknown types.
             settings: How the graph was found.
+            knowledge: What was known beside the log.
         """
         row, column = np.nonzero(edges)
         lag = column + 1 if estimate.lags is None else estimate.lags[row, column]
@@ -104,7 +109,9 @@ class InstanceGraph(Graph, AnnotatedLog):
         columns |= {k: values[row, column] for k, values in estimate.columns.items() if k in INSTANCE.columns}
         if confidence is not None:
             columns["confidence"] = confidence[row, column]
-            columns["oriented_by"] = ["population" if told else None for told in (lag == 0) & (towards != 0)]
+        told_by = None if settings is None else settings.told_by
+        if told_by is not None:
+            columns["oriented_by"] = [told_by if told else None for told in (lag == 0) & (towards != 0)]
         schema = {name: INSTANCE.columns[name].kind for name in columns}
         return cls(
             case=case.name,
@@ -116,6 +123,7 @@ class InstanceGraph(Graph, AnnotatedLog):
             n_unknown=n_unknown,
             settings=settings or Arguments(),
             counts=dict(estimate.counts),
+            knowledge=knowledge,
         )
 
     def summary(self, *, self_loops: bool = False, hierarchy_level: int | None = None) -> SummaryGraph:
@@ -149,8 +157,9 @@ class InstanceGraph(Graph, AnnotatedLog):
         bounds = np.array([0, len(self.events)])
         ticks = self.edges["lag"].min() == 0  # the graph itself does not say whether its ties have an order
         return pair_counts(
-            ids.astype(np.int32), bounds, times, names=names, arguments=self.settings, unordered_ties=ticks
-        )
+            ids.astype(np.int32), bounds, times, names=names, arguments=self.settings, unordered_ties=ticks,
+            limits=None if self.knowledge is None else self.knowledge.limits(names),
+        )  # fmt: skip
 
     def root_causes(self, position: int | str = -1) -> pl.DataFrame:
         """Rank the first causes of one event by how much of it they explain; see `sequela.root_causes`.

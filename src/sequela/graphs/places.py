@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -11,11 +11,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequela.density.base import Density
+from sequela.effects.knowledge import PairLimits
+from sequela.effects.settings import Settings
 from sequela.events.hierarchy import siblings
 from sequela.events.sequences import SequenceSet
 from sequela.graphs.records import Arguments
 from sequela.graphs.schemas import PLACES
 
+_SIDES = ("cause", "effect")
 _MOST_DENSE = 1 << 22
 """Up to this many pairs of types their counts are held as one array (32 MiB)."""
 _MOST_SPARSE = 1 << 23
@@ -24,7 +27,9 @@ _BLOCK = 1 << 20
 """Events that are counted at a time, or one case."""
 
 
-def count_places(density: Density, sequences: SequenceSet, arguments: Arguments) -> pl.DataFrame:
+def count_places(
+    density: Density, sequences: SequenceSet, arguments: Arguments, settings: Settings | None = None
+) -> pl.DataFrame:
     """Return how many places each pair of event types has within the horizon (columns `PLACES`, sorted).
 
     In a log whose ties have an order these are the pairs of positions that are tested. Where ties have none, the
@@ -34,15 +39,34 @@ def count_places(density: Density, sequences: SequenceSet, arguments: Arguments)
         density: What is asked.
         sequences: Its cases.
         arguments: Of the discovery: horizon, time horizon, context and proposal decide what is tested.
+        settings: Of the discovery, where its knowledge, or its causes and effects, decide that too. Pairs that are
+            excluded keep their number of places, and required ones are there without any.
     """
+    limits = None if settings is None else settings.limits(density)
     can_cause = None
     if arguments.proposal == "siblings":
         can_cause = siblings(density.vocabulary, arguments.kept_components or 1).size > 1
-    return pair_counts(
+    names = density.vocabulary.names
+    counted = pair_counts(
         np.asarray(sequences.ids), np.asarray(sequences.offsets), sequences.times,
-        names=list(density.vocabulary.names), arguments=arguments, can_cause=can_cause,
-        unordered_ties=sequences.unordered_ties,
+        names=list(names), arguments=arguments, can_cause=can_cause,
+        unordered_ties=sequences.unordered_ties, limits=limits,
     )  # fmt: skip
+    if settings is None or limits is None:
+        return counted
+    number = {name: place for place, name in enumerate(names)}
+    cause, effect = (counted[side].replace_strict(number, return_dtype=pl.Int64).to_numpy() for side in _SIDES)
+    tested = ~limits.excluded(cause, effect)
+    if settings.knowledge is None:
+        return counted.filter(pl.Series(tested))
+    excluded = settings.knowledge.limits(names).excluded(cause, effect)
+    status = pl.when(pl.Series(excluded)).then(pl.lit("excluded", pl.String)).alias("knowledge")
+    counted = counted.with_columns(status).filter(pl.Series(tested | excluded))
+    must = settings.knowledge.required(names)
+    required = pl.DataFrame(must, schema=dict.fromkeys(_SIDES, pl.String), orient="row")
+    required = required.with_columns(n_places=pl.lit(0, pl.Int64), knowledge=pl.lit("required", pl.String))
+    joined = pl.concat([counted, required]).group_by(*_SIDES).agg(pl.col("n_places").sum(), pl.col("knowledge").last())
+    return joined.sort(*_SIDES)
 
 
 def pair_counts(
@@ -54,6 +78,7 @@ def pair_counts(
     arguments: Arguments,
     can_cause: NDArray[np.bool_] | None = None,
     unordered_ties: bool = False,
+    limits: PairLimits | None = None,
 ) -> pl.DataFrame:
     """Count pairs of positions of each pair of types within the horizon, in cases given one after the other.
 
@@ -65,7 +90,9 @@ def pair_counts(
         arguments: See `count_places`.
         can_cause: Which types can be causes (bool, by id); None for all.
         unordered_ties: Whether events of one case at one time have no order: the horizon then counts time stamps, and
-            a place within one counts for the types in the order of their names, unless a population told directions.
+            a place within one counts for the types in the order of their names, unless a population told directions,
+            or one of them is excluded.
+        limits: Pairs that are excluded, and which places are too far apart in time. The excluded are counted too.
 
     Example:
         >>> ids, offsets = np.array([0, 1, 0], dtype=np.int32), np.array([0, 3])
@@ -84,9 +111,17 @@ def pair_counts(
         block = _Block(
             ids[at], offsets[low : high + 1] - offsets[low], None if times is None else times[at], unordered_ties
         )
-        for cause, effect, within in _places(block, arguments, can_cause):
+        for cause, effect, same in _places(block, arguments, can_cause):
+            within = same
             one, two = block.ids[cause].astype(np.int64), block.ids[effect].astype(np.int64)
             turned = within & (rank[one] > rank[two]) & (not both_ways)
+            if limits is not None:
+                there, back = limits.seconds(one, two), limits.seconds(two, one)
+                turned = np.where(within & ((there < 0) != (back < 0)) & (not both_ways), there < 0, turned)
+                if limits.has_delays and block.times is not None:
+                    longest = np.where(turned, back, there)
+                    kept = (longest < 0) | (block.times[effect] - block.times[cause] <= longest)
+                    one, two, turned, within = one[kept], two[kept], turned[kept], within[kept]
             one, two = np.where(turned, two, one), np.where(turned, one, two)
             codes = one * n_types + two
             if both_ways:
@@ -110,6 +145,16 @@ def pair_counts(
         schema=PLACES.schema,
     )
     return found.sort("cause", "effect")
+
+
+def added_places(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return the places of disjoint cases together, each from `count_places` with knowledge."""
+    return (
+        pl.concat(tables)
+        .group_by(*_SIDES)
+        .agg(pl.col("n_places").sum(), pl.col("knowledge").drop_nulls().first())
+        .sort(*_SIDES)
+    )
 
 
 def _added(parts: list[pl.DataFrame]) -> pl.DataFrame:

@@ -10,9 +10,10 @@ import msgspec
 import polars as pl
 
 from sequela.display import TOP_ROWS
+from sequela.effects.knowledge import Knowledge
 from sequela.files import whole_folder
 from sequela.graphs.base import Graph, direction_column
-from sequela.graphs.records import FORMAT, MARKER, RunRecord
+from sequela.graphs.records import FORMAT, MARKER, RunRecord, save_knowledge
 from sequela.graphs.schemas import LAGS, POPULATION
 
 POPULATION_SCHEMA, LAG_SCHEMA = POPULATION.schema, LAGS.schema
@@ -31,12 +32,16 @@ class PopulationGraph(Graph):
         nodes: ``event`` and ``count`` over the cases that were used.
         run: The record of the run (its plain values may be given).
         lags: Strength of each pair at each lag, columns `sequela.graphs.schemas.LAGS`; empty where it is not known.
+        knowledge: What was known beside the log; None where nothing was.
+        places: With knowledge, the places of each pair, columns `sequela.graphs.schemas.PLACES`.
     """
 
     pairs: pl.DataFrame
     nodes: pl.DataFrame
     run: RunRecord = RunRecord(kind="population")
     lags: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LAGS.schema))
+    knowledge: Knowledge | None = None
+    places: pl.DataFrame | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "run", RunRecord.of(self.run))
@@ -45,6 +50,19 @@ class PopulationGraph(Graph):
     def edges(self) -> pl.DataFrame:  # type: ignore[override]
         """The pairs that are edges."""
         return self.pairs.filter("is_edge")
+
+    @property
+    def known(self) -> pl.DataFrame | None:
+        """Pairs that knowledge excludes or requires, with their evidence; None without knowledge.
+
+        Columns ``cause``, ``effect``, ``knowledge``, ``n_places``, ``cmi_nats``, ``log10_e``, ``q_value`` and
+        ``is_edge``: missing of what is excluded, since it was not tested.
+        """
+        if self.places is None:
+            return None
+        evidence = self.pairs.select("cause", "effect", "cmi_nats", "log10_e", "q_value", "is_edge")
+        known = self.places.filter(pl.col("knowledge").is_not_null()).select("cause", "effect", "knowledge", "n_places")
+        return known.join(evidence, on=["cause", "effect"], how="left", maintain_order="left")
 
     def mark_edges(self, edges: pl.DataFrame) -> pl.DataFrame:
         """Return edges between events with the column ``on_link``: whether their types are linked here.
@@ -84,6 +102,10 @@ class PopulationGraph(Graph):
             self.pairs.write_parquet(folder / "population.parquet")
             self.nodes.write_parquet(folder / "nodes.parquet")
             self.lags.write_parquet(folder / "lags.parquet")
+            if self.knowledge is not None:
+                save_knowledge(self.knowledge, folder)
+            if self.places is not None:
+                self.places.write_parquet(folder / "places.parquet")
             msgspec.structs.replace(self.run, format=FORMAT, kind="population").write(folder)
 
     def _content(self) -> tuple[Any, ...]:

@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 
+from sequela.effects.knowledge import Knowledge
 from sequela.errors import LogFormatError
-from sequela.files import damaged_files, read_json, read_record, write_record
+from sequela.files import damaged_files, read_json, read_record, write_json, write_record
 
 MARKER = "run.json"
+KNOWLEDGE_FILE = "knowledge.json"
 
 FORMAT = 2
 """Of result folders, from 0.2.0 on; 1 was that of 0.1.0."""
@@ -45,6 +47,10 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         hierarchy_level: Components that stand for a type, in a population.
         pool: Whether the evidence of a pair counted for others of its family.
         control: What ``fdr`` bounds in a population: the share of false links, or each pair by itself.
+        causes: Pattern of the causes that were asked for.
+        effects: Pattern of the effects that were asked for.
+        knowledge: Hash of what was known beside the log (`knowledge.json` of the same folder).
+        knowledge_file: Name of the file it was read from.
     """
 
     design: str = "atomic"
@@ -70,10 +76,19 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
     hierarchy_level: int | None = None
     pool: bool | None = None
     control: str | None = None
+    causes: str | None = None
+    effects: str | None = None
+    knowledge: str | None = None
+    knowledge_file: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return those that played a part as plain values."""
         return {name: value for name, value in msgspec.to_builtins(self).items() if value is not None}
+
+    @property
+    def told_by(self) -> str | None:
+        """What may give a direction to edges between events at one time; None where nothing does."""
+        return "population" if self.population else "knowledge" if self.knowledge else None
 
     @property
     def chance(self) -> float:
@@ -91,11 +106,13 @@ class LogRecord(msgspec.Struct, frozen=True, kw_only=True):
         source: Name of the file.
         n_events: Events.
         n_ties: Events that share their time with the one before in their case.
+        event_columns: Columns that make up the event type, for patterns.
     """
 
     source: str = ""
     n_events: int = 0
     n_ties: int = 0
+    event_columns: list[str] = []
 
 
 class CountsRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -271,3 +288,20 @@ class _Version(msgspec.Struct):
     """The one thing that every version's `run.json` says."""
 
     format: int
+
+
+def save_knowledge(knowledge: Knowledge, folder: Path) -> None:
+    """Write what was known beside the log into the folder of a result."""
+    write_json(folder / KNOWLEDGE_FILE, knowledge.to_dict())
+
+
+def load_knowledge(folder: Path) -> Knowledge:
+    """Read what `save_knowledge` wrote.
+
+    Raises:
+        LogFormatError: The file is missing or damaged.
+    """
+    try:
+        return Knowledge.of(read_json(folder / KNOWLEDGE_FILE))
+    except (OSError, ValueError) as error:
+        raise LogFormatError(f"'{folder / KNOWLEDGE_FILE}' is damaged: {error}") from None

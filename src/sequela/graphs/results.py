@@ -14,15 +14,16 @@ import polars as pl
 from sequela.density.base import Density
 from sequela.display import Shown
 from sequela.effects.contrasts import COLUMNS as CONTRAST_COLUMNS
+from sequela.effects.knowledge import Knowledge, asked, both
 from sequela.effects.settings import Settings
 from sequela.errors import LogFormatError, nearest_spelling
-from sequela.events.sequences import SequenceSet
+from sequela.events.sequences import Case, SequenceSet
 from sequela.files import whole_folder
 from sequela.graphs.base import to_pandas
 from sequela.graphs.exports.log import AnnotatedLog
 from sequela.graphs.exports.values import StrPath
 from sequela.graphs.instance import InstanceGraph
-from sequela.graphs.records import FORMAT, MARKER, RunRecord
+from sequela.graphs.records import FORMAT, MARKER, RunRecord, load_knowledge, save_knowledge
 from sequela.graphs.schemas import EDGES, EVENTS, PLACES
 from sequela.graphs.summary import SummaryGraph, summarise
 from sequela.text import visible
@@ -45,6 +46,7 @@ class Discovery(Shown, AnnotatedLog):
             not known.
         places: How often each pair of types was tested, columns `sequela.graphs.schemas.PLACES`; None where that is
             not known.
+        knowledge: What was known beside the log; None where nothing was.
 
     Attributes:
         nodes: As given.
@@ -59,7 +61,9 @@ class Discovery(Shown, AnnotatedLog):
         run: RunRecord | Mapping[str, Any] = RunRecord(),
         events: pl.DataFrame | None = None,
         places: pl.DataFrame | None = None,
+        knowledge: Knowledge | None = None,
     ) -> None:
+        self._knowledge = knowledge
         self.nodes = nodes
         self.run = RunRecord.of(run)
         self.folder: Path | None = None
@@ -71,7 +75,7 @@ class Discovery(Shown, AnnotatedLog):
         """Return a result whose edges and events stay in their files; `load_discovery` checks them first."""
         found = cls.__new__(cls)
         found.nodes, found.run, found.folder, found._summary = summary.nodes, run, folder, summary
-        found._tables = {}
+        found._tables, found._knowledge = {}, None
         return found
 
     @property
@@ -130,12 +134,34 @@ class Discovery(Shown, AnnotatedLog):
         return summarise(
             edges.select(columns).collect(),
             self.nodes,
-            places=self.places,
+            places=None if self.places is None else tested(self.places),
             chance=self.run.arguments.chance,
             least_cases=least_cases(self.run.counts.n_cases),
             self_loops=asked if self_loops is None else self_loops,
             hierarchy_level=hierarchy_level,
         )
+
+    @property
+    def knowledge(self) -> Knowledge | None:
+        """What was known beside the log; None where nothing was."""
+        if self._knowledge is None and self.folder is not None and self.run.arguments.knowledge is not None:
+            self._knowledge = load_knowledge(self.folder)
+        return self._knowledge
+
+    @property
+    def known(self) -> pl.DataFrame | None:
+        """Pairs of types that knowledge excludes or requires, with what was found of them; None without knowledge.
+
+        Columns ``cause``, ``effect``, ``knowledge``, ``n_places``, ``n_edges``, ``cmi_nats`` and ``is_link``: no edges
+        of what is excluded, since it was not tested.
+        """
+        places = self.places
+        if places is None or "knowledge" not in places.columns:
+            return None
+        found = self.summary(self_loops=True).edges.select("cause", "effect", "n_edges", "cmi_nats", "is_link")
+        known = places.filter(pl.col("knowledge").is_not_null()).select("cause", "effect", "knowledge", "n_places")
+        known = known.join(found, on=["cause", "effect"], how="left", maintain_order="left")
+        return known.with_columns(pl.col("n_edges").fill_null(0), pl.col("is_link").fill_null(False))
 
     def case(self, name: str) -> InstanceGraph:
         """Return the graph of one case, as `discover` gives it (what was clamped is known for the whole run only).
@@ -155,7 +181,7 @@ class Discovery(Shown, AnnotatedLog):
             6
         """
         source = "the discovery" if self.folder is None else f"'{self.folder}'"
-        return case_graph(name, self.scan(), self.scan_events(), self.run, source=source)
+        return case_graph(name, self.scan(), self.scan_events(), self.run, source=source, knowledge=self.knowledge)
 
     def save(self, out: StrPath, *, overwrite: bool = False) -> Path:
         """Write the folder that `load_discovery` opens and ``sequela discover`` writes.
@@ -178,6 +204,8 @@ class Discovery(Shown, AnnotatedLog):
                     table.sink_parquet(folder / f"{name}.parquet", compression="zstd")
             summary.edges.write_parquet(folder / "summary.parquet")
             self.nodes.write_parquet(folder / "nodes.parquet")
+            if self.knowledge is not None:
+                save_knowledge(self.knowledge, folder)
             counts = msgspec.structs.replace(self.run.counts, n_edges=self.n_edges)
             record = msgspec.structs.replace(self.run, format=FORMAT, kind="discovery", counts=counts)
             record.write(folder)
@@ -245,6 +273,11 @@ class Discovery(Shown, AnnotatedLog):
         return f"Discovery({self.n_edges:,} edges in {self.n_cases:,} cases{where})"
 
 
+def tested(places: pl.DataFrame) -> pl.DataFrame:
+    """Return the places that were tested, without those of excluded pairs."""
+    return places.filter(pl.col("knowledge").ne_missing("excluded")) if "knowledge" in places.columns else places
+
+
 def least_cases(n_cases: int) -> int:
     """Return how many cases a link needs: two, where there are two (0: not known)."""
     return 1 if n_cases == 1 else 2
@@ -254,7 +287,8 @@ def empty_edges(settings: Settings) -> pl.DataFrame:
     """Return an empty edge table of many cases, with the columns these settings give."""
     extra = ["mean_of_kl_nats"] if settings.statistic in ("mean_of_kl", "both") else []
     extra += [] if settings.contrast is None else CONTRAST_COLUMNS
-    extra += [] if settings.population is None else ["confidence", "oriented_by"]
+    extra += [] if settings.population is None else ["confidence"]
+    extra += [] if settings.population is None and settings.knowledge is None else ["oriented_by"]
     return pl.DataFrame(schema=dict(EDGES.schema) | {name: EDGES.columns[name].kind for name in extra})
 
 
@@ -281,7 +315,13 @@ def log_events(density: Density, sequences: SequenceSet) -> pl.DataFrame:
 
 
 def case_graph(
-    name: str, edges: pl.LazyFrame, events: pl.LazyFrame | None, run: RunRecord, *, source: str
+    name: str,
+    edges: pl.LazyFrame,
+    events: pl.LazyFrame | None,
+    run: RunRecord,
+    *,
+    source: str,
+    knowledge: Knowledge | None = None,
 ) -> InstanceGraph:
     """Put the graph of one case together from the tables of many.
 
@@ -302,18 +342,27 @@ def case_graph(
         events=tuple(own["event"]),
         edges=edges.filter(wanted).drop("case").collect(),
         times=None if times is None else tuple(times.tolist()),
-        n_tested=_n_tested(own.height, times, arguments.horizon or 1, arguments.context, arguments.horizon_seconds),
+        n_tested=_n_tested(own["event"].to_list(), times, run, knowledge),
         settings=arguments,
+        knowledge=knowledge,
     )
 
 
-def _n_tested(n: int, times: Any, horizon: int, context: int, seconds: float | None) -> int:
-    """Return how many pairs of positions of a case of ``n`` events are tested."""
-    cause = np.arange(min(context, n), n)
+def _n_tested(events: list[str], times: Any, run: RunRecord, knowledge: Knowledge | None) -> int:
+    """Return how many pairs of positions of a case are tested."""
+    n, arguments = len(events), run.arguments
+    horizon, seconds = arguments.horizon or 1, arguments.horizon_seconds
+    cause = np.arange(min(arguments.context, n), n)
     effect = np.minimum(cause[:, None] + np.arange(1, horizon + 1), n)
     tested = effect < n
     if seconds is not None and times is not None:
         tested &= np.append(times, np.inf)[effect] - times[cause][:, None] <= seconds
+    names = sorted(set(events))
+    limits = asked(names, run.log.event_columns, arguments.causes, arguments.effects, strict=False)
+    limits = both(limits, None if knowledge is None else knowledge.limits(names))
+    if limits is not None:
+        ids = np.searchsorted(np.array(names), np.array(events)).astype(np.int32)
+        tested &= ~limits.untested(Case("", ids, times), horizon)[cause]
     return int(tested.sum())
 
 

@@ -69,6 +69,8 @@ class Counts:
 
 def arguments_record(settings: Settings, density: Density, **more: Any) -> Arguments:
     """Return settings, and arguments beside them, as they are written down."""
+    if settings.knowledge is not None:
+        more |= {"knowledge_file": settings.knowledge.source}
     return msgspec.convert(settings.to_dict(density) | more, Arguments)
 
 
@@ -104,7 +106,12 @@ def run_record(
         format=FORMAT,
         kind=kind,
         arguments=arguments_record(settings, density, horizon=settings.horizon_for(density, longest), **arguments),
-        log=LogRecord(source=Path(log.source.strip("'")).name, n_events=sequences.n_events, n_ties=log.n_ties),
+        log=LogRecord(
+            source=Path(log.source.strip("'")).name,
+            n_events=sequences.n_events,
+            n_ties=log.n_ties,
+            event_columns=list(log.columns.get("event", [])),
+        ),
         counts=msgspec.convert(asdict(counts) | {"n_rare_events": _n_rare(density, sequences)}, CountsRecord),
         density=DensityRecord(
             backbone=density.backbone or type(density).__name__,

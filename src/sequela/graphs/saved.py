@@ -11,9 +11,9 @@ import polars as pl
 from sequela.arguments import PATH, checks, public
 from sequela.errors import LogFormatError
 from sequela.graphs.population import PopulationGraph
-from sequela.graphs.records import MARKER, read_run
+from sequela.graphs.records import MARKER, load_knowledge, read_run
 from sequela.graphs.results import FILES, Discovery
-from sequela.graphs.schemas import LAGS, NODES, POPULATION, SUMMARY, Table, check_types
+from sequela.graphs.schemas import LAGS, NODES, PLACES, POPULATION, SUMMARY, Table, check_types
 from sequela.graphs.summary import SummaryGraph
 
 
@@ -67,7 +67,9 @@ def load_population(path: str | Path) -> PopulationGraph:
         )
         for name, table in (("population", pairs), ("lags", lags)):
             check_types(table, nodes, f"'{folder / name}.parquet'")
-    return PopulationGraph(pairs, nodes, run, lags.select(list(LAGS.schema)))
+        known = load_knowledge(folder) if run.arguments.knowledge is not None else None
+        places = _read(folder, "places", PLACES) if (folder / "places.parquet").is_file() else None
+    return PopulationGraph(pairs, nodes, run, lags.select(list(LAGS.schema)), known, places)
 
 
 def load_results(path: str | Path) -> Discovery | PopulationGraph:

@@ -230,7 +230,9 @@ def finish_pairs(
     if places is None:
         pairs = pairs.with_columns(n_places=pl.lit(None, pl.Int64))
     else:
-        pairs = pairs.join(places, on=["cause", "effect"], how="left", maintain_order="left")
+        pairs = pairs.join(
+            places.select("cause", "effect", "n_places"), on=["cause", "effect"], how="left", maintain_order="left"
+        )
     return pairs.with_columns(
         share=pl.col("n_edges") / pl.col("n_places"),
         effect_nats=pl.col("cmi_nats_total") / pl.col("n_places"),

@@ -118,6 +118,7 @@ def page_data(
         },
         "links": _links(links, index, n_links),
         "findings": None,
+        "outcomes": None,
         "cases": [],
     }
     data["badge"] = asdict(badge(run, None if population is result else _run(population), evidence is not None))

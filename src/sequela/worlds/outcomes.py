@@ -51,7 +51,7 @@ class OutcomeWorld(OutcomeHead):
         >>> both.probabilities(np.array([[1, 0, 2, 0], [1, 3, 0, 0]])).tolist()
         [[0.05], [0.9]]
         >>> both.truth(np.array([0, 2, 1], np.int32)).round(2).tolist()
-        [[0.57], [0.0], [0.57]]
+        [[0.85], [0.0], [0.85]]
     """
 
     def __init__(self, world: SoftmaxWorld, rules: list[OutcomeRule]) -> None:

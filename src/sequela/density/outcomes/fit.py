@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
-from sequela.arguments import PATH, Argument, Either, Kind, Number, public
+from sequela.arguments import PATH, Argument, Kind, Number, public
 from sequela.density.base import Density, Floats
 from sequela.density.outcomes.base import OutcomeHead
 from sequela.density.outcomes.model import MARKER, LabelReport, OutcomeModel
@@ -33,7 +32,7 @@ FIT_OUTCOMES = {
     "overwrite": FIT["overwrite"],
     "max_steps": Argument("Steps of training at most.", Number(1, whole=True), 600),
     "seed": FIT["seed"],
-    "progress": Argument("Say what is done.", Either((FIT["progress"].check,)) if FIT["progress"].check else None, True),
+    "progress": FIT["progress"],
 }  # fmt: skip
 """The arguments of `fit_outcomes`, by name."""
 
@@ -51,8 +50,9 @@ def fit_outcomes(
 ) -> OutcomeModel:
     """Train a model of the outcomes of cases: one small network for all labels, on how often each event type came.
 
-    Cases that the density has not seen are kept apart: half of them calibrate the probabilities, half judge them, beside
-    the mere frequency of each label and a logistic regression on the same counts (scikit-learn, extra ``outcomes``).
+    Cases that the density has not seen are kept apart: half of them calibrate the probabilities, half judge them,
+    beside the mere frequency of each label and a logistic regression on the same counts (scikit-learn, extra
+    ``outcomes``).
     Where the density has seen all of the cases or nearly none, a fifth of the cases is kept apart.
 
     Returns:
@@ -136,7 +136,7 @@ def _judge(head: OutcomeHead, train: OutcomeRows, test: OutcomeRows, counts: dic
                 frequency_loss=log_loss(np.full(len(truth), share), truth),
                 logistic_loss=None if logistic is None else log_loss(logistic, truth),
                 calibration_error=_calibration_error(own, truth),
-            )  # fmt: skip
+            )
         )
     return reports
 

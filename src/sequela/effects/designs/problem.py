@@ -48,6 +48,7 @@ class Problem:
         causes: Positions of the causes (int64, ``[P]``, each with at least one later event).
         horizon: Largest lag ``m``.
         settings: How to intervene.
+        untested: Pairs within the sequence that are not asked for (bool, ``[P, m]``); None where all are.
     """
 
     density: Density
@@ -55,6 +56,7 @@ class Problem:
     causes: NDArray[np.int64]
     horizon: int
     settings: DesignSettings
+    untested: NDArray[np.bool_] | None = None
 
     @property
     def ids(self) -> Ids:
@@ -68,7 +70,26 @@ class Problem:
 
     @property
     def inside(self) -> NDArray[np.bool_]:
-        """Which pairs have an effect within the sequence (bool, ``[P, m]``)."""
+        """Which pairs are asked for: their effect lies within the sequence (bool, ``[P, m]``)."""
+        after = self._after
+        return after if self.untested is None else after & ~self.untested
+
+    def wanted(self, rows: NDArray[np.int64], *, mediators: bool = False) -> NDArray[np.bool_] | None:
+        """Return which steps of branches are asked for (bool, ``[K, m]``); None for all.
+
+        Args:
+            rows: The cause of each branch, as a row of `causes` (int64, ``[K]``).
+            mediators: Whether the steps before an effect are needed too.
+        """
+        if self.untested is None:
+            return None
+        steps = self.inside
+        if mediators:
+            steps = np.logical_or.accumulate(steps[:, ::-1], axis=1)[:, ::-1]
+        return steps[rows]
+
+    @property
+    def _after(self) -> NDArray[np.bool_]:
         after: NDArray[np.bool_] = self.causes[:, None] + np.arange(1, self.horizon + 1) < len(self.ids)
         return after
 
@@ -82,19 +103,21 @@ class Problem:
     def observed(self, scores: Floats) -> Floats:
         """Return ``log P(x_q | x_<q)`` at cause and lag (float64, ``[P, m]``; NaN past the end) from ``[L]``."""
         place = np.minimum(self.causes[:, None] + np.arange(1, self.horizon + 1), len(scores) - 1)
-        band: Floats = np.where(self.inside, scores[place], np.nan)
+        band: Floats = np.where(self._after, scores[place], np.nan)
         return band
 
-    def branches(self, types: Ids) -> Branches:
+    def branches(self, types: Ids, *, mediators: bool = False) -> Branches:
         """Return branches that put each type of ``[P, N]`` in the place of its cause and keep what follows.
 
+        ``mediators`` is as for `wanted`.
         There are ``P * N`` of ``m`` steps.
         """
         place = self.causes[:, None] + np.arange(self.horizon)
         kept = self.ids[np.minimum(place, len(self.ids) - 1)]  # [P, m]
         tails = np.repeat(kept, types.shape[1], axis=0)
         tails[:, 0] = types.ravel()
-        return Branches(self.ids, np.repeat(self.causes, types.shape[1]), tails, self.case.times)
+        rows = np.repeat(np.arange(len(types)), types.shape[1])
+        return Branches(self.ids, self.causes[rows], tails, self.case.times, self.wanted(rows, mediators=mediators))
 
     def draw(self, *, with_rare: bool = False) -> Draws:
         """Draw the replacements of each cause from the proposal; ``<rare>`` is one of them only if asked for."""

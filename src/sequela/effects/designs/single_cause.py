@@ -21,7 +21,7 @@ def atomic(problem: Problem) -> Inquiry:
 def leave_one_out(problem: Problem) -> Inquiry:
     """Sum the cause out under the density, given the events between cause and effect."""
     draws = problem.draw(with_rare=True)
-    scores = yield problem.branches(draws.types)
+    scores = yield problem.branches(draws.types, mediators=True)
     log_p = problem.observed(scores.observed)
     return replaced(problem, draws, log_p, scores.branches, weigh_mediators=True)
 

@@ -8,7 +8,7 @@ file, and counts the rows by other means than it reads them where it can: `seque
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from glob import glob as glob_files
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,10 @@ import pyarrow as pa
 from sequela.errors import ConfigError, LogFormatError
 from sequela.events.readers.csv import read_csv
 from sequela.events.readers.frames import read_frame
+from sequela.events.readers.jaeger import read_jaeger
+from sequela.events.readers.json import read_json
 from sequela.events.readers.json_lines import read_json_lines
+from sequela.events.readers.otlp import read_otlp
 from sequela.events.readers.parquet import read_parquet
 from sequela.events.readers.source import Source, Table, open_source
 from sequela.events.readers.sql import read_query
@@ -36,6 +39,9 @@ READERS: dict[str, Callable[[Source], Table]] = {
     ".parquet": read_parquet,
     ".pq": read_parquet,
     ".xes": read_xes,
+    ".json": read_json,
+    ".otlp": read_otlp,
+    ".jaeger": read_jaeger,
 }
 """The function that reads a suffix."""
 
@@ -46,7 +52,14 @@ _FAULTS = (
 """What the libraries raise on damaged files, found by feeding them random ones."""
 
 
-def read_table(source: Any, file_format: str | None = None, *, connection: Any = None, glob: bool = False) -> Table:
+def read_table(
+    source: Any,
+    file_format: str | None = None,
+    *,
+    connection: Any = None,
+    glob: bool = False,
+    learned: Mapping[str, Any] | None = None,
+) -> Table:
     """Return the rows of a file, of several files one after the other, of a frame, or of a query.
 
     Args:
@@ -54,6 +67,7 @@ def read_table(source: Any, file_format: str | None = None, *, connection: Any =
         file_format: Suffix of the format (``"jsonl"``) where the name does not say it.
         connection: What the query is asked of, see `read_query`.
         glob: Whether paths are patterns; by default ``*`` is a character like any other.
+        learned: What an earlier log taught its reader (`Table.learned`); None for a new log.
 
     Raises:
         LogFormatError: A file is missing, empty, a directory, of an unknown format, damaged, or cannot be read.
@@ -63,6 +77,17 @@ def read_table(source: Any, file_format: str | None = None, *, connection: Any =
         >>> read_table(pl.DataFrame({"case": ["a", "b"]})).frame.collect().height
         2
     """
+    table = _read(source, file_format, connection, glob)
+    if table.finish is None:
+        return table
+    try:
+        frame, n_rows, found, notes = table.finish(table.frame, learned)
+    except _FAULTS as error:
+        raise LogFormatError(f"{table.name} cannot be read: {quoted(error)}") from error
+    return table._replace(frame=frame, n_rows=n_rows, learned=found, notes=(*table.notes, *notes))
+
+
+def _read(source: Any, file_format: str | None, connection: Any, glob: bool) -> Table:
     if connection is not None:
         if not isinstance(source, str) or file_format is not None or glob:
             raise ConfigError("with a connection the source is the text of a query, without a format or pattern")
@@ -111,11 +136,13 @@ def _read_files(paths: Sequence[str | Path], file_format: str | None) -> Table:
     first = tables[0]
     if len(tables) == 1:
         return first
+    if odd := next((table for table in tables if table.finish is not first.finish), None):
+        raise LogFormatError(f"{first.name} and {odd.name} are of different kinds: read them apart")
     columns = first.frame.collect_schema().names()
     for table in tables[1:]:
-        if odd := sorted(set(columns) ^ set(table.frame.collect_schema().names())):
+        if names := sorted(set(columns) ^ set(table.frame.collect_schema().names())):
             raise LogFormatError(
-                f"{first.name} and {table.name} have different columns: '{quoted(odd[0])}' is in one of them alone"
+                f"{first.name} and {table.name} have different columns: '{quoted(names[0])}' is in one of them alone"
             )
     frame = pl.concat([table.frame.select(columns) for table in tables], how="vertical_relaxed")
     name = f"{first.name} and {len(tables) - 1} more"
@@ -123,12 +150,12 @@ def _read_files(paths: Sequence[str | Path], file_format: str | None) -> Table:
         frame.collect_schema()
     except pl.exceptions.PolarsError as error:
         raise LogFormatError(f"{name} hold values of different kinds in a column: {quoted(error)}") from error
-    return Table(
-        frame,
-        name,
-        None if any(table.n_rows is None for table in tables) else sum(table.n_rows or 0 for table in tables),
-        tuple(file for table in tables for file in table.files),
-        tuple(f"{table.name}: {note}" for table in tables for note in table.notes),
+    return first._replace(
+        frame=frame,
+        name=name,
+        n_rows=None if any(table.n_rows is None for table in tables) else sum(table.n_rows or 0 for table in tables),
+        files=tuple(file for table in tables for file in table.files),
+        notes=tuple(f"{table.name}: {note}" for table in tables for note in table.notes),
     )
 
 

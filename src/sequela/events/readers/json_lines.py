@@ -5,11 +5,15 @@ from __future__ import annotations
 import polars as pl
 
 from sequela.errors import LogFormatError
+from sequela.events.readers.json_elements import first_name
+from sequela.events.readers.otlp import read_otlp
 from sequela.events.readers.source import Source, Table
 
 
 def read_json_lines(source: Source) -> Table:
-    """Scan JSON lines; each line that is not blank is one row."""
+    """Scan JSON lines: each line that is not blank is one row, or a document of OpenTelemetry."""
+    if first_name(source) == "resourceSpans":
+        return read_otlp(source)
     n_rows, rest, first = 0, b"", True
     for block in source.blocks():
         if first and block.startswith(b"\xef\xbb\xbf"):

@@ -8,11 +8,11 @@ import sys
 import tempfile
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 import polars as pl
 import pyarrow as pa
@@ -34,6 +34,22 @@ class TemporaryFolder:
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
+class Finished(NamedTuple):
+    """Rows of all files together, after what needs all of them.
+
+    Attributes:
+        frame: The rows.
+        n_rows: Their number.
+        learned: What another log must know to be read the same way: plain values, kept with a model.
+        notes: What was left out or changed, in sentences.
+    """
+
+    frame: pl.LazyFrame
+    n_rows: int
+    learned: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
 class Table(NamedTuple):
     """What a reader gives.
 
@@ -43,6 +59,9 @@ class Table(NamedTuple):
         n_rows: How many rows the reader counted by other means than the frame; None where nothing can be counted.
         files: Folders that the frame reads from; they go when the table goes.
         notes: What was left out or changed, in sentences.
+        roles: Columns that are case, event, state and time unless others are named; by their usual names where empty.
+        finish: What must be done to the rows of all files together, given what an earlier log taught or None.
+        learned: What another log must know to be read the same way.
     """
 
     frame: pl.LazyFrame
@@ -50,6 +69,9 @@ class Table(NamedTuple):
     n_rows: int | None = None
     files: tuple[TemporaryFolder, ...] = ()
     notes: tuple[str, ...] = ()
+    roles: Mapping[str, Any] = {}
+    finish: Callable[[pl.LazyFrame, Mapping[str, Any] | None], Finished] | None = None
+    learned: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
