@@ -1,7 +1,6 @@
 """The wireless alarms (real, with an expert graph): fit, discover, and score the summary against the experts.
 
     make bench        or        .venv/bin/python benchmarks/alarms.py --seeds 5
-    .venv/bin/python benchmarks/alarms.py --ablation --seeds 5
 
 Prints one row a seed and design and appends them to benchmarks/results/alarms.csv. No label is used in fitting,
 discovering or thresholding.
@@ -19,7 +18,6 @@ import numpy as np
 import polars as pl
 
 import sequela as sq
-from cascades import VARIANTS, ablation
 from sequela.evaluation.metrics import auroc, score_edges
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "alarms-wireless"
@@ -31,9 +29,6 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--backbones", nargs="+", default=["window"])
     parser.add_argument("--designs", nargs="+", default=["atomic", "leave-one-out", "masked", "staircase"])
-    parser.add_argument("--ablation", action="store_true", help="weigh pairs in all ways of benchmarks/cascades.py")
-    parser.add_argument("--folds", type=int, default=5, help="for --ablation")
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), help="for --ablation")
     parser.add_argument("--first-seed", type=int, default=0)
     arguments = parser.parse_args()
     if not DATA.is_dir():
@@ -41,10 +36,6 @@ def main() -> int:
         return 0
     log = sq.read_log(DATA / "Alarm.csv", case="device_id", event="alarm_id", time="start_timestamp")
     truth = np.load(DATA / "DAG.npy", allow_pickle=False).astype(bool)
-    if arguments.ablation:
-        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-            ablation(log, truth, seed=seed, folds=arguments.folds, source="alarms", variants=arguments.variants)
-        return 0
     off = ~np.eye(len(truth), dtype=bool)
     rows = []
     for backbone in arguments.backbones:

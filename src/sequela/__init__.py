@@ -54,6 +54,7 @@ _HOMES = {
     "load_run": "sequela.discovery.run_folder",
     "read_knowledge": "sequela.discovery.knowledge",
     "read_log": "sequela.events.log",
+    "Templates": "sequela.events.templates",
     "read_spans": "sequela.events.spans",
     "read_traces": "sequela.events.traces",
     "report": "sequela.reports.page",
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from sequela.events.log import EventLog, read_log
     from sequela.events.sequences import SequenceSet
     from sequela.events.spans import read_spans
+    from sequela.events.templates import Templates
     from sequela.events.traces import read_traces
     from sequela.events.vocabulary import Vocabulary
     from sequela.graphs.changes import Changes

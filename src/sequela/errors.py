@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable
 
-from sequela.text import visible
+from sequela.text import quoted, visible
 
 _LONGEST = 200
 """Longest name that is looked for among others, and suggested."""
@@ -88,7 +88,7 @@ def check_choice(argument: str, value: object, allowed: Iterable[str]) -> None:
     choices = list(allowed)
     if value not in choices:
         raise ConfigError(
-            f"{argument} must be one of {', '.join(map(repr, choices))}; got {value!r}"
+            f"{argument} must be one of {', '.join(map(repr, choices))}; got {quoted(repr(value), 80)}"
             + (nearest(value, choices) if isinstance(value, str) else "")
         )
 
@@ -114,4 +114,6 @@ def check_range(
     if not good:
         bounds = [f"{'above' if above else 'at least'} {low}"] if low is not None else []
         bounds += [f"at most {high}"] if high is not None else []
-        raise ConfigError(f"{argument} must be {kind}, {' and '.join(bounds) or 'finite'}; got {value!r}")
+        raise ConfigError(
+            f"{argument} must be {kind}, {' and '.join(bounds) or 'finite'}; got {quoted(repr(value), 80)}"
+        )

@@ -146,6 +146,45 @@ def traces(folder):
     (folder / "traces.jsonl").write_text("".join(json.dumps(each) + "\n" for each in documents))
 
 
+def orders(folder):
+    """The alarms as an object-centric log: an order for each case, and an item for every second event of it."""
+    rows = _events().with_columns(number=pl.int_range(pl.len()).over("case"))
+    events = [
+        {
+            "id": f"{row['case']}/{row['number']}", "type": row["event"], "attributes": [],
+            "time": f"2026-01-31T10:{row['number']:02}:00Z",
+            "relationships": [{"objectId": f"o-{row['case']}", "qualifier": "order"}]
+            + [{"objectId": f"i-{row['case']}", "qualifier": "item"}] * (row["number"] % 2),
+        }
+        for row in rows.rows(named=True)
+    ]  # fmt: skip
+    objects = [
+        {"id": f"{kind[0]}-{case}", "type": kind, "attributes": [], "relationships": []}
+        for case in rows["case"].unique(maintain_order=True)
+        for kind in ("order", "item")
+    ]
+    types = [{"name": name, "attributes": []} for name in rows["event"].unique().sort()]
+    kinds = [{"name": name, "attributes": []} for name in ("order", "item")]
+    log = {"objectTypes": kinds, "eventTypes": types, "objects": objects, "events": events}
+    (folder / "orders.jsonocel").write_text(json.dumps(log))
+
+
+def app_log(folder):
+    """Lines of a program: requests that open a session, wait, and close it."""
+    said = {
+        "e0": "opened session for user {} from 10.0.0.{}", "e1": "took {1}ms for {0}",
+        "e2": "cache miss for key {1}", "e3": "retry {1} of call", "e4": "closed session for user {} after {} calls",
+    }  # fmt: skip
+    rows = _events().with_columns(number=pl.int_range(pl.len()).over("case")).rows(named=True)
+    users = ("ann", "bob", "eve", "zoe")
+    lines = [
+        f"2026-01-31 10:{row['number']:02}:00,{i % 1000:03} INFO [{row['case'].replace('dev', 'r')}] "
+        + said[row["event"]].format(users[i % 4], i)
+        for i, row in enumerate(rows)
+    ]
+    (folder / "app.log").write_text("\n".join([*lines, "\tat java.lang.Thread.run(Thread.java:829)"]) + "\n")
+
+
 SETUPS = {
     "releases": releases,
     "claims": claims,
@@ -155,6 +194,8 @@ SETUPS = {
     "components.csv": components,
     "several files": several_files,
     "alarms.db": database,
+    "app.log": app_log,
+    "orders.jsonocel": orders,
     "traces.jsonl": traces,
     "untimed.csv": untimed,
     "local-times.csv": local_times,

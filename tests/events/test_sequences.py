@@ -12,6 +12,7 @@ from sequela.errors import ConfigError, LogFormatError, VocabularyError
 from sequela.events.log import read_log
 from sequela.events.sequences import SequenceSet, case_hash
 from sequela.events.vocabulary import RARE, Vocabulary
+from sequela.files import write_record
 
 LOG = read_log(pl.DataFrame({"case": list("aaabbbbc"), "event": list("xyxzyxxw"), "time": range(8)}))
 WORDS = Vocabulary.build(LOG, min_count=2)
@@ -68,6 +69,9 @@ def test_saved_sets_are_mapped_and_damage_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="overwrite"):
         sequences.save(tmp_path / "s")
     np.save(tmp_path / "s" / "offsets.npy", np.array([0, 99], dtype=np.int64))
+    with pytest.raises(LogFormatError, match=r"offsets.npy has \d+ bytes, \d+ were written"):
+        SequenceSet.load(tmp_path / "s")
+    write_record(tmp_path / "s", "sequences.json", json.loads((tmp_path / "s" / "sequences.json").read_text()))
     with pytest.raises(LogFormatError, match="do not fit"):
         SequenceSet.load(tmp_path / "s")
     with pytest.raises(LogFormatError, match="not a saved sequence set"):

@@ -201,3 +201,11 @@ def test_every_way_of_writing_gives_python_s_seconds(stamps, way):
         values = pl.Series([stamp.strftime(way) for stamp in stamps])
         expected = [dt.datetime.strptime(v, way).replace(tzinfo=dt.UTC).timestamp() for v in values]
     assert seconds(values) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", ["2026-01-0\uff16", "\uff12026-01-01", "2026-01-01\u2028x", "2026\u201301\u201301"])
+def test_signs_beyond_ascii_are_no_time(value):
+    """Some of them ended in a panic of polars."""
+    for arguments in ({}, {"time_format": "%Y-%m-%d"}):
+        with pytest.raises(LogFormatError, match=r"row 3 .* is not a time"):
+            seconds(["2026-01-01", "2026-01-02", value], **arguments)

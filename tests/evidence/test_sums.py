@@ -54,6 +54,8 @@ TASK = Weighing(
     True,
     calibration(DENSITY, SEQUENCES, 4),
     co_occurring(SEQUENCES, 4, 6),
+    bets_on_causes=False,
+    reach=4,
 )
 
 

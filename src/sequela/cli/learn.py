@@ -26,7 +26,7 @@ from sequela.effects.settings import TABLE
 
 _EDGES_ONLY = ("threshold", "confidence_level", "tau", "population")
 _OF_POPULATION = [
-    "cases", "fdr", "control", "delta", "hierarchy_level", "pool",
+    "cases", "fdr", "control", "objective", "delta", "hierarchy_level", "pool", "placebo",
     *(name for name in TABLE if name not in (*_EDGES_ONLY, "delta", "fdr")), "engine", "workers", "overwrite",
 ]  # fmt: skip
 
@@ -177,11 +177,11 @@ def population(
     from sequela.cli.tables import print_population
 
     print_population(found)
+    bound = "at a false discovery rate of" if settings["control"] == "fdr" else "each by itself at a level of"
+    bound = "for the highest expected F1" if settings["objective"] == "f1" else f"{bound} {settings['fdr']:g}"
     typer.echo(
-        f"{len(found):,} links among {found.pairs.height:,} pairs of event types, "
-        f"{'at a false discovery rate' if settings['control'] == 'fdr' else 'each by itself at a level'} of "
-        f"{settings['fdr']:g}, from {found.run.counts.n_cases:,} cases, in {found.run.seconds or 0:.0f} s; saved to "
-        f"'{out}'"
+        f"{len(found):,} links among {found.pairs.height:,} pairs of event types, {bound}, from "
+        f"{found.run.counts.n_cases:,} cases, in {found.run.seconds or 0:.0f} s; saved to '{out}'"
     )
     typer.echo(f"to look at it: sequela report {out} --out report.html")
 

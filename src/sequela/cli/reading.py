@@ -29,12 +29,27 @@ Database = Annotated[
 Glob = Annotated[
     bool, typer.Option("--glob", help="Names of files are patterns, as 'logs/*.csv'.", rich_help_panel=_FILES)
 ]
+Lines = Annotated[
+    str | None,
+    typer.Option(
+        help="What stands in a line of text: a regular expression whose named groups are columns.",
+        rich_help_panel=_FILES,
+    ),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of messages: their constant part is the event type (extra lines).", rich_help_panel=_FILES
+    ),
+]
 _COLUMNS = {
     "case": (base.CaseColumn, None),
     "event": (base.EventColumn, None),
     "time": (base.TimeColumn, None),
     "state": (base.State, None),
     "time_format": (base.TimeFormat, None),
+    "lines": (Lines, None),
+    "template": (Template, None),
 }
 _NEW = {"ties": (base.Ties, "unordered"), "tick": (base.Tick, None)}
 _WHERE = {

@@ -93,6 +93,23 @@ POPULATION = VERBS | {
         "links is then bounded by no theorem, only by what strength and order ask for besides.",
         panel=_EVIDENCE,
     ),
+    "objective": Argument(
+        "What decides which pairs are links: rate (fdr bounds the false ones), or f1 (the highest expected F1).",
+        Choice("sequela.evidence.links:OBJECTIVES"),
+        "rate",
+        more='With ``"f1"`` as many of the likeliest pairs are links as make the expected F1 highest; ``fdr`` and '
+        "``control`` play no part, and the share of false links is not bounded.",
+        panel=_EVIDENCE,
+    ),
+    "placebo": Argument(
+        "Also tell how strong each pair is beyond the horizon, up to twice as far, where no effect is asked for.",
+        FLAG,
+        False,
+        more="About doubles the time of the strengths. Missing where the model's memory is shorter than twice the "
+        "horizon, as it is by default.",
+        panel=_EVIDENCE,
+        flags="--placebo",
+    ),
     "delta": Argument(
         "Least mean effect of a link, in nats.", Number(0), 0.05, more="At its strongest lag.", panel=_EVIDENCE
     ),

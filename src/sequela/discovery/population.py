@@ -50,6 +50,8 @@ def discover_population(
     delta: float = 0.05,
     hierarchy_level: int | None = None,
     pool: bool = True,
+    objective: str = "rate",
+    placebo: bool = False,
     out: str | Path | None = None,
     overwrite: bool = False,
     engine: str = "local",
@@ -121,9 +123,11 @@ def discover_population(
         counts = Counts(sum(sequences.n_unknown for _, sequences in given))
         sums: list[pl.DataFrame] = []
         nodes: list[pl.DataFrame] = []
-        with weighing_job(given, settings, hierarchy_level, out=out, tell=tell) as job:
-            weighed = weigh_all(given, settings, hierarchy_level, job, engine=engine, workers=workers, tell=tell)
-            bets = bet_on_causes(given, weighed, job, engine=engine, workers=workers, tell=tell)
+        with weighing_job(given, settings, hierarchy_level, placebo=placebo, out=out, tell=tell) as job:
+            weighed = weigh_all(
+                given, settings, hierarchy_level, job, placebo=placebo, engine=engine, workers=workers, tell=tell
+            )
+            bets, residuals = bet_on_causes(given, weighed, job, engine=engine, workers=workers, tell=tell)
             without = weigh_without(given, weighed, scheme, job, engine=engine, workers=workers, tell=tell)
             for one in weighed:
                 strength, _, counted = one.partial.tables(one.groups)
@@ -139,13 +143,15 @@ def discover_population(
             record = run_record(
                 first, log, encode_log(first, log), settings, counts, kind="population",
                 seconds=time.monotonic() - started, delta=settings.delta, fdr=fdr, cases=cases, folds=len(parts),
-                hierarchy_level=hierarchy_level, pool=pool, control=control,
+                hierarchy_level=hierarchy_level, pool=pool, control=control, objective=objective, placebo=placebo,
             )  # fmt: skip
             summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
-            lags = by_lag(pl.concat(sums)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
+            horizon = max(one.task.horizon for one in weighed)
+            lags = by_lag(pl.concat(sums).filter(pl.col("lag") <= horizon)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
             pairs = finish(
                 sums, bets, delta=settings.delta, fdr=fdr, nodes=summed, pool=pool, scheme=scheme, control=control,
                 votes=_votes(weighed[0], encode_log(first, log), settings), without=without,
+                residuals=residuals, objective=objective, horizon=horizon,
             )  # fmt: skip
             found = PopulationGraph(pairs, summed, record, lags, settings.knowledge)
             if settings.knowledge is not None and hierarchy_level is None:

@@ -16,7 +16,7 @@ from sequela.density.base import Density
 from sequela.discovery.diagnose import Finding
 from sequela.errors import ConfigError, LogFormatError
 from sequela.events.log import EventLog
-from sequela.files import check_writable_folder, read_json, read_record, write_json, write_record
+from sequela.files import check_writable_folder, damaged_files, read_json, read_record, write_json, write_record
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.records import FORMAT, MARKER, FileRecord, finite
 from sequela.graphs.results import Discovery
@@ -164,9 +164,11 @@ def load_run(path: str | Path) -> RunResult:
     if not found.complete:
         raise LogFormatError(f"the run in '{path}' was interrupted: give the same `sequela run` again to finish it")
     try:
-        read_record(Path(path), MARKER)
+        damaged = damaged_files(Path(path), read_record(Path(path), MARKER))
     except (OSError, ValueError) as error:
         raise LogFormatError(f"'{path}' is damaged: {error}") from None
+    for name, what in damaged.items():
+        raise LogFormatError(f"'{path}' is damaged: {name} {what}")
     return RunResult(path, found)
 
 

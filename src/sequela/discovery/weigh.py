@@ -84,6 +84,7 @@ class Weighing:
         pairs: From `co_occurring`, over all cases. A pair that occurs anywhere is bet on wherever its cause is: to bet
             only where the effect comes too would be to know the outcome.
         bets_on_causes: Whether the bets are those of `sequela.evidence.cause_bets`, placed in a pass of their own.
+        reach: Largest lag of the strengths: the horizon, or twice that where a placebo is asked for.
     """
 
     settings: Settings
@@ -93,21 +94,22 @@ class Weighing:
     whole_types: bool
     shift: Floats
     pairs: Codes
-    bets_on_causes: bool = False
+    bets_on_causes: bool
+    reach: int
 
     def __call__(self, density: Density, cases: SequenceSet) -> tuple[pl.DataFrame, dict[str, int]]:
         """Weigh some cases; return their partial sums as a table, and what was counted."""
         seconds, n_groups = self.settings.horizon_seconds, len(self.groups.names)
-        allotment = self.settings.allotment(density, self.horizon, self.longest)
-        density = within_memory(density, allotment.model_bytes, longest=self.longest, horizon=self.horizon)
+        allotment = self.settings.allotment(density, self.reach, self.longest)
+        density = within_memory(density, allotment.model_bytes, longest=self.longest, horizon=self.reach)
         cases = shuffle_ticks(cases, 0)  # forecasts need an order
         nodes = np.bincount(self.groups.of[cases.ids], minlength=n_groups).astype(np.int64)
         pairs = self.pairs[nodes[self.pairs // n_groups] > 0]
-        sums, n_pairs, n_clamped = LagSums(self.horizon), 0, 0
+        sums, n_pairs, n_clamped = LagSums(self.reach), 0, 0
         estimates = (
-            iter_estimates(density, cases, self.settings, longest=self.longest)
+            iter_estimates(density, cases, replace(self.settings, horizon=self.reach), longest=self.longest)
             if self.whole_types
-            else ((case, group_estimate(density, case, self.horizon, seconds, self.groups)) for case in cases)
+            else ((case, group_estimate(density, case, self.reach, seconds, self.groups)) for case in cases)
         )
         limits = self.settings.limits(density)
         excluded = None if limits is None or self.whole_types else self.groups.excluded(limits)
@@ -127,7 +129,7 @@ class Weighing:
             "n_pairs_tested": n_pairs,
             "n_clamped": n_clamped,
         }
-        return Partial(self.horizon, nodes, pairs, bets, *sums.table()).to_frame(), counts
+        return Partial(self.reach, nodes, pairs, bets, *sums.table()).to_frame(), counts
 
     def join(self, tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
         """Add the partial sums of disjoint cases."""
@@ -135,12 +137,18 @@ class Weighing:
 
     def total(self, tables: Sequence[pl.DataFrame]) -> Partial:
         """Return the partial sum of several tables."""
-        return Partial.total(tables, len(self.groups.names), self.horizon)
+        return Partial.total(tables, len(self.groups.names), self.reach)
 
 
 @contextmanager
 def weighing_job(
-    cases: Sequence[Cases], settings: Settings, hierarchy_level: int | None, *, out: str | Path | None, tell: Reporter
+    cases: Sequence[Cases],
+    settings: Settings,
+    hierarchy_level: int | None,
+    *,
+    placebo: bool,
+    out: str | Path | None,
+    tell: Reporter,
 ) -> Iterator[Chunks | None]:
     """Yield the folder of finished chunks, or None where nothing is written; it goes when the block succeeds.
 
@@ -148,6 +156,7 @@ def weighing_job(
         cases: What is weighed, by which densities.
         settings: How.
         hierarchy_level: See `discover_population`.
+        placebo: See `discover_population`.
         out: Where the result will be, locked by the caller; the chunks are kept beside it and taken up when the same
             job comes again.
         tell: Told of damaged chunks.
@@ -155,10 +164,9 @@ def weighing_job(
     if out is None:
         yield None
         return
+    asked = {"hierarchy_level": hierarchy_level, "placebo": placebo}
     known = [
-        job_fingerprint(
-            density, sequences, settings.to_dict(density) | {"hierarchy_level": hierarchy_level}, times=True
-        )
+        job_fingerprint(density, sequences, settings.to_dict(density) | asked, times=True)
         for density, sequences in cases
     ]
     fingerprint = None if None in known else " ".join(map(str, known))
@@ -178,6 +186,7 @@ def weigh_all(
     hierarchy_level: int | None,
     job: Chunks | None,
     *,
+    placebo: bool,
     engine: str,
     workers: int | None,
     tell: Reporter,
@@ -189,6 +198,7 @@ def weigh_all(
         settings: How.
         hierarchy_level: See `discover_population`.
         job: From `weighing_job`.
+        placebo: See `discover_population`.
         engine: ``"local"`` or ``"ray"``.
         workers: Processes that work, where the engine has several.
         tell: Shows a bar.
@@ -224,8 +234,8 @@ def weigh_all(
             pairs = co_occurring(groups.cases(sequences), horizon, len(groups.names), seconds)
             pairs = _possible(pairs, groups, settings.limits(density))
             task = Weighing(
-                settings, longest_case(sequences), horizon, groups,
-                whole_types, sums.shift(), pairs, on_causes,
+                settings, longest_case(sequences), horizon, groups, whole_types, sums.shift(), pairs, on_causes,
+                2 * horizon if placebo and _remembers(density, 2 * horizon) else horizon,
             )  # fmt: skip
             chunks = map_cases(task, model, sequences, engine=running, chunks=second, update=update)
             n_earlier += sequences.n_cases
@@ -234,6 +244,11 @@ def weigh_all(
                 counts.update(chunk.counts)
             found.append(Weighed(task.total([chunk.read() for chunk in chunks]), groups, counts, task))
     return found
+
+
+def _remembers(density: Density, lag: int) -> bool:
+    """Return whether the density knows what stood ``lag`` events ago."""
+    return all(limit is None or limit >= lag for limit in (density.memory, density.max_tail))
 
 
 def _possible(pairs: Codes, groups: Groups, limits: PairLimits | None) -> Codes:

@@ -15,10 +15,11 @@ from sequela.discovery.weigh import Cases, Weighed, Weighing, has_ties
 from sequela.events.sequences import SequenceSet
 from sequela.events.ties import shuffle_ticks
 from sequela.evidence.bets import sum_bets_without
-from sequela.evidence.cause_bets import add_bets, cause_bets, mean_over_lags
+from sequela.evidence.cause_bets import add_rows, mean_over_lags, place_bets, score_slots
 from sequela.evidence.fixed_point import from_units
 from sequela.evidence.links import triangles
 from sequela.evidence.pairs import Codes, pair_codes, pair_names
+from sequela.evidence.residuals import ROWS, ResidualSums
 from sequela.execution.chunks import Chunks
 from sequela.execution.engines import start_engine
 from sequela.execution.map_cases import map_cases
@@ -27,7 +28,9 @@ from sequela.progress import Reporter
 
 @dataclass(frozen=True)
 class BettingOnCauses:
-    """Bets on what stood before each effect; see `cause_bets`.
+    """Bets on what stood before each effect, and what the forecasts leave over, from the same branches.
+
+    See `sequela.evidence.cause_bets` and `sequela.evidence.residuals`.
 
     Attributes:
         weighing: The pass before.
@@ -36,21 +39,31 @@ class BettingOnCauses:
     weighing: Weighing
 
     def __call__(self, density: Density, cases: SequenceSet) -> tuple[pl.DataFrame, dict[str, int]]:
-        """Return the log bets of some cases, one row a pair and lag, in units of 2^-32."""
+        """Return the sums of some cases, one row a pair and lag, in units of 2^-32."""
         density = _within_memory(density, self.weighing)
-        settings = self.weighing.settings
-        codes, units = cause_bets(
-            density, cases, self.weighing.horizon, settings.horizon_seconds, seed=settings.seed,
-            limits=settings.limits(density),
+        settings, horizon, n_types = self.weighing.settings, self.weighing.horizon, density.vocabulary.n_types
+        limits = settings.limits(density)
+        # Where pairs are excluded, not all that the law of a slot needs is scored.
+        left = ResidualSums(
+            self.weighing.pairs if limits is None else self.weighing.pairs[:0], n_types, horizon,
+            settings.horizon_seconds,
         )  # fmt: skip
-        return pl.DataFrame({"code": codes, "units": units}), {"n_cases": cases.n_cases}
+        tables = []
+        for some in score_slots(density, cases, horizon, seed=settings.seed, limits=limits):
+            left.add(density, some)
+            codes, units = place_bets(some, n_types, settings.horizon_seconds)
+            tables.append(pl.DataFrame({"code": codes, "units": units}))
+        codes, sums = left.table()
+        tables.append(pl.DataFrame({"code": codes} | dict(zip(ROWS, sums, strict=True))))
+        return self.join(tables), {"n_cases": cases.n_cases}
 
     def join(self, tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
         """Add the sums of disjoint cases."""
-        none = pl.DataFrame({"code": np.zeros(0, np.int64), "units": np.zeros(0, np.int64)})
-        table = pl.concat([none, *tables])
-        codes, units = add_bets(table["code"].to_numpy(), table["units"].to_numpy())
-        return pl.DataFrame({"code": codes, "units": units})
+        names = ("units", *ROWS)
+        none = pl.DataFrame(schema=dict.fromkeys(("code", *names), pl.Int64))
+        table = pl.concat([none, *tables], how="diagonal").fill_null(0)
+        codes, sums = add_rows(table["code"].to_numpy(), table.select(names).to_numpy().T)
+        return pl.DataFrame({"code": codes} | dict(zip(names, sums, strict=True)))
 
 
 def bet_on_causes(
@@ -61,7 +74,7 @@ def bet_on_causes(
     engine: str,
     workers: int | None,
     tell: Reporter,
-) -> list[pl.DataFrame]:
+) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
     """Return the evidence of each density from bets on the causes, or from those that it has placed already.
 
     Args:
@@ -73,9 +86,10 @@ def bet_on_causes(
         tell: Shows a bar.
 
     Returns:
-        One frame a density: ``cause``, ``effect``, ``log_e``.
+        One frame a density: ``cause``, ``effect``, ``log_e``; and one a density that bet on causes: ``cause``,
+        ``effect``, ``lag`` and the sums of `sequela.evidence.residuals`.
     """
-    found = []
+    found, residuals = [], []
     with start_engine(engine, workers) as running, tell.bar("betting on causes", len(cases)) as bar:
         for number, ((density, sequences), one) in enumerate(zip(cases, weighed, strict=True)):
             bar(number, "")
@@ -85,12 +99,19 @@ def bet_on_causes(
                 folder = None if job is None else job.within(f"causes-{number}")
                 chunks = map_cases(task, DensityHandle(density), sequences, engine=running, chunks=folder)
                 sums = task.join([chunk.read() for chunk in chunks])
-                pairs, log_e = mean_over_lags(sums["code"].to_numpy(), sums["units"].to_numpy(), one.task.horizon)
+                codes, horizon = sums["code"].to_numpy(), one.task.horizon
+                residuals.append(
+                    pair_names(codes // horizon, one.groups.names).with_columns(
+                        lag=pl.Series(codes % horizon + 1, dtype=pl.Int64),
+                        **{name: from_units(sums[name].to_numpy()) for name in ROWS},
+                    )
+                )
+                pairs, log_e = mean_over_lags(codes, sums["units"].to_numpy(), horizon)
                 won = pair_names(pairs, one.groups.names).with_columns(won=pl.Series(log_e, dtype=pl.Float64))
                 evidence = evidence.join(won, on=["cause", "effect"], how="left", maintain_order="left")
                 evidence = evidence.select("cause", "effect", log_e=pl.col("won").fill_null(0.0))
             found.append(evidence)
-    return found
+    return found, residuals
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from sequela.arguments import FLAG, PATH, TEXT, Choice, Either, Kind, Parsed, ch
 from sequela.display import TOP_ROWS, Shown
 from sequela.errors import ConfigError, LogFormatError, check_choice, nearest
 from sequela.events.labels import to_labels
-from sequela.events.outcomes import from_column, from_table
-from sequela.events.readers import Table, read_table
-from sequela.events.times import parse_duration, seconds_to_datetime, time_to_seconds
+from sequela.events.outcomes import AskedOutcomes
+from sequela.events.readers import read_table
+from sequela.events.rows import read_rows, sort_rows
+from sequela.events.times import parse_duration, seconds_to_datetime, time_and_kind
 from sequela.text import quoted
 
 if TYPE_CHECKING:
@@ -152,6 +153,8 @@ class EventLog(Shown):
         glob=FLAG,
         outcome=TEXT,
         outcomes=Either((PATH, _FRAME)),
+        lines=TEXT,
+        template=TEXT,
         like=Either((Kind("a log", "sequela.events.log:EventLog"), Kind("a model", has=("info",)))),
     )
 )
@@ -170,6 +173,8 @@ def read_log(
     glob: bool = False,
     outcome: str | None = None,
     outcomes: str | Path | pl.DataFrame | None = None,
+    lines: str | None = None,
+    template: str | None = None,
     like: Any = None,
 ) -> EventLog:
     """Read an event log: a table with one row per event.
@@ -201,6 +206,9 @@ def read_log(
             in a case is one label; empty cells are none.
         outcomes: Instead of it, a table (file or frame) with the columns ``case``, ``label`` and, if known, ``time``:
             then only events before that time count.
+        lines: What stands in a line of a text file (``.log``), as a regular expression with named groups, which become
+            columns: ``(?P<time>.{19}) (?P<message>.*)``.
+        template: Column of messages: the event type is the constant part of a message, found by Drain.
         like: Another log, or a model: the columns are those that it was read with, unless any is named, and what its
             reader learned holds here too.
 
@@ -220,10 +228,13 @@ def read_log(
         ['a', 'b', 'c']
     """
     known = {} if like is None else dict(like.columns if isinstance(like, EventLog) else like.info["log"]["columns"])
-    table = read_table(source, file_format, connection=connection, glob=glob, learned=known.get("learned"))
+    learned = known.get("learned")
+    lines, template = lines or known.get("lines"), template or known.get("template")
+    table = read_table(source, file_format, connection=connection, glob=glob, lines=lines, learned=learned)
     name = table.name
     columns = table.frame.collect_schema().names()
     case, event, time, state = _roles(known or table.roles, table.roles, case, event, time, state)
+    event = template if event is None and template is not None else event
     time_format, tick = time_format or known.get("time_format"), known.get("tick") if tick is None else tick
     ties = known.get("ties", ties) if ties == TIES[0] else ties
     case_column = _pick_column("case", case, columns, name)
@@ -231,42 +242,52 @@ def read_log(
     time_column = None if time is False else _pick_column("time", _no_bool(time), columns, name, optional=True)
 
     components = [pl.col(column).alias(f"event_{i}") for i, column in enumerate(event_columns)]
-    picked = [pl.col(case_column).alias("case"), *components]
-    if time_column is not None:
-        picked.append(pl.col(time_column).alias("time"))
-    if outcome is not None:
-        if outcomes is not None:
-            raise ConfigError("give outcome (a column) or outcomes (a table), not both")
-        picked.append(pl.col(_pick_column("outcome", outcome, columns, name)).alias("outcome"))
-    frame = _collect(table, picked)
-    if frame.is_empty():
-        raise LogFormatError(f"{name} is empty: it has a header but no event")
+    asked = AskedOutcomes(outcome and _pick_column("outcome", outcome, columns, name), outcomes, name)
+    others = [pl.col(c).alias(name) for name, c in (("time", time_column), ("outcome", outcome)) if c is not None]
+    spread: list[str] = []
+    found: dict[str, Any] = dict(table.learned)
     labels = {"case": case_column, **{f"event_{i}": c for i, c in enumerate(event_columns)}}
-    frame = frame.with_columns(
-        to_labels(frame[label], role=label.partition("_")[0], column=column, source=name).alias(label)
-        for label, column in labels.items()
-    )
-    labelled = None if outcome is None else from_column(frame["case"], frame["outcome"], outcome, name)
-    frame = _combine_components(frame, len(event_columns))
     check_choice("ties", ties, TIES)
     resolution = None if tick is None else parse_duration("tick", tick)
-    if time_column is not None:
-        seconds = time_to_seconds(frame["time"], column=time_column, source=name, time_format=time_format)
+    if resolution is not None and time_column is None:
+        raise ConfigError("tick needs times: name the time column (time=..., --time), or leave it out")
+
+    def convert(rows: pl.DataFrame) -> tuple[pl.DataFrame, str | None]:
+        if case_column in table.lists:
+            rows, spread[:] = _spread(rows, case_column)
+        if rows.is_empty():
+            raise LogFormatError(f"{name} is empty: it has a header but no event")
+        rows = rows.with_columns(
+            to_labels(rows[label], role=label.partition("_")[0], column=column, source=name).alias(label)
+            for label, column in labels.items()
+        )
+        asked.add(rows)
+        if template is not None:
+            rows, names, said = _with_templates(rows, event_columns, template, learned)
+            found["templates"] = names
+            spread.extend(said)
+        rows = _combine_components(rows, len(event_columns))
+        if time_column is None:
+            return rows.select("case", "event"), "none"
+        seconds, kind = time_and_kind(rows["time"], column=time_column, source=name, time_format=time_format)
         if resolution is not None:
             seconds = (seconds / resolution).floor() * resolution
-        # Types of one time are sorted by name: the order of their rows cannot matter.
-        within = ["event"] if ties == "unordered" else []
-        frame = frame.with_columns(seconds.alias("time")).sort("case", "time", *within, maintain_order=True)
-    elif resolution is not None:
-        raise ConfigError("tick needs times: name the time column (time=..., --time), or leave it out")
-    else:
-        frame = frame.sort("case", maintain_order=True)
-    frame = frame.select("case", "event", *(["time"] if time_column is not None else []))
-    if frame["case"].n_unique() == frame.height:
+        return rows.select("case", "event", seconds.alias("time")), kind
+
+    rows = read_rows(
+        table,
+        [pl.col(case_column).alias("case"), *components, *others],
+        convert,
+        whole=case_column in table.lists or template is not None,
+    )
+    if rows["case"].n_unique() == rows.height:
         raise LogFormatError(
             f"{name} has no case with two events: every value of '{quoted(case_column)}' occurs once. "
             "Name the column that groups events into sequences (a device, a patient, a request) as the case"
         )
+    # Types of one time are sorted by name: the order of their rows cannot matter.
+    within = [] if time_column is None else ["time", "event"] if ties == "unordered" else ["time"]
+    frame, n_ties = sort_rows(rows, *within)
     read_as = {
         "case": case_column,
         "event": list(event_columns),
@@ -276,14 +297,11 @@ def read_log(
         "ties": ties,
         "tick": tick,
     }
-    notes = table.notes
-    if outcomes is not None:
-        has_times = time_column is not None
-        labelled, n_foreign = from_table(outcomes, frame["case"], has_times=has_times, time_format=time_format)
-        notes += (f"{n_foreign:,} outcomes are of cases that are not in the log",) if n_foreign else ()
-    if table.learned:
-        read_as["learned"] = dict(table.learned)
-    return EventLog(frame, name, _count_ties(frame), read_as, notes, labelled)
+    labelled, said_of_them = asked.of_cases(rows["case"], has_times=time_column is not None, time_format=time_format)
+    if found:
+        read_as["learned"] = found
+    read_as |= {key: value for key, value in (("lines", lines), ("template", template)) if value is not None}
+    return EventLog(frame, name, n_ties, read_as, (*table.notes, *spread, *said_of_them), labelled)
 
 
 def _roles(known: Mapping[str, Any], usual: Mapping[str, Any], case: Any, event: Any, time: Any, state: Any) -> Any:
@@ -338,25 +356,59 @@ def _pick_column(role: str, given: str | None, columns: list[str], source: str, 
     )
 
 
-def _collect(table: Table, columns: list[pl.Expr]) -> pl.DataFrame:
-    """Read the columns, and compare the number of rows with what the reader counted by other means."""
-    try:
-        frame = table.frame.select(columns).collect(engine="streaming")
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise LogFormatError(f"{table.name} cannot be read: {quoted(error)}") from error
-    if table.n_rows is not None and frame.height != table.n_rows:
-        raise LogFormatError(f"{table.name} has {table.n_rows:,} rows, of which {frame.height:,} could be read")
-    return frame
+def _spread(frame: pl.DataFrame, case: str) -> tuple[pl.DataFrame, list[str]]:
+    """Put an event that belongs to several cases into each of them, and say how many there are, and of none."""
+    n_cases = frame["case"].list.len().fill_null(0)
+    none, several = int((n_cases == 0).sum()), int((n_cases > 1).sum())
+    rows = frame.filter(n_cases > 0).explode("case")
+    where = f"'{quoted(case)}'"
+    said = {f"of {frame.height:,} events belong to no {where} and were left out": none}
+    said[f"of {frame.height:,} events belong to several {where} and are in each: {rows.height:,} in all"] = several
+    return rows, [f"{count:,} {what}" for what, count in said.items() if count]
+
+
+def _with_templates(
+    frame: pl.DataFrame, columns: tuple[str, ...], template: str, learned: Mapping[str, Any] | None
+) -> tuple[pl.DataFrame, list[str], list[str]]:
+    """Put the templates of messages in their place; they are learned unless an earlier log has taught them.
+
+    Returns:
+        The frame, the templates, and sentences.
+    """
+    from sequela.events.templates import NONE, Templates
+
+    if template not in columns:
+        named = ", ".join(map(quoted, columns))
+        raise ConfigError(f"template '{quoted(template)}' is no event column; the event is {named}")
+    place = f"event_{columns.index(template)}"
+    known = None if learned is None else learned.get("templates")
+    found = Templates.learn(frame[place]) if known is None else Templates(known)
+    types = found.types(frame[place])
+    n_none = int((types == NONE).sum())
+    notes = [f"{len(found.names):,} templates of messages"]
+    notes += [f"{n_none:,} messages meet no template that the model knows: {NONE}"] if n_none else []
+    return frame.with_columns(types.alias(place)), found.names, notes
 
 
 def _combine_components(frame: pl.DataFrame, n_components: int) -> pl.DataFrame:
     if n_components == 1:
         return frame.rename({"event_0": "event"})
     escaped = [
-        pl.col(f"event_{i}").str.replace_all(COMPONENT_SEPARATOR, "\\" + COMPONENT_SEPARATOR, literal=True)
+        pl.col(f"event_{i}").str.replace_all(r"(\\*)\|", r"${1}${1}\|").str.replace(r"(\\+)\z", "${1}${1}")
         for i in range(n_components)
     ]
     return frame.with_columns(pl.concat_str(escaped, separator=COMPONENT_SEPARATOR).alias("event"))
+
+
+def joined_components(components: Iterable[str]) -> str:
+    r"""Return the event type that `read_log` makes of the values of several columns; `event_components` undoes it.
+
+    Example:
+        >>> print(joined_components(["engine", "up|down", r"C:\x"]), event_components(joined_components(["\\", "b"])))
+        engine|up\|down|C:\x ['\\', 'b']
+    """
+    doubled = (re.sub(r"(\\*)\|", r"\1\1\|", part) for part in components)
+    return COMPONENT_SEPARATOR.join(re.sub(r"(\\+)\Z", r"\1\1", part) for part in doubled)
 
 
 def event_components(name: str) -> list[str]:
@@ -366,8 +418,9 @@ def event_components(name: str) -> list[str]:
         >>> event_components("engine|P0A|fault"), event_components(r"up\|down|1")
         (['engine', 'P0A', 'fault'], ['up|down', '1'])
     """
-    components = re.split(r"(?<!\\)" + re.escape(COMPONENT_SEPARATOR), name)
-    return [component.replace("\\" + COMPONENT_SEPARATOR, COMPONENT_SEPARATOR) for component in components]
+    ends = [*_separators(name), len(name)]
+    parts = [name[low:high] for low, high in zip([0, *(end + 1 for end in ends)], ends, strict=False)]
+    return [re.sub(r"(\\+)(\||\Z)", lambda found: "\\" * (len(found[1]) // 2) + found[2], part) for part in parts]
 
 
 def event_at_level(name: str, level: int) -> str:
@@ -377,7 +430,13 @@ def event_at_level(name: str, level: int) -> str:
         >>> event_at_level("engine|P0A|fault", 1), event_at_level("engine|P0A|fault", 2), event_at_level("door", 2)
         ('engine', 'engine|P0A', 'door')
     """
-    return COMPONENT_SEPARATOR.join(re.split(r"(?<!\\)" + re.escape(COMPONENT_SEPARATOR), name)[:level])
+    ends = _separators(name)
+    return name if len(ends) < level else name[: ends[level - 1]]
+
+
+def _separators(name: str) -> list[int]:
+    """Return where the separators are: those before which the number of backslashes is even."""
+    return [found.end() - 1 for found in re.finditer(r"(\\*)\|", name) if len(found[1]) % 2 == 0]
 
 
 def _count_ties(frame: pl.DataFrame) -> int:

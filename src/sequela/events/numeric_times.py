@@ -46,6 +46,16 @@ def numbers_to_seconds(values: pl.Series, *, column: str, source: str, unit: str
         >>> numbers_to_seconds(pl.Series([19700102]), column="at", source="log").to_list()
         [86400.0]
     """
+    return numbers_and_kind(values, column=column, source=source, unit=unit)[0]
+
+
+def numbers_and_kind(
+    values: pl.Series, *, column: str, source: str, unit: str | None = None
+) -> tuple[pl.Series, str | None]:
+    """Return what `numbers_to_seconds` returns, and what the column was taken for.
+
+    Where several pieces of a column were taken for the same, so would be the whole. None: only the whole can tell.
+    """
     numbers = values.cast(pl.Float64, strict=False)
     numbers = numbers.set(~numbers.is_finite().fill_null(True), None)
     whole = values.cast(pl.Int64, strict=False)
@@ -59,7 +69,8 @@ def numbers_to_seconds(values: pl.Series, *, column: str, source: str, unit: str
             if odd.any():
                 why = f"is no date in digits (20260131), while {n_dates:,} of {n_values:,} are"
                 refuse_rows(odd, values, column, source, why, _MEND)
-            return dates
+            return dates, "digits"
+        kind = None if n_dates else "numbers"
         if n_dates:
             middle = numbers.abs().median()
             assert isinstance(middle, float)
@@ -68,11 +79,14 @@ def numbers_to_seconds(values: pl.Series, *, column: str, source: str, unit: str
                 why = f"is a date in digits, while {n_values - n_dates:,} of {n_values:,} are not"
                 refuse_rows(odd, values, column, source, why, _MEND)
         unit = _unit_of_most(numbers, values, column, source)
+        kind = kind and unit
+    else:
+        kind = unit
     seconds = numbers / UNITS[unit]
     if unit == "ns" and not values.dtype.is_float():  # a float would not hold the digits
         micro = whole // 1000
         seconds = (micro / 1e6).zip_with(micro.is_not_null(), seconds)
-    return seconds.set((seconds.abs() >= LATEST).fill_null(False), None)
+    return seconds.set((seconds.abs() >= LATEST).fill_null(False), None), kind
 
 
 def refuse_rows(bad: pl.Series, values: pl.Series, column: str, source: str, why: str, mend: str) -> NoReturn:

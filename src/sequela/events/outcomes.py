@@ -69,3 +69,36 @@ def from_table(
         )
     found = own.group_by("case", "label").agg(pl.col("time").min()).sort("case", "label")
     return found.select(SCHEMA.names()).cast(SCHEMA), frame.height - own.height
+
+
+class AskedOutcomes:
+    """The outcomes that `read_log` is asked for, gathered while it reads.
+
+    Args:
+        column: Column of the log, or None.
+        table: A table of outcomes, or None.
+        source: Name of the log, for messages.
+
+    Raises:
+        ConfigError: Both are given.
+    """
+
+    def __init__(self, column: str | None, table: str | Path | pl.DataFrame | None, source: str) -> None:
+        if column is not None and table is not None:
+            raise ConfigError("give outcome (a column) or outcomes (a table), not both")
+        self._column, self._table, self._source = column, table, source
+        self._parts: list[pl.DataFrame] = []
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Take the outcomes of some rows with the columns ``case`` and ``outcome``, where a column was asked for."""
+        if self._column is not None:
+            self._parts.append(from_column(rows["case"], rows["outcome"], self._column, self._source))
+
+    def of_cases(
+        self, cases: pl.Series, *, has_times: bool, time_format: str | None
+    ) -> tuple[pl.DataFrame | None, list[str]]:
+        """Return all outcomes, each once (None where none were asked for), and what is worth knowing."""
+        if self._table is not None:
+            found, n_foreign = from_table(self._table, cases, has_times=has_times, time_format=time_format)
+            return found, [f"{n_foreign:,} outcomes are of cases that are not in the log"] if n_foreign else []
+        return (pl.concat(self._parts).unique().sort("case", "label") if self._parts else None), []

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from sequela.errors import ConfigError, LogFormatError
 from sequela.events.log import EventLog
 from sequela.events.vocabulary import Vocabulary
-from sequela.files import read_json, whole_folder, write_json
+from sequela.files import damaged_files, read_record, whole_folder, write_record
+from sequela.text import quoted
 
 _MARKER = "sequences.json"
 _FORMAT = 1
@@ -166,20 +167,22 @@ class SequenceSet:
                 np.save(folder / "times.npy", self.times, allow_pickle=False)
             self.case_names.rename("case").to_frame().write_parquet(folder / "cases.parquet")
             meta = {"format": _FORMAT, "n_unknown": self.n_unknown, "unordered_ties": self.unordered_ties}
-            write_json(folder / _MARKER, meta)
+            write_record(folder, _MARKER, meta)
 
     @classmethod
     def load(cls, path: str | Path) -> SequenceSet:
-        """Map a saved set into memory.
+        """Map a saved set into memory, once its files have been compared with their checksums.
 
         Raises:
             LogFormatError: The folder is not a saved set, or is damaged.
         """
         folder = Path(path)
         try:
-            meta = read_json(folder / _MARKER)
+            meta = read_record(folder, _MARKER)
             if meta["format"] != _FORMAT:
                 raise ValueError(f"format {meta['format']}, this version reads {_FORMAT}")
+            for name, what in damaged_files(folder, meta).items():
+                raise ValueError(f"{name} {what}")
             ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
             offsets = np.load(folder / "offsets.npy", mmap_mode="r", allow_pickle=False)
             times_path = folder / "times.npy"
@@ -189,17 +192,19 @@ class SequenceSet:
                 ids.ndim == offsets.ndim == 1
                 and ids.dtype == np.int32
                 and offsets.dtype == np.int64
+                and names.dtype == pl.String
+                and names.null_count() == 0
                 and len(offsets) == len(names) + 1
                 and offsets[0] == 0
                 and offsets[-1] == len(ids)
                 and bool((np.diff(offsets) >= 0).all())
-                and (times is None or len(times) == len(ids))
+                and (times is None or (times.dtype == np.float64 and times.shape == ids.shape))
             )
             if not good:
                 raise ValueError("its arrays do not fit each other")
             return cls(ids, offsets, names, times, int(meta["n_unknown"]), bool(meta["unordered_ties"]))
-        except (OSError, ValueError, KeyError, TypeError, EOFError, pl.exceptions.PolarsError) as error:
-            raise LogFormatError(f"'{path}' is not a saved sequence set: {error}") from error
+        except Exception as error:  # numpy and polars refuse damaged files in many ways; each means a bad folder
+            raise LogFormatError(f"'{path}' is not a saved sequence set: {quoted(error)}") from error
 
 
 def tick_numbers(times: NDArray[np.float64] | None) -> NDArray[np.int64] | None:

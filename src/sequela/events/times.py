@@ -8,7 +8,7 @@ import polars as pl
 
 from sequela.errors import ConfigError, LogFormatError
 from sequela.events.labels import bytes_to_text, datetime_to_seconds
-from sequela.events.numeric_times import LATEST, UNITS, numbers_to_seconds, refuse_rows
+from sequela.events.numeric_times import LATEST, UNITS, numbers_and_kind, refuse_rows
 from sequela.text import quoted
 
 _LENGTHS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
@@ -39,6 +39,17 @@ def time_to_seconds(values: pl.Series, *, column: str, source: str, time_format:
         >>> time_to_seconds(pl.Series(["1970-01-01 00:01:00", "1970-01-02"]), column="t", source="log").to_list()
         [60.0, 86400.0]
     """
+    return time_and_kind(values, column=column, source=source, time_format=time_format)[0]
+
+
+def time_and_kind(
+    values: pl.Series, *, column: str, source: str, time_format: str | None = None
+) -> tuple[pl.Series, str | None]:
+    """Return what `time_to_seconds` returns, and what the column was taken for.
+
+    Where several pieces of a column were taken for the same, so would be the whole. None: only the whole can tell.
+    """
+    kind: str | None = "given"
     if values.dtype == pl.Binary:
         values = bytes_to_text(values)
     elif isinstance(values.dtype, pl.Categorical | pl.Enum):
@@ -48,21 +59,21 @@ def time_to_seconds(values: pl.Series, *, column: str, source: str, time_format:
     if dtype == pl.Date or isinstance(dtype, pl.Datetime):
         seconds = datetime_to_seconds(values)
     elif (dtype.is_numeric() or dtype == pl.String) and time_format in UNITS:
-        seconds = numbers_to_seconds(values, unit=time_format, **names)
+        seconds, kind = numbers_and_kind(values, unit=time_format, **names)
     elif dtype.is_numeric() and time_format is not None:
         seconds = _formatted_to_seconds(values.cast(pl.Int64, strict=False).cast(pl.String), time_format)
     elif dtype.is_numeric():
-        seconds = numbers_to_seconds(values, **names)
+        seconds, kind = numbers_and_kind(values, **names)
     elif dtype == pl.String and time_format is not None:
         seconds = _formatted_to_seconds(values.str.strip_chars(), time_format)
     elif dtype == pl.String:
-        seconds = _text_to_seconds(values, **names)
+        seconds, kind = _text_to_seconds(values, **names)
     else:
         raise LogFormatError(f"{source}: column '{quoted(column)}' holds {quoted(dtype)} values, not times")
     bad = (seconds.is_null() | ~seconds.is_finite() | (seconds.abs() >= LATEST)).fill_null(True)
     if bad.any():
         refuse_rows(bad, values, column, source, "is not a time", _ALLOWED)
-    return seconds
+    return seconds, kind
 
 
 def seconds_to_datetime(seconds: pl.Series) -> pl.Series:
@@ -91,22 +102,31 @@ def parse_duration(argument: str, value: str | float) -> float:
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(value).lower())
     if isinstance(value, bool) or not found or found[2] not in _LENGTHS or float(found[1]) <= 0:
-        raise ConfigError(f"{argument} must be seconds above 0, or text like '90s', '10m', '2h', '1d'; got {value!r}")
+        raise ConfigError(
+            f"{argument} must be seconds above 0, or text like '90s', '10m', '2h', '1d'; got {quoted(repr(value), 80)}"
+        )
     return float(found[1]) * _LENGTHS[found[2]]
 
 
+def _ascii(text: pl.Series) -> pl.Series:
+    """Return text without cells that have other signs than ASCII: they are no times, and some end in a panic."""
+    return text.set((text.str.len_bytes() != text.str.len_chars()).fill_null(False), None)
+
+
 def _formatted_to_seconds(text: pl.Series, time_format: str) -> pl.Series:
+    text = _ascii(text) if time_format.isascii() else text
     if any(code in time_format for code in ("%H", "%I", "%s", "%T", "%R")):
         return datetime_to_seconds(text.str.to_datetime(time_format, strict=False, time_unit="us"))
     return datetime_to_seconds(text.str.to_date(time_format, strict=False))
 
 
-def _text_to_seconds(values: pl.Series, *, column: str, source: str) -> pl.Series:
+def _text_to_seconds(values: pl.Series, *, column: str, source: str) -> tuple[pl.Series, str | None]:
     """Read a column of text as numbers if most cells are, else as ISO 8601, all with a zone or all without."""
     text = values.str.strip_chars()
+    text = _ascii(text)
     numbers = text.cast(pl.Float64, strict=False)
     if 2 * (len(numbers) - numbers.null_count()) > len(text) - text.null_count():
-        return numbers_to_seconds(text, column=column, source=source)
+        return numbers_and_kind(text, column=column, source=source)
     iso = text.str.replace(r"^(\d{4}-\d{2}-\d{2}|\d{8}) +", "${1}T").str.replace(r"(\d),(\d+)", "${1}.${2}")
     iso = iso.str.replace(r"\s*(Z|z|UTC)$", "+00:00").str.replace(r"\s+([+-]\d{2}(:?\d{2})?)$", "${1}")
     has_zone = iso.str.contains(_ZONE).fill_null(False)
@@ -119,7 +139,7 @@ def _text_to_seconds(values: pl.Series, *, column: str, source: str) -> pl.Serie
             few, what, n_most = (zoned, "has a zone, while {} of {} times have none", n_local)
         what = what.format(f"{n_most:,}", f"{n_local + n_zoned:,}")
         refuse_rows(few.is_not_null(), values, column, source, what, "Give all of them a zone, or none")
-    return local.zip_with(local.is_not_null(), zoned)
+    return local.zip_with(local.is_not_null(), zoned), "zoned" if n_zoned else "local"
 
 
 def _first_reading(text: pl.Series, formats: tuple[str, ...]) -> pl.Series:

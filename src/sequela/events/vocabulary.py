@@ -17,6 +17,8 @@ from sequela.events.log import EventLog
 from sequela.files import read_json, write_json
 
 RARE = "<rare>"
+_PIECE = 1 << 20
+"""Events that are encoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -144,14 +146,18 @@ class Vocabulary:
             VocabularyError: An event is unknown and there is no ``<rare>``.
         """
         names = pl.DataFrame({"event": self.names, "id": pl.Series(range(self.n_types), dtype=pl.Int32)})
-        found = events.rename("event").to_frame().join(names, on="event", how="left", maintain_order="left")["id"]
-        n_unknown = found.null_count()
-        if n_unknown:
-            if self.rare_id is None:
-                unknown = str(events.filter(found.is_null())[0])
-                raise VocabularyError(f"unknown event type '{unknown}'{nearest(unknown, self.names)}")
-            found = found.fill_null(self.rare_id)
-        return found.to_numpy().astype(np.int32), n_unknown
+        ids, n_unknown, at = np.empty(len(events), np.int32), 0, 0
+        for some in events.rename("event").to_frame().iter_slices(_PIECE):  # a join holds several copies
+            found = some.join(names, on="event", how="left", maintain_order="left")["id"]
+            if found.null_count():
+                n_unknown += found.null_count()
+                if self.rare_id is None:
+                    unknown = str(some["event"].filter(found.is_null())[0])
+                    raise VocabularyError(f"unknown event type '{unknown}'{nearest(unknown, self.names)}")
+                found = found.fill_null(self.rare_id)
+            ids[at : at + some.height] = found.to_numpy()
+            at += some.height
+        return ids, n_unknown
 
     def save(self, path: str | Path) -> None:
         """Write as JSON."""

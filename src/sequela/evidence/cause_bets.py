@@ -69,18 +69,68 @@ def cause_bets(
         Sorted codes ``(cause * n_types + effect) * horizon + lag - 1`` (int64, ``[C]``), and their log bets in units of
         2^-32, each rounded down (int64, ``[C]``).
     """
-    codes, units = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    scored = score_slots(density, cases, horizon, seed=seed, n_draws=n_draws, forecast=forecast, limits=limits)
+    return add_bets(*place_bets((one for some in scored for one in some), density.vocabulary.n_types, seconds))
+
+
+class Scored(NamedTuple):
+    """The slots of a case, and how well each type in them goes with what comes after.
+
+    Attributes:
+        case: The case, of ``n + 1`` events; its last has no slot.
+        types: What may have stood in each slot: the observed type, then those drawn (int32, ``[n, N]``).
+        real: Whether that is a type to bet on; ``<rare>`` is none (bool, ``[n, N]``).
+        law: Log-probability of each type in its slot (float64, ``[n, N]``).
+        scores: Log-probability of the events after each slot with each type in it (float64, ``[n, N, m]``).
+        effects: The same by the forecast of the effects.
+        placed: Which bets are placed (bool, ``[n, N, m]``); None for all.
+    """
+
+    case: Case
+    types: Ids
+    real: NDArray[np.bool_]
+    law: Floats
+    scores: Floats
+    effects: Floats
+    placed: NDArray[np.bool_] | None
+
+    def log_weight(self, slots: NDArray[np.int64], lag: int) -> Floats:
+        """Return the log prior of each type (float64, ``[k, N]``), not normalised: its law, and the mediators."""
+        weight: Floats = self.law[slots] + self.scores[slots, :, : lag - 1].sum(axis=2)
+        return weight
+
+
+def score_slots(
+    density: Density,
+    cases: Iterable[Case],
+    horizon: int,
+    *,
+    seed: int = 0,
+    n_draws: int = N_DRAWS,
+    forecast: Density | None = None,
+    limits: PairLimits | None = None,
+) -> Iterator[list[Scored]]:
+    """Yield cases with their slots scored, as many together as may be held; the arguments are those of `cause_bets`."""
     for some in _together(cases, density.vocabulary.n_types):
         slots = [_drawn(density, case, seed, n_draws) for case in some]
         laws = _laws(density, some, slots)
         placed = [_placed(case, own, horizon, limits) for case, own in zip(some, slots, strict=True)]
         scores = _scores(density, some, slots, placed, horizon)
         effects = scores if forecast is None else _scores(forecast, some, slots, placed, horizon)
-        for case, own, law, score, effect, bets in zip(some, slots, laws, scores, effects, placed, strict=True):
-            for found in _of_case(case, own, law, score, effect, density.vocabulary.n_types, seconds, bets):
-                codes.append(found[0])
-                units.append(found[1])
-    return add_bets(np.concatenate(codes), np.concatenate(units))
+        yield [
+            Scored(case, own.types, own.real, law, score, effect, bets)
+            for case, own, law, score, effect, bets in zip(some, slots, laws, scores, effects, placed, strict=True)
+        ]
+
+
+def place_bets(scored: Iterable[Scored], n_types: int, seconds: float | None = None) -> tuple[Codes, Integers]:
+    """Return the codes and log bets of all cases, as `cause_bets` does, but for adding them up."""
+    codes, units = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for one in scored:
+        for code, unit in _of_case(one, n_types, seconds):
+            codes.append(code)
+            units.append(unit)
+    return np.concatenate(codes), np.concatenate(units)
 
 
 def _together(cases: Iterable[Case], n_types: int) -> Iterator[list[Case]]:
@@ -101,9 +151,15 @@ def _together(cases: Iterable[Case], n_types: int) -> Iterator[list[Case]]:
 
 def add_bets(codes: Codes, units: Integers) -> tuple[Codes, Integers]:
     """Add up the log bets of the same pair and lag."""
+    keys, rows = add_rows(codes, units[None])
+    return keys, rows[0]
+
+
+def add_rows(codes: Codes, rows: Integers) -> tuple[Codes, Integers]:
+    """Add up the columns (int64, ``[k, C]``) that have the same code; return sorted codes and their sums."""
     order = np.argsort(codes, kind="stable")
     keys, starts = np.unique(codes[order], return_index=True)
-    return keys, add_units(units[None, order], starts.astype(np.int64))[0]
+    return keys, add_units(rows[:, order], starts.astype(np.int64))
 
 
 def mean_over_lags(codes: Codes, units: Integers, horizon: int) -> tuple[Codes, Floats]:
@@ -199,31 +255,22 @@ def _scores(
     ]
 
 
-def _of_case(
-    case: Case,
-    slots: _Slots,
-    law: Floats,
-    scores: Floats,
-    effects: Floats,
-    n_types: int,
-    seconds: float | None,
-    placed: NDArray[np.bool_] | None,
-) -> Iterator[tuple[Codes, Integers]]:
+def _of_case(one: Scored, n_types: int, seconds: float | None) -> Iterator[tuple[Codes, Integers]]:
     """Yield the codes and log bets of each lag."""
-    ids, n, horizon = case.ids, len(case.ids), scores.shape[2]
-    log_w = law.copy()
+    case, ids, n, horizon = one.case, one.case.ids, len(one.case.ids), one.scores.shape[2]
+    log_w = one.law.copy()
     for lag in range(1, min(horizon, n - 1) + 1):
         rows = np.arange(n - lag)
-        v, types, real = ids[rows + lag], slots.types[rows], slots.real[rows]
+        v, types, real = ids[rows + lag], one.types[rows], one.real[rows]
         kept = real & real[:, :1] & (types != v[:, None]) & (types[:, :1] != v[:, None])
         if seconds is not None and case.times is not None:
             kept &= (case.times[rows + lag] - case.times[rows] <= seconds)[:, None]
         chosen = _apart(v, lag, kept[:, 0])
-        log_bet, row, column = _bets(log_w[rows], effects[rows, :, lag - 1], kept)
-        there = chosen[row] if placed is None else chosen[row] & placed[row, column, lag - 1]
+        log_bet, row, column = _bets(log_w[rows], one.effects[rows, :, lag - 1], kept)
+        there = chosen[row] if one.placed is None else chosen[row] & one.placed[row, column, lag - 1]
         code = (types[row, column].astype(np.int64) * n_types + v[row]) * horizon + lag - 1
         yield code[there], to_units(log_bet[there], down=True)
-        log_w[rows] += scores[rows, :, lag - 1]
+        log_w[rows] += one.scores[rows, :, lag - 1]
 
 
 def _apart(effects: Ids, lag: int, fair: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -251,7 +298,7 @@ def _bets(log_w: Floats, log_f: Floats, kept: NDArray[np.bool_]) -> tuple[Floats
         log_f: Log-probability of the effect with each type (float64, ``[n, N]``).
         kept: Which types take part (bool, ``[n, N]``).
     """
-    prior, posterior = (_normal(np.where(kept, values, -np.inf)) for values in (log_w, log_w + log_f))
+    prior, posterior = (normal(np.where(kept, values, -np.inf)) for values in (log_w, log_w + log_f))
     observed = np.arange(log_w.shape[1]) == 0
     with np.errstate(divide="ignore", invalid="ignore"):
         bet = np.where(observed, posterior / prior, (1 - posterior) / (1 - prior))
@@ -260,7 +307,7 @@ def _bets(log_w: Floats, log_f: Floats, kept: NDArray[np.bool_]) -> tuple[Floats
     return np.log(MIXTURE + (1 - MIXTURE) * bet[row, column]), row, column
 
 
-def _normal(log_values: Floats) -> Floats:
+def normal(log_values: Floats) -> Floats:
     """Return probabilities (float64, ``[n, N]``) in proportion to the exponentials of values; 0 in empty rows."""
     top = log_values.max(axis=1, keepdims=True)
     mass = np.exp(log_values - np.where(np.isfinite(top), top, 0.0))

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
+from scipy.special import expit
 from scipy.stats import norm
 
+from sequela.evidence.correction import link_probability
 from sequela.evidence.direction import log_e_direction
 from sequela.evidence.marks import marks
-from sequela.evidence.multiplicity import claimed, combined, e_bh, families, family_weights
+from sequela.evidence.multiplicity import best_for_f1, claimed, combined, e_bh, families, family_weights
 
 POPULATION_SCHEMA = pl.Schema(
     {
@@ -26,10 +28,13 @@ POPULATION_SCHEMA = pl.Schema(
         "pointwise_nats": pl.Float64,
         "log10_e": pl.Float64,
         "q_value": pl.Float64,
+        "corrected_nats": pl.Float64,
+        "probability": pl.Float64,
         "is_edge": pl.Boolean,
         "direction_log10_e": pl.Float64,
         "share_first": pl.Float64,
         "sensitivity": pl.Float64,
+        "placebo_nats": pl.Float64,
         "mark": pl.String,
     }
 )
@@ -52,6 +57,10 @@ CONTROLS = ("fdr", "each")
 ``1 / fdr`` (20 for 0.05): more links of a small log, and no bound on the share of false ones beyond what strength and
 order ask for."""
 
+OBJECTIVES = ("rate", "f1")
+"""What decides which pairs are links: ``"rate"``, the evidence and strength that `CONTROLS` ask for; ``"f1"``, the
+probabilities (`best_for_f1`)."""
+
 _PRIOR = 5.0
 """Places at the mean of the other lags that the mean of a lag is drawn towards."""
 
@@ -68,6 +77,9 @@ def finish(
     votes: pl.DataFrame | None = None,
     without: Sequence[pl.DataFrame] = (),
     control: str = "fdr",
+    residuals: Sequence[pl.DataFrame] = (),
+    objective: str = "rate",
+    horizon: int | None = None,
 ) -> pl.DataFrame:
     """Turn strengths and log e-values, one frame each a density, into the columns of `PopulationGraph.pairs`.
 
@@ -87,8 +99,15 @@ def finish(
         without: One frame a density, ``cause``, ``effect``, ``absent`` and ``log_e``: evidence at the places without a
             third type (`triangles`). The e-value of a pair is then the least of all.
         control: One of `CONTROLS`: what ``fdr`` bounds.
+        residuals: What the forecasts left over, one frame a density (`sequela.evidence.residuals`); none where ties
+            have no order.
+        objective: One of `OBJECTIVES`.
+        horizon: Largest lag of an effect; strengths at larger lags are the placebo. By default all are effects.
     """
-    strength = _strongest(pl.concat(sums))
+    far = pl.col("lag") > (math.inf if horizon is None else horizon)
+    near, beyond = (by_lag(pl.concat(sums).filter(side)) for side in (~far, far))
+    placebo = beyond.group_by("cause", "effect").agg(placebo_nats=pl.col("cmi_nats").max())
+    strength = _strongest(near).join(placebo, on=["cause", "effect"], how="left")
     evidence = pl.concat(bets).group_by("cause", "effect").agg("log_e")
     table = strength.join(evidence, on=["cause", "effect"], how="left").sort("cause", "effect")
     log_e = combined(table["log_e"].to_list(), len(bets), scheme)
@@ -105,8 +124,16 @@ def finish(
         q_value=pl.Series(q_value, dtype=pl.Float64),
         sensitivity=ratio + (ratio * (ratio - 1)).sqrt(),
     )
-    certain = pl.col("q_value") <= fdr if control == "fdr" else pl.col("log_e") >= -math.log(fdr)
-    table = table.with_columns(is_edge=certain & pl.col("is_strong") & ~pl.col("is_backward"))
+    table = table.join(
+        link_probability(near, residuals, delta=delta), on=["cause", "effect"], how="left", maintain_order="left"
+    )
+    probability = pl.when("is_backward").then(0.0).otherwise(_linked(table) * pl.col("probability"))
+    table = table.with_columns(probability=probability)
+    if objective == "f1":
+        table = table.with_columns(is_edge=pl.Series(best_for_f1(table["probability"].to_numpy()), dtype=pl.Boolean))
+    else:
+        certain = pl.col("q_value") <= fdr if control == "fdr" else pl.col("log_e") >= -math.log(fdr)
+        table = table.with_columns(is_edge=certain & pl.col("is_strong") & ~pl.col("is_backward"))
     return (
         table.with_columns(marks(table, nodes))
         .sort(["is_edge", pl.col("cmi_nats").round(9), "cause", "effect"], descending=[True, True, False, False])
@@ -169,6 +196,17 @@ def _with_votes(table: pl.DataFrame, votes: pl.DataFrame | None) -> pl.DataFrame
     )
 
 
+def _linked(table: pl.DataFrame) -> pl.Series:
+    """Return the probability that the types of each pair are linked: even odds beforehand, and an e-value as the ratio.
+
+    It is the mean of the e-values of the bets and of the order, where the cause makes the effect likelier and mostly
+    comes first; a mean of e-values is one. Source: e-values as likelihood ratios, Grünwald, de Heide and Koolen (2024).
+    """
+    bets, order = table["log_e"].to_numpy(), table["direction_log10_e"].to_numpy() * math.log(10)
+    ahead = (table["share_first"].fill_null(0.0).to_numpy() > 0.5) & (table["pointwise_nats"].to_numpy() > 0)
+    return pl.Series(expit(np.where(ahead, np.logaddexp(bets, order) - math.log(2), bets)), dtype=pl.Float64)
+
+
 def by_lag(sums: pl.DataFrame) -> pl.DataFrame:
     """Return each pair's strength at each lag.
 
@@ -192,10 +230,10 @@ def by_lag(sums: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _strongest(sums: pl.DataFrame) -> pl.DataFrame:
-    """Return each pair's strength at its strongest lag."""
+def _strongest(lags: pl.DataFrame) -> pl.DataFrame:
+    """Return each pair's strength at its strongest lag, from `by_lag`."""
     keys, places, margin = ["cause", "effect"], pl.col("support"), float(norm.ppf(0.975)) * pl.col("std_error")
-    lags = by_lag(sums).with_columns(
+    lags = lags.with_columns(
         places_there=places,
         tied=pl.col("ties").sum().over(keys) / places.sum().over(keys),
         support_cases=pl.col("cases").max().over(keys),

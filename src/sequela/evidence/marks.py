@@ -13,6 +13,11 @@ _TELLING_LIFT = 0.4
 """Least absolute log lift for that: without an association there is nothing to lose."""
 
 
+_FAR_SHARE = 1 / 2
+"""An edge that has this share of its strength beyond the horizon, or more, is marked: what lasts that long may be a
+state that changes slowly and favours both types."""
+
+
 def _log_lift(table: pl.DataFrame, nodes: pl.DataFrame) -> list[float]:
     """Return how much more often than by chance each effect stands at the pair's strongest lag (log ratio)."""
     count = dict(nodes.select("event", "count").iter_rows())
@@ -28,8 +33,8 @@ def marks(table: pl.DataFrame, nodes: pl.DataFrame | None = None) -> pl.Series:
     most of that goes with other events, a cause of both that the log holds only in part fits as well.
 
     Args:
-        table: Pairs, with ``tied`` (share of its places within one time), ``is_backward``, ``screened_by`` and
-            ``is_strong``.
+        table: Pairs, with ``tied`` (share of its places within one time), ``is_backward``, ``screened_by``,
+            ``is_strong`` and ``placebo_nats``.
         nodes: ``event`` and ``count``.
     """
     lifts = [0.0] * len(table) if nodes is None else _log_lift(table, nodes)
@@ -40,9 +45,10 @@ def marks(table: pl.DataFrame, nodes: pl.DataFrame | None = None) -> pl.Series:
     }
     found: list[str | None] = []
     columns = table.select(
-        "cause", "effect", "tied", "is_edge", "pointwise_nats", "is_backward", "screened_by", "is_strong"
-    ).iter_rows()
-    for (cause, effect, tied, edge, pointwise, backward, third, strong), lift in zip(columns, lifts, strict=True):
+        "cause", "effect", "tied", "is_edge", "pointwise_nats", "is_backward", "screened_by", "is_strong",
+        "placebo_nats",
+    ).iter_rows()  # fmt: skip
+    for (cause, effect, tied, edge, pointwise, backward, third, strong, far), lift in zip(columns, lifts, strict=True):
         own, back = strength.get((cause, effect)), strength.get((effect, cause))
         if not edge and not strong:
             found.append(None)
@@ -56,6 +62,8 @@ def marks(table: pl.DataFrame, nodes: pl.DataFrame | None = None) -> pl.Series:
             found.append("uncertain: most of its events share their time")
         elif back is not None and 0.5 <= own / back <= 2:
             found.append("uncertain: as strong in the other direction")
+        elif far is not None and far >= _FAR_SHARE * own:
+            found.append("uncertain: about as strong beyond the horizon")
         elif abs(lift) >= _TELLING_LIFT and pointwise / lift < _OWN_SHARE:
             found.append("uncertain: most of their association goes with other events")
         else:

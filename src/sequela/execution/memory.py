@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import psutil
 
 from sequela.errors import ConfigError, OutOfMemoryBudgetError
+from sequela.text import quoted
 
 SHARE_OF_FREE = 0.25
 MOST_BY_DEFAULT = 2 * 2**30
@@ -55,9 +56,10 @@ def parse_bytes(value: str | float) -> int:
         (1500000000, 536870912, 1000)
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", str(value).lower())
-    if not found or found[2] not in _UNITS or float(found[1]) <= 0 or isinstance(value, bool):
-        raise ConfigError(f"memory_budget must be bytes, or text like '500MB' or '2GiB'; got {value!r}")
-    return int(float(found[1]) * _UNITS[found[2]])
+    n_bytes = int(float(found[1]) * _UNITS[found[2]]) if found and found[2] in _UNITS else 0
+    if n_bytes < 1 or isinstance(value, bool):
+        raise ConfigError(f"memory_budget must be bytes, or text like '500MB' or '2GiB'; got {quoted(repr(value), 80)}")
+    return n_bytes
 
 
 def format_bytes(n_bytes: float) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from sequela.effects.knowledge import Knowledge
 from sequela.errors import LogFormatError
 from sequela.files import damaged_files, read_json, read_record, write_json, write_record
+from sequela.text import quoted
 
 MARKER = "run.json"
 KNOWLEDGE_FILE = "knowledge.json"
@@ -47,6 +48,8 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         hierarchy_level: Components that stand for a type, in a population.
         pool: Whether the evidence of a pair counted for others of its family.
         control: What ``fdr`` bounds in a population: the share of false links, or each pair by itself.
+        objective: What decides which pairs of a population are links: ``"rate"`` (``fdr``) or ``"f1"``.
+        placebo: Whether the strength beyond the horizon was asked for.
         causes: Pattern of the causes that were asked for.
         effects: Pattern of the effects that were asked for.
         knowledge: Hash of what was known beside the log (`knowledge.json` of the same folder).
@@ -76,6 +79,8 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
     hierarchy_level: int | None = None
     pool: bool | None = None
     control: str | None = None
+    objective: str | None = None
+    placebo: bool | None = None
     causes: str | None = None
     effects: str | None = None
     knowledge: str | None = None
@@ -278,7 +283,7 @@ def read_run(folder: Path, *, kind: str, command: str) -> RunRecord:
     except (msgspec.ValidationError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise LogFormatError(f"{what}: {MARKER} is damaged: {error}") from None
     if record.kind != kind:
-        raise LogFormatError(f"{what}: it is one of {record.kind} results")
+        raise LogFormatError(f"{what}: it is one of {quoted(record.kind)} results")
     if damaged:
         raise LogFormatError(f"{what}: {'; '.join(damaged)}")
     return record

@@ -351,7 +351,7 @@ def case_graph(
 def _n_tested(events: list[str], times: Any, run: RunRecord, knowledge: Knowledge | None) -> int:
     """Return how many pairs of positions of a case are tested."""
     n, arguments = len(events), run.arguments
-    horizon, seconds = arguments.horizon or 1, arguments.horizon_seconds
+    horizon, seconds = min(arguments.horizon or 1, max(1, n - 1)), arguments.horizon_seconds
     cause = np.arange(min(arguments.context, n), n)
     effect = np.minimum(cause[:, None] + np.arange(1, horizon + 1), n)
     tested = effect < n

@@ -15,6 +15,7 @@ from sequela.graphs.records import MARKER, load_knowledge, read_run
 from sequela.graphs.results import FILES, Discovery
 from sequela.graphs.schemas import LAGS, NODES, PLACES, POPULATION, SUMMARY, Table, check_types
 from sequela.graphs.summary import SummaryGraph
+from sequela.text import visible
 
 
 @public(checks(path=PATH))
@@ -43,6 +44,8 @@ def load_discovery(path: str | Path) -> Discovery:
         n_rows = pl.scan_parquet(folder / "edges.parquet").select(pl.len()).collect().item()
         if n_rows != run.counts.n_edges:
             raise LogFormatError(f"edges.parquet has {n_rows:,} rows, and run.json says {run.counts.n_edges:,}")
+        if (folder / "events.parquet").exists():
+            _check_events(folder, nodes)
     return Discovery.on_disk(folder, SummaryGraph(pairs, nodes), run)
 
 
@@ -100,6 +103,35 @@ def _check_on_disk(file: Path, table: Table) -> None:
     for name, number in missing.items():
         if number:
             raise LogFormatError(f"'{file}': the column '{name}' lacks {number:,} values")
+
+
+def _check_events(folder: Path, nodes: pl.DataFrame) -> None:
+    """Raise `LogFormatError` unless events are of known types and numbered from 0, and edges between events."""
+    position, known = pl.col("position"), nodes["event"].implode()
+    events = pl.scan_parquet(folder / "events.parquet")
+    odd = ~pl.col("event").is_in(known)
+    if "time" in events.collect_schema():
+        odd |= ~pl.col("time").is_finite()
+    cases = events.group_by("case").agg(
+        n=pl.len(), odd=odd.any(), gap=(position.min() != 0) | (position.max() + 1 != pl.len())
+    )
+    ends = [pl.col(f"{end}_position").is_between(0, pl.col("n"), closed="left") for end in ("cause", "effect")]
+    kinds = [pl.col(end).is_in(known) for end in ("cause", "effect")]
+    edges = pl.scan_parquet(folder / "edges.parquet").join(cases, on="case", how="left")
+    for rows, what in (
+        (
+            cases.filter("odd"),
+            "events.parquet: the case {} has an event of unknown type, or without a time",
+        ),
+        (cases.filter("gap"), "events.parquet: the positions of the case {} do not count from 0 on"),
+        (
+            edges.filter(~pl.all_horizontal(*ends, *kinds).fill_null(False)),
+            "edges.parquet: an edge of the case {} is not between two of its events",
+        ),
+    ):
+        found = rows.select("case").head(1).collect(engine="streaming")
+        if found.height:
+            raise LogFormatError(what.format(f"'{visible(found.item(), longest=60)}'"))
 
 
 @contextmanager

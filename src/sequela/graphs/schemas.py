@@ -223,6 +223,14 @@ POPULATION = Table(
         "pointwise_nats": Column(pl.Float64(), "nats", "Mean log ratio there: above 0, the effect gets likelier."),
         "log10_e": Column(pl.Float64(), "log10", "Evidence: the e-value against no link."),
         "q_value": Column(pl.Float64(), "", "Least false discovery rate at which the pair is a link."),
+        "corrected_nats": Column(
+            pl.Float64(), "nats", "Mean effect, corrected by what forecasts leave over on held-out cases, at the lag "
+            "where it is likeliest to reach delta; missing where that is not known.", optional=True, nullable=True,
+        ),
+        "probability": Column(
+            pl.Float64(), "", "Probability that the effect is real and reaches delta; 0 where the effect comes first.",
+            optional=True, nullable=True,
+        ),
         "is_edge": Column(pl.Boolean(), "", "Whether it is strong and certain enough to be a link."),
         "direction_log10_e": Column(
             pl.Float64(), "log10", "Evidence that the two types come in one order, whichever: the e-value against fair "
@@ -235,6 +243,10 @@ POPULATION = Table(
         "sensitivity": Column(
             pl.Float64(), "", "E-value of VanderWeele and Ding: the risk ratio that a hidden cause must have with both "
             "to explain the effect away.", optional=True,
+        ),
+        "placebo_nats": Column(
+            pl.Float64(), "nats", "Mean effect at its strongest lag beyond the horizon; missing where it was not asked "
+            "for, or the model does not remember that far.", optional=True, nullable=True,
         ),
         "mark": Column(pl.String(), "", "Why a link is uncertain, or a strong pair no link; missing where nothing "
                        "speaks against it.", nullable=True),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from sequela.errors import ConfigError, LogFormatError, nearest
-from sequela.events.log import COMPONENT_SEPARATOR, event_at_level
+from sequela.events.log import event_at_level, event_components
 from sequela.graphs.exports import at_level
 from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.population import PopulationGraph
@@ -305,7 +305,7 @@ def _cut(links: pl.DataFrame, max_links: int) -> tuple[pl.DataFrame, int]:
 
 def _n_components(nodes: pl.DataFrame) -> int:
     """Return how many components every event type has (``ecu|code`` has 2)."""
-    counts = {name.count(COMPONENT_SEPARATOR) + 1 for name in nodes["event"] if not name.startswith("<")}
+    counts = {len(event_components(name)) for name in nodes["event"] if not name.startswith("<")}
     return counts.pop() if len(counts) == 1 else 1
 
 

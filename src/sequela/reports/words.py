@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +11,7 @@ Level = Literal["good", "note", "warning"]
 Grade = Literal["good", "fair", "poor"]
 _MANY_TIES = 0.5
 _MANY_UNKNOWN = 0.01
+_REPORTED = ("cross_entropy", "unigram", "bigram", "trigram")
 
 ASSUMPTIONS = (
     "Nothing outside the log drives two of its events: a cause that nobody recorded makes the events it drives look "
@@ -83,7 +85,13 @@ def _doubts(run: Mapping[str, Any], report: Mapping[str, Any] | None, *, has_evi
 def _report(run: Mapping[str, Any], population: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Return how well the model predicts, from whichever record says it."""
     reports = [each["density"].get("report") for each in (run, population or {}) if each.get("density")]
-    return next((report for report in reports if report is not None), None)
+    return next((report for report in reports if _is_complete(report)), None)
+
+
+def _is_complete(report: Any) -> bool:
+    """Return whether a report holds what is said of it; one from a file need not."""
+    numbers = [report.get(name) for name in _REPORTED] if isinstance(report, Mapping) else [None]
+    return all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
 
 
 def _gain(report: Mapping[str, Any]) -> float:
@@ -92,7 +100,8 @@ def _gain(report: Mapping[str, Any]) -> float:
 
 
 def _is_within_noise(report: Mapping[str, Any]) -> bool:
-    return report["gain_std_error"] is None or _gain(report) < 2 * float(report["gain_std_error"])
+    error = report.get("gain_std_error")
+    return not isinstance(error, int | float) or not _gain(report) >= 2 * error
 
 
 def trust(run: Mapping[str, Any], population: Mapping[str, Any] | None = None) -> list[Sentence]:
@@ -138,9 +147,10 @@ def _model(report: Mapping[str, Any] | None) -> Sentence:
     if report is None:
         return Sentence("note", "The model's predictions were not compared with simple references.")
     gain = _gain(report)
+    events, cases = _n(report.get("n_events", 0), "event"), _n(report.get("n_cases", 0), "case")
     numbers = (
         f"{report['cross_entropy']:.2f} nats an event; the best of frequencies and n-grams "
-        f"{report['cross_entropy'] + gain:.2f}; {_n(report['n_events'], 'event')} of {_n(report['n_cases'], 'case')}"
+        f"{report['cross_entropy'] + gain:.2f}; {events} of {cases}"
     )
     if gain <= 0:
         return Sentence(
@@ -183,15 +193,16 @@ def _rule(arguments: Mapping[str, Any], *, has_evidence: bool = False) -> list[S
     rule = arguments.get("threshold")
     if not isinstance(rule, Mapping):
         return []
-    if rule.get("rule") == "EffectSize":
+    numbers = {name: value for name, value in rule.items() if isinstance(value, int | float)}
+    if rule.get("rule") == "EffectSize" and {"delta", "confidence_level"} <= numbers.keys():
         edge = Sentence(
             "note",
-            f"An edge says: {doing} changes how likely a later event is, by more than {rule['delta']:g} nats, with "
-            f"{_percent(rule['confidence_level'])} confidence as far as sampling goes.",
+            f"An edge says: {doing} changes how likely a later event is, by more than {numbers['delta']:g} nats, with "
+            f"{_percent(numbers['confidence_level'])} confidence as far as sampling goes.",
         )
         uncontrolled = "No false discovery rate was controlled: the command 'sequela population' does that."
         return [edge] if has_evidence else [edge, Sentence("note", uncontrolled)]
-    settings = ", ".join(f"{name} {value:g}" for name, value in rule.items() if isinstance(value, int | float))
+    settings = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
     return [Sentence("note", f"An edge says: {doing} passed the rule {rule.get('rule')} ({settings}).")]
 
 

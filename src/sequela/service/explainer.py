@@ -19,7 +19,7 @@ from sequela.discovery.run_folder import RunResult, load_run
 from sequela.effects.encoding import encode_log, longest_case
 from sequela.effects.settings import TABLE
 from sequela.errors import ConfigError, LogFormatError
-from sequela.events.log import COMPONENT_SEPARATOR, EventLog
+from sequela.events.log import EventLog, joined_components
 from sequela.events.sequences import SequenceSet
 from sequela.events.times import parse_duration, time_to_seconds
 from sequela.events.vocabulary import Vocabulary
@@ -224,7 +224,7 @@ class Explainer:
             raise ConfigError(f"{where} has {len(event)} texts, and the log's event has {n_columns} columns")
         if n_columns == 1:
             return event[0]
-        return COMPONENT_SEPARATOR.join(each.replace(COMPONENT_SEPARATOR, "\\" + COMPONENT_SEPARATOR) for each in event)
+        return joined_components(event)
 
     def _seconds(self, where: str, times: Sequence[float | str]) -> pl.Series:
         if any(isinstance(time, str) for time in times):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from formats import KINDS, PACKERS, ROWS, WRITERS, as_csv, as_parquet, as_xes
 
+from formats import KINDS, PACKERS, ROWS, WRITERS, as_csv, as_parquet, as_xes
 from sequela.errors import ConfigError, LogFormatError
 from sequela.events.log import read_log
 from sequela.events.readers import READERS, read_table

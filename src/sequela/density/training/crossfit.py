@@ -30,9 +30,10 @@ from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet, case_hash
 from sequela.events.split import Split
 from sequela.events.vocabulary import Vocabulary
-from sequela.files import check_writable_folder, read_json, whole_folder, write_json
+from sequela.files import check_writable_folder, read_json, read_record, whole_folder, write_json, write_record
 from sequela.locks import locks_out
 from sequela.progress import Reporter, reporter
+from sequela.text import quoted
 
 SCHEMES = ("leave-one-out", "forward")
 MARKER = "crossfit.json"
@@ -91,7 +92,7 @@ class CrossFit:
         with whole_folder(path, marker=MARKER, overwrite=overwrite) as folder:
             for number, density in enumerate(self.densities):
                 checkpoint.save_density(density, _folder(folder, number))
-            write_json(folder / MARKER, {"format": FORMAT, "complete": True} | job)
+            write_record(folder, MARKER, {"format": FORMAT, "complete": True} | job)
 
 
 def load_cross_fit(path: str | Path, *, device: str | None = None) -> CrossFit:
@@ -103,10 +104,15 @@ def load_cross_fit(path: str | Path, *, device: str | None = None) -> CrossFit:
     try:
         found = _read_marker(Path(path))
         if found["format"] != FORMAT or found["scheme"] not in SCHEMES:
-            raise ValueError(f"format {found['format']!r} and scheme {found['scheme']!r} are not known to this version")
+            what = f"format {quoted(found['format'])} and scheme '{quoted(found['scheme'])}'"
+            raise ValueError(f"{what} are not known to this version")
         n, seed, scheme = int(found["n_densities"]), int(found["seed"]), str(found["scheme"])
         complete = found["complete"] is True
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if complete:
+            read_record(Path(path), MARKER)  # the densities check themselves
+        if n < 1:
+            raise ValueError(f"it says that there are {n} densities")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise CheckpointError(f"'{path}' is not a folder of cross-fitted densities: {error}") from error
     if not complete:
         raise CheckpointError(f"cross-fitting to '{path}' was interrupted: give the same command again to finish it")
@@ -200,7 +206,7 @@ def cross_fit(
             )
         densities.append(density)
     if out is not None and is_first_process():
-        write_json(Path(out) / MARKER, {"format": FORMAT, "complete": True} | job)
+        write_record(Path(out), MARKER, {"format": FORMAT, "complete": True} | job)
     return CrossFit(tuple(densities), scheme, seed)
 
 

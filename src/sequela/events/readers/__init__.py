@@ -22,6 +22,8 @@ from sequela.events.readers.frames import read_frame
 from sequela.events.readers.jaeger import read_jaeger
 from sequela.events.readers.json import read_json
 from sequela.events.readers.json_lines import read_json_lines
+from sequela.events.readers.log_lines import read_log_lines, split_lines, whole_lines
+from sequela.events.readers.ocel import read_ocel_json, read_ocel_sqlite, read_ocel_xml
 from sequela.events.readers.otlp import read_otlp
 from sequela.events.readers.parquet import read_parquet
 from sequela.events.readers.source import Source, Table, open_source
@@ -42,10 +44,14 @@ READERS: dict[str, Callable[[Source], Table]] = {
     ".json": read_json,
     ".otlp": read_otlp,
     ".jaeger": read_jaeger,
+    ".jsonocel": read_ocel_json,
+    ".xmlocel": read_ocel_xml,
+    ".sqlite": read_ocel_sqlite,
+    ".log": read_log_lines,
 }
 """The function that reads a suffix."""
 
-_FAULTS = (
+FAULTS = (
     *(pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError),
     *(ValueError, TypeError, LookupError, ArithmeticError),
 )
@@ -58,6 +64,7 @@ def read_table(
     *,
     connection: Any = None,
     glob: bool = False,
+    lines: str | None = None,
     learned: Mapping[str, Any] | None = None,
 ) -> Table:
     """Return the rows of a file, of several files one after the other, of a frame, or of a query.
@@ -67,6 +74,7 @@ def read_table(
         file_format: Suffix of the format (``"jsonl"``) where the name does not say it.
         connection: What the query is asked of, see `read_query`.
         glob: Whether paths are patterns; by default ``*`` is a character like any other.
+        lines: What stands in a line of text, as a regular expression with named groups (`split_lines`).
         learned: What an earlier log taught its reader (`Table.learned`); None for a new log.
 
     Raises:
@@ -77,12 +85,16 @@ def read_table(
         >>> read_table(pl.DataFrame({"case": ["a", "b"]})).frame.collect().height
         2
     """
-    table = _read(source, file_format, connection, glob)
+    table = _read(source, "log" if lines is not None and file_format is None else file_format, connection, glob)
+    if lines is not None:
+        if table.finish is not whole_lines:
+            raise ConfigError("lines is for files of text; leave it out, or the format")
+        return split_lines(table, lines)
     if table.finish is None:
         return table
     try:
         frame, n_rows, found, notes = table.finish(table.frame, learned)
-    except _FAULTS as error:
+    except FAULTS as error:
         raise LogFormatError(f"{table.name} cannot be read: {quoted(error)}") from error
     return table._replace(frame=frame, n_rows=n_rows, learned=found, notes=(*table.notes, *notes))
 
@@ -117,7 +129,7 @@ def _read_file(path: str | Path, file_format: str | None) -> Table:
     try:
         table = READERS[source.suffix](source)
         table.frame.collect_schema()
-    except _FAULTS as error:
+    except FAULTS as error:
         kind = READERS[source.suffix].__name__.removeprefix("read_").replace("_", " ")
         raise LogFormatError(f"{source.name} cannot be read as {kind}: {quoted(error)}") from error
     return table
@@ -159,4 +171,4 @@ def _read_files(paths: Sequence[str | Path], file_format: str | None) -> Table:
     )
 
 
-__all__ = ["READERS", "Source", "Table", "read_query", "read_table"]
+__all__ = ["FAULTS", "READERS", "Source", "Table", "read_query", "read_table"]

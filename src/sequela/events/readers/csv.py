@@ -89,7 +89,7 @@ def _line_ends(data: bytes) -> NDArray[np.int64]:
 
 
 def _refuse_odd_quotes(source: Source, data: bytes, separator: str, n_lines: int) -> None:
-    """Refuse quotes that hold a separator or a line end but do not hold a whole value, as in ``5" x,6" y``.
+    """Refuse quotes around a part of a value, as in ``5" x,6" y`` or ``"x"y``, unless every program reads them alike.
 
     Args:
         source: For the message.
@@ -107,10 +107,11 @@ def _refuse_odd_quotes(source: Source, data: bytes, separator: str, n_lines: int
     before = np.where(starts == 0, _LINE_END, values[starts - 1])
     after = np.where(ends == len(values) - 1, _LINE_END, values[np.minimum(ends + 1, len(values) - 1)])
     sign = separator.encode()[0]
-    whole = np.isin(before, [sign, _LINE_END]) & np.isin(after, [sign, _LINE_END, _RETURN])
-    for start, end in zip(starts[~whole], ends[~whole], strict=True):
+    opens, closes = np.isin(before, [sign, _LINE_END]), np.isin(after, [sign, _LINE_END, _RETURN])
+    odd = ~(opens & closes)
+    for start, end, at_start in zip(starts[odd], ends[odd], opens[odd], strict=True):
         inside = data[start:end]
-        if b"\n" in inside or separator.encode() in inside:
+        if at_start or b"\n" in inside or b"\r" in inside or separator.encode() in inside:
             line = n_lines + 1 + data.count(b"\n", 0, start)
             raise LogFormatError(
                 f"{source.name}, line {line}: a quote within a value; "

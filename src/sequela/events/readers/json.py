@@ -7,6 +7,7 @@ from collections.abc import Callable
 from sequela.errors import LogFormatError
 from sequela.events.readers.jaeger import read_jaeger
 from sequela.events.readers.json_elements import first_name
+from sequela.events.readers.ocel import read_ocel_json
 from sequela.events.readers.otlp import read_otlp
 from sequela.events.readers.source import Source, Table
 from sequela.text import quoted
@@ -14,6 +15,10 @@ from sequela.text import quoted
 BY_FIRST_NAME: dict[str, Callable[[Source], Table]] = {
     "resourceSpans": read_otlp,
     "data": read_jaeger,
+    "eventTypes": read_ocel_json,
+    "objectTypes": read_ocel_json,
+    "events": read_ocel_json,
+    "objects": read_ocel_json,
 }
 
 

@@ -1,20 +1,53 @@
-"""Parquet."""
+"""Parquet, decoded by pyarrow: damaged pages can end the whole process in polars, or come back as other values."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import polars as pl
 import pyarrow.parquet as pq
+from polars.io.plugins import register_io_source
 
 from sequela.errors import LogFormatError
 from sequela.events.readers.source import Source, Table
+
+_ROWS = 1 << 17
+"""Rows that are decoded at a time."""
 
 
 def read_parquet(source: Source) -> Table:
     """Scan a Parquet file; its footer, which is written last, says how many rows there must be."""
     if source.compression:
         raise LogFormatError(f"{source.name} is a compressed Parquet file; unpack it, Parquet is compressed inside")
-    with source.path.open("rb") as file:  # an open file, since a path would be read as a pattern
-        n_rows = int(pq.read_metadata(file).num_rows)
-        file.seek(0)
-        frame = pl.scan_parquet(file, hive_partitioning=False)
+    frame, n_rows = scan_parquet(source.path)
     return Table(frame, source.name, n_rows, source.files)
+
+
+def scan_parquet(path: Path) -> tuple[pl.LazyFrame, int]:
+    """Return the rows of a Parquet file, lazily, and how many its footer says there are.
+
+    Where pages carry checksums they are compared.
+
+    Raises:
+        OSError: Of pyarrow, or its `pyarrow.ArrowException`: the footer is missing or damaged.
+    """
+    with path.open("rb") as file:  # an open file, since a name need not be text
+        opened = pq.ParquetFile(file)
+        n_rows, schema = int(opened.metadata.num_rows), pl.DataFrame(opened.schema_arrow.empty_table()).schema
+
+    def batches(
+        with_columns: list[str] | None, predicate: pl.Expr | None, most: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        left = n_rows if most is None else most
+        with path.open("rb") as file:
+            opened = pq.ParquetFile(file, page_checksum_verification=True)
+            for batch in opened.iter_batches(batch_size or _ROWS, columns=with_columns):
+                rows = pl.DataFrame(batch).head(left)
+                left -= rows.height
+                rows = rows.select(with_columns or schema.names())
+                yield rows if predicate is None else rows.filter(predicate)
+                if not left:
+                    break
+
+    return register_io_source(batches, schema=schema), n_rows

@@ -62,6 +62,7 @@ class Table(NamedTuple):
         roles: Columns that are case, event, state and time unless others are named; by their usual names where empty.
         finish: What must be done to the rows of all files together, given what an earlier log taught or None.
         learned: What another log must know to be read the same way.
+        lists: Columns that hold lists: as the case, an event belongs to each case of its list.
     """
 
     frame: pl.LazyFrame
@@ -72,6 +73,7 @@ class Table(NamedTuple):
     roles: Mapping[str, Any] = {}
     finish: Callable[[pl.LazyFrame, Mapping[str, Any] | None], Finished] | None = None
     learned: Mapping[str, Any] = {}
+    lists: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
