@@ -171,7 +171,7 @@ def _causes(effects: Floats, holds: NDArray[np.bool_], log_e: Floats, delta: flo
             "row": row.ravel(), "column": column.ravel(),
             "n_cases": holds.sum(axis=0).ravel(),
             "n_affected": (np.abs(effects) >= max(delta, 1e-12)).sum(axis=0).ravel(),
-            "effect": mean.ravel(), "std_error": error.ravel(), "log10_e": log_e.ravel() / np.log(10),
+            "effect": mean.ravel(), "effect_std_error": error.ravel(), "log10_e": log_e.ravel() / np.log(10),
             "q_value": q.ravel(), "is_cause": (q <= fdr).ravel(),
         }
     )  # fmt: skip

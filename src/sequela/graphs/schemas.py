@@ -378,7 +378,7 @@ OUTCOME_CAUSES = Table(
             pl.Float64(), "", "Mean difference of the label's probability, on cases with the type, against the same "
             "cases without it: the direct effect.",
         ),
-        "std_error": Column(pl.Float64(), "", "Its standard error over cases."),
+        "effect_std_error": Column(pl.Float64(), "", "Its standard error over cases."),
         "n_cases": Column(pl.Int64(), "cases", "Cases that hold the type and were judged."),
         "n_affected": Column(pl.Int64(), "cases", "Those where the effect is at least `delta`, up or down."),
         "log10_e": Column(pl.Float64(), "log10", "Evidence: the e-value against no effect."),
@@ -409,7 +409,7 @@ OUTCOME_PAIRS = Table(
             pl.Float64(), "", "Effect of both less the sum of the effects of each alone, where both came: above 0 they "
             "need each other, below 0 one is enough.",
         ),
-        "std_error": Column(pl.Float64(), "", "Its standard error over cases."),
+        "interaction_std_error": Column(pl.Float64(), "", "Its standard error over cases."),
         "n_cases": Column(pl.Int64(), "cases", "Cases that hold both."),
     },
 )  # fmt: skip
