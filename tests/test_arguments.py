@@ -26,13 +26,14 @@ from sequela.arguments import (
 )
 from sequela.density.training.arguments import FIT
 from sequela.density.training.fit import fit
-from sequela.discovery.arguments import EXPLAIN, POPULATION, VERBS
+from sequela.discovery.arguments import EXPLAIN, POPULATION, UPDATE, VERBS
 from sequela.discovery.diagnose import diagnose_log
 from sequela.discovery.discover import discover, discover_log, estimate
 from sequela.discovery.explain import explain
 from sequela.discovery.plan import plan_discovery
 from sequela.discovery.population import discover_population
 from sequela.discovery.stream import discover_to
+from sequela.discovery.update import update
 from sequela.effects.designs import DESIGNS, PROPOSALS, STATISTICS
 from sequela.effects.settings import TABLE, Settings
 from sequela.effects.thresholds import RULES
@@ -44,6 +45,7 @@ LOG = sq.read_log(WORLD.to_log(WORLD.sample(4, 6, seed=1)))
 TABLES = {
     discover: VERBS, estimate: VERBS, discover_log: VERBS, discover_to: VERBS, plan_discovery: VERBS,
     discover_population: POPULATION, diagnose_log: POPULATION, fit: FIT, explain: EXPLAIN,
+    update: UPDATE,
 }  # fmt: skip
 VERB = pytest.mark.parametrize("verb", TABLES, ids=lambda verb: verb.__name__)
 

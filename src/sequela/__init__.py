@@ -60,6 +60,7 @@ _HOMES = {
     "report": "sequela.reports.page",
     "root_causes": "sequela.graphs.root_causes",
     "run": "sequela.discovery.run",
+    "update": "sequela.discovery.update",
     "wrap_huggingface": "sequela.density.decoder.wrap",
     "wrap_model": "sequela.density.wrap_model",
 }
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from sequela.discovery.population import discover_population
     from sequela.discovery.run import run
     from sequela.discovery.run_folder import RunResult, load_run
+    from sequela.discovery.update import update
     from sequela.effects.cmi import CMIEstimate
     from sequela.errors import SequelaError
     from sequela.events.log import EventLog, read_log

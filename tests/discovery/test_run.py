@@ -49,7 +49,7 @@ def test_it_is_the_steps_by_hand(whole, log, tmp_path):
 
 def test_the_folder_is_whole_and_opens_again(whole):
     assert {path.name for path in whole.folder.iterdir()} == {
-        "model", "population", "results", "report.html", "run.json"
+        "model", "population", "evidence", "results", "report.html", "run.json"
     }  # fmt: skip
     assert verify_results(whole.folder)["damage"].null_count() == verify_results(whole.folder).height > 10
     again = sq.load_run(whole.folder)

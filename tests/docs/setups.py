@@ -46,6 +46,14 @@ def answer(folder):
     assert result.exit_code == 0, result.output
 
 
+def new_alarms(folder):
+    """Cases that were not in `alarms`, in two files."""
+    frame = SoftmaxWorld.random(5, horizon=2, seed=0).simulate(10, 8, seed=2).log
+    names = {"case": "device_id", "event": "alarm_id", "time": "start_timestamp"}
+    for file, name in (("new", "a"), ("newer", "b")):
+        frame.with_columns(case=name + pl.col("case")).rename(names).write_csv(folder / f"{file}-alarms.csv")
+
+
 def components(folder):
     frame = _events().with_columns(component=pl.col("event").str.head(1), code=pl.col("event").str.tail(1))
     frame.rename({"case": "vehicle"}).write_csv(folder / "components.csv")
@@ -191,6 +199,7 @@ SETUPS = {
     "alarms.csv": alarms,
     "answer": answer,
     "model": model,
+    "new alarms": new_alarms,
     "components.csv": components,
     "several files": several_files,
     "alarms.db": database,

@@ -15,7 +15,7 @@ from sequela.cli.base import (
 )
 from sequela.cli.options import generated
 from sequela.cli.reading import LogOptions, reads_log
-from sequela.discovery.arguments import RUN
+from sequela.discovery.arguments import RUN, UPDATE
 
 
 @command()
@@ -65,6 +65,48 @@ _NEW = Annotated[
         help="Log with new cases: explained with the model of the run.", metavar="[NEW]", show_default=False
     ),
 ]
+
+
+@command()
+@generated(UPDATE, [name for name in UPDATE if name not in ("results", "log", "progress")])
+@reads_log(columns=False)
+def update(
+    results: Annotated[Path, typer.Argument(help="Folder that `sequela run` wrote.", show_default=False)],
+    log: LogOptions,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    **settings: Any,
+) -> None:
+    """Add new cases to a run: discover them, add them to its evidence, renew its page.
+
+    The columns are those of the run. The last line says whether it is time to train again (--refit). An interrupted
+    update goes on when the same command is given again.
+
+    Example: sequela update answer new.csv
+    """
+    from sequela.discovery.run_folder import load_run
+    from sequela.discovery.update import update as add
+    from sequela.discovery.update import update_sentence
+
+    run = load_run(results)
+    n_before = len(run.record.updates)
+    result = add(run, log.read_like(run.model), progress=not quiet, **settings)
+    added = result.record.updates[-1] if len(result.record.updates) > n_before else None
+    if as_json:
+        import msgspec
+
+        typer.echo(json.dumps({"out": str(results), "added": None if added is None else msgspec.to_builtins(added)}))
+        return
+    if added is None:
+        typer.echo(f"nothing to add: all cases of the log are known, '{results}' stays as it is")
+        return
+    aside = ((added.n_known, "known cases left aside"), (added.n_grown, "changed cases kept as they were"))
+    more = "".join(f"; {number:,} {what}" for number, what in aside if number)
+    typer.echo(f"added {added.n_cases:,} cases with {added.n_events:,} events to '{results}'{more}")
+    if added.n_links is not None:
+        typer.echo(f"links between event types: {added.n_links[0]:,} before, {added.n_links[1]:,} now")
+    typer.echo(f"open {result.report_path}")
+    typer.echo("the model was trained further" if added.refitted else update_sentence(added))
 
 
 @command()

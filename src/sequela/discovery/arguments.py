@@ -154,6 +154,32 @@ RUN = {
 }  # fmt: skip
 """The arguments of `run`, by name."""
 
+UPDATE = {
+    "results": Argument(
+        "What `run` returned, or its folder.",
+        Either((PATH, Kind("the result of run", "sequela.discovery.run_folder:RunResult"))),
+    ),
+    "log": Argument("Log with new cases.", A_LOG),
+    "grown": Argument(
+        "What to do with a case that is known and has changed: refuse, or keep (the earlier version stays).",
+        Choice(("refuse", "keep")), "refuse",
+        more="What a case has contributed cannot be taken back, and it is never counted twice. Known cases that have "
+        "not changed are left aside.", panel=_FILES,
+    ),
+    "unknown_limit": Argument(
+        "Share of new events of types that the model does not know above which it is time to train again.",
+        Number(0, 1), 0.05,
+        more="Beyond the share of rare types in the log of training.", panel=_RUN,
+    ),
+    "refit": Argument(
+        "Train the model further, from its weights, on old and new cases, and find everything again.", FLAG, False,
+        panel=_RUN, flags="--refit",
+    ),
+    "device": FIT["device"],
+    "progress": FIT["progress"],
+}  # fmt: skip
+"""The arguments of `update`, by name."""
+
 EXPLAIN = {
     "results": Argument(
         "What `run` returned, its folder, or a folder of `discover_to`.",

@@ -12,6 +12,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -19,6 +20,7 @@ from sequela.arguments import public
 from sequela.density.base import Density
 from sequela.density.training.crossfit import CrossFit, held_out_cases
 from sequela.discovery.arguments import POPULATION, chosen
+from sequela.discovery.kept import KeptFolds
 from sequela.discovery.weigh import Weighed, weigh_all, weighing_job
 from sequela.discovery.weigh_again import bet_on_causes, weigh_without
 from sequela.effects.encoding import encode_log
@@ -108,6 +110,7 @@ def discover_population(
         settings = replace(settings, screening=0.0)
     if out is not None:
         check_writable_folder(out, marker=MARKER, overwrite=overwrite)
+    kept = density.sums if isinstance(density, KeptFolds) else None
     scheme = density.scheme if isinstance(density, CrossFit) else "leave-one-out"
     if isinstance(density, CrossFit):
         parts = list(density.held_out(log))
@@ -123,12 +126,11 @@ def discover_population(
         counts = Counts(sum(sequences.n_unknown for _, sequences in given))
         sums: list[pl.DataFrame] = []
         nodes: list[pl.DataFrame] = []
-        with weighing_job(given, settings, hierarchy_level, placebo=placebo, out=out, tell=tell) as job:
-            weighed = weigh_all(
-                given, settings, hierarchy_level, job, placebo=placebo, engine=engine, workers=workers, tell=tell
-            )
-            bets, residuals = bet_on_causes(given, weighed, job, engine=engine, workers=workers, tell=tell)
-            without = weigh_without(given, weighed, scheme, job, engine=engine, workers=workers, tell=tell)
+        with weighing_job(given, settings, hierarchy_level, placebo=placebo, out=out, kept=kept, tell=tell) as job:
+            how: Any = {"kept": kept, "engine": engine, "workers": workers, "tell": tell}
+            weighed = weigh_all(given, settings, hierarchy_level, job, placebo=placebo, **how)
+            bets, residuals = bet_on_causes(given, weighed, job, **how)
+            without = weigh_without(given, weighed, scheme, job, **how)
             for one in weighed:
                 strength, _, counted = one.partial.tables(one.groups)
                 sums.append(strength)
@@ -157,6 +159,8 @@ def discover_population(
             if settings.knowledge is not None and hierarchy_level is None:
                 everywhere = [count_places(one, sequences, record.arguments, settings) for one, sequences in given]
                 found = replace(found, places=added_places(everywhere))
+            if isinstance(density, KeptFolds):
+                density.keep(log, [(one.task.shift, one.task.pairs) for one in weighed])
             if out is not None:
                 found.save(out, overwrite=overwrite)
     return found

@@ -24,11 +24,13 @@ from sequela.density import checkpoint
 from sequela.density.base import Density
 from sequela.density.training.crossfit import MARKER as FOLDS_MARKER
 from sequela.density.training.crossfit import CrossFit, cross_fit, held_out_cases, load_cross_fit
-from sequela.density.training.fit import fit
+from sequela.density.training.fit import fit, fit_further
 from sequela.discovery.arguments import OF_MODEL, OF_QUESTION, RUN, edge_delta
 from sequela.discovery.diagnose import diagnose_log
+from sequela.discovery.kept import kept_folds
 from sequela.discovery.population import discover_population
 from sequela.discovery.run_folder import (
+    EVIDENCE,
     FOLDS,
     MODEL,
     PAGE,
@@ -116,15 +118,33 @@ def run(
     folder, tell = Path(out), reporter(progress)
     with locked(folder):
         record = begin(folder, asked, overwrite, tell)
-        _Stages(folder, record, log, device, tell).run()
+        Stages(folder, record, log, device, tell).run()
     return RunResult(folder, record)
 
 
-class _Stages:
-    """The stages of one run."""
+class Stages:
+    """The stages of one run.
 
-    def __init__(self, folder: Path, record: RunProgress, log: EventLog, device: str | None, tell: Reporter) -> None:
+    Args:
+        folder: Of the run.
+        record: How far it came.
+        log: The log.
+        device: Where to train.
+        tell: Told what is done.
+        start: A density from whose weights training goes on.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        record: RunProgress,
+        log: EventLog,
+        device: str | None,
+        tell: Reporter,
+        start: Density | None = None,
+    ) -> None:
         self.folder, self.record, self.log, self.device, self.tell = folder, record, log, device, tell
+        self.start = start
         self.quiet = BarsOnly(tell)
         self.question = {name: record.arguments[name] for name in OF_QUESTION if name != "fdr"}
         self.fdr, self.fast = record.arguments["fdr"], bool(record.arguments["fast"])
@@ -148,7 +168,7 @@ class _Stages:
             with self._stage("diagnose", "asking whether model and log are good enough"):
                 self._diagnose(density, population)
         with self._stage("page", "writing the page"):
-            self._page(found, population)
+            self.page(found, population)
         self.record.complete = True
         self.record.write(self.folder)
 
@@ -157,6 +177,8 @@ class _Stages:
         return int(self.record.arguments["seed"])
 
     def _train(self, path: Path) -> Density:
+        if self.start is not None:
+            return fit_further(self.start, self.log, out=path, device=self.device, progress=self.tell)
         chosen = {name: self.record.arguments[name] for name in OF_MODEL if name != "device"}
         return fit(self.log, out=path, overwrite=True, device=self.device, progress=self.tell, **chosen)
 
@@ -173,7 +195,8 @@ class _Stages:
             "population", "weighing the evidence for links between event types", POPULATION, MARKER,
             load=load_population,
             make=lambda path: discover_population(
-                given, self.log, out=path, overwrite=True, fdr=self.fdr, control=self.record.arguments["control"],
+                kept_folds(given, self.folder / EVIDENCE), self.log, out=path, overwrite=True, fdr=self.fdr,
+                control=self.record.arguments["control"],
                 seed=self._seed, progress=self.quiet,
                 **self.question | {"particles": max(2, self.question["particles"] // 2)},
             ),
@@ -229,7 +252,8 @@ class _Stages:
         except ConfigError as error:  # nothing is held out of so small a log
             self.record.skipped["diagnose"] = str(error)
 
-    def _page(self, found: Discovery, population: PopulationGraph | None) -> None:
+    def page(self, found: Discovery, population: PopulationGraph | None) -> None:
+        """Write the page, and what it says to the record."""
         # The page is the last stage of a run; nothing else here knows of reports.
         from sequela.reports.page import render
         from sequela.reports.payload import page_data

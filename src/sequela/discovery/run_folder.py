@@ -23,8 +23,10 @@ from sequela.graphs.results import Discovery
 from sequela.graphs.saved import load_discovery, load_population
 from sequela.progress import Reporter
 
-MODEL, FOLDS, POPULATION, RESULTS, PAGE = "model", "folds", "population", "results", "report.html"
-_CONTENT = (MODEL, FOLDS, POPULATION, RESULTS, PAGE)
+MODEL, FOLDS, POPULATION, EVIDENCE, RESULTS, PAGE = (
+    "model", "folds", "population", "evidence", "results", "report.html",
+)  # fmt: skip
+_CONTENT = (MODEL, FOLDS, POPULATION, EVIDENCE, RESULTS, PAGE)
 
 
 class RootCause(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +47,40 @@ class RootCause(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float | None = None
 
 
+class Update(msgspec.Struct, frozen=True, kw_only=True):
+    """What was added to a run (`sequela update`).
+
+    Attributes:
+        source: Name of the file of new cases.
+        n_cases: New cases.
+        n_events: Their events.
+        n_known: Cases that were there before and have not changed.
+        n_grown: Cases that were there before and have changed: the earlier version stays.
+        n_unknown: New events of types that the model does not know.
+        nats: Held-out cross-entropy of the model on the new cases, in nats an event.
+        nats_error: Its standard error over cases; None for a single one.
+        trained_nats: The same of the cases that judged the model when it was trained.
+        trained_error: Its standard error.
+        n_links: Links between event types before and after; None without evidence.
+        refitted: Whether the model was trained further.
+        advice: Why it is time to train again; empty where it is not.
+    """
+
+    source: str
+    n_cases: int
+    n_events: int
+    n_known: int
+    n_grown: int
+    n_unknown: int
+    nats: float
+    nats_error: float | None
+    trained_nats: float
+    trained_error: float | None
+    n_links: tuple[int, int] | None = None
+    refitted: bool = False
+    advice: list[str] = []
+
+
 class RunProgress(msgspec.Struct, kw_only=True):
     """What `run.json` of a whole run says.
 
@@ -63,6 +99,7 @@ class RunProgress(msgspec.Struct, kw_only=True):
         roots: Root causes of the log, those that explain most first.
         trust: Grade of the result and its reason, as on the page.
         counts: Cases, events, types, links and edges, as in the heading of the page.
+        updates: What was added since.
         files: The files of the folder, once it is complete.
         checksum: Of the record itself.
     """
@@ -81,6 +118,7 @@ class RunProgress(msgspec.Struct, kw_only=True):
     roots: list[RootCause] = []
     trust: dict[str, str] = {}
     counts: dict[str, Any] = {}
+    updates: list[Update] = []
     files: dict[str, FileRecord] = {}
     checksum: str | None = None
 

@@ -20,6 +20,7 @@ from sequela.density.base import Density, Floats
 from sequela.density.runtime.network_density import within_memory
 from sequela.discovery.discover import iter_estimates
 from sequela.discovery.job import DensityHandle, job_fingerprint
+from sequela.discovery.kept import Pass, Sums
 from sequela.effects.cmi import CMIEstimate
 from sequela.effects.encoding import longest_case
 from sequela.effects.knowledge import PairLimits
@@ -148,6 +149,7 @@ def weighing_job(
     *,
     placebo: bool,
     out: str | Path | None,
+    kept: Sums | None,
     tell: Reporter,
 ) -> Iterator[Chunks | None]:
     """Yield the folder of finished chunks, or None where nothing is written; it goes when the block succeeds.
@@ -159,9 +161,12 @@ def weighing_job(
         placebo: See `discover_population`.
         out: Where the result will be, locked by the caller; the chunks are kept beside it and taken up when the same
             job comes again.
+        kept: Sums of cases that were weighed before.
         tell: Told of damaged chunks.
     """
     if out is None:
+        if kept is not None and kept.stored is not None and kept.stored.passes:
+            raise ValueError("sums of earlier cases are added to in the folder of a job: give out")
         yield None
         return
     asked = {"hierarchy_level": hierarchy_level, "placebo": placebo}
@@ -171,6 +176,8 @@ def weighing_job(
     ]
     fingerprint = None if None in known else " ".join(map(str, known))
     job = Chunks.open(Path(out), fingerprint, doing="weighing", say=tell.say)
+    if kept is not None:
+        kept.begin(job)
     try:
         yield job
     except BaseException:
@@ -186,6 +193,7 @@ def weigh_all(
     hierarchy_level: int | None,
     job: Chunks | None,
     *,
+    kept: Sums | None,
     placebo: bool,
     engine: str,
     workers: int | None,
@@ -198,6 +206,7 @@ def weigh_all(
         settings: How.
         hierarchy_level: See `discover_population`.
         job: From `weighing_job`.
+        kept: Is given the sums.
         placebo: See `discover_population`.
         engine: ``"local"`` or ``"ray"``.
         workers: Processes that work, where the engine has several.
@@ -213,6 +222,13 @@ def weigh_all(
         tell.say(f"taking up the interrupted weighing: {n_before:,} of {n_cases:,} cases are done")
     # Where events share their time, what stood in one slot is no event of its own: the bets are on the effects there.
     bets_on_causes = not any(has_ties(sequences) for _, sequences in cases)
+    if kept is not None:
+        kept.bets_on_causes = bets_on_causes
+    if kept is not None and kept.stored is not None and kept.stored.bets_on_causes != bets_on_causes:
+        raise ConfigError(
+            "some of the new cases hold events that share their time, and the evidence of the earlier ones was weighed "
+            "as for a log without: run the whole log again, or read it with ties='order' (--ties order)"
+        )
     found = []
     n_earlier = 0
     with start_engine(engine, workers) as running, tell.bar("weighing evidence", n_cases) as bar:
@@ -220,21 +236,25 @@ def weigh_all(
         def update(n_done: int, counts: Mapping[str, int]) -> None:
             bar(n_earlier + n_done, "")
 
-        for (density, sequences), (first, second) in zip(cases, folders, strict=True):
+        for number, ((density, sequences), (first, second)) in enumerate(zip(cases, folders, strict=True)):
             model = DensityHandle(density)
             horizon = settings.horizon_for(density, longest_case(sequences))
             seconds, groups = settings.horizon_seconds, Groups.at_level(density.vocabulary, hierarchy_level)
             whole_types = groups.names == density.vocabulary.names
             on_causes = whole_types and bets_on_causes
             calibrating = Calibrating(horizon, seconds, groups)
-            some = calibration_cases(sequences).take([]) if on_causes else calibration_cases(sequences)
+            fixed = None if kept is None else kept.fixed(number)
+            some = calibration_cases(sequences).take([]) if on_causes or fixed else calibration_cases(sequences)
             known = map_cases(calibrating, model, some, engine=running, chunks=first) if some.n_cases else []
             by_type = calibrating.join([chunk.read() for chunk in known])
             sums = CalibrationSums(*(by_type[name].to_numpy() for name in CalibrationSums._fields))
-            pairs = co_occurring(groups.cases(sequences), horizon, len(groups.names), seconds)
+            shift, pairs = fixed or (
+                sums.shift(),
+                co_occurring(groups.cases(sequences), horizon, len(groups.names), seconds),
+            )
             pairs = _possible(pairs, groups, settings.limits(density))
             task = Weighing(
-                settings, longest_case(sequences), horizon, groups, whole_types, sums.shift(), pairs, on_causes,
+                settings, longest_case(sequences), horizon, groups, whole_types, shift, pairs, on_causes,
                 2 * horizon if placebo and _remembers(density, 2 * horizon) else horizon,
             )  # fmt: skip
             chunks = map_cases(task, model, sequences, engine=running, chunks=second, update=update)
@@ -243,6 +263,8 @@ def weigh_all(
             for chunk in chunks:
                 counts.update(chunk.counts)
             found.append(Weighed(task.total([chunk.read() for chunk in chunks]), groups, counts, task))
+            if kept is not None:
+                kept.passes[str(number)] = Pass(found[-1].partial.to_frame(), sequences.n_cases, counts)
     return found
 
 

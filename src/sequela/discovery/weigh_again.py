@@ -11,6 +11,7 @@ import polars as pl
 from sequela.density.base import Density, Ids
 from sequela.density.runtime.network_density import within_memory
 from sequela.discovery.job import DensityHandle
+from sequela.discovery.kept import Pass, Sums
 from sequela.discovery.weigh import Cases, Weighed, Weighing, has_ties
 from sequela.events.sequences import SequenceSet
 from sequela.events.ties import shuffle_ticks
@@ -71,6 +72,7 @@ def bet_on_causes(
     weighed: Sequence[Weighed],
     job: Chunks | None,
     *,
+    kept: Sums | None,
     engine: str,
     workers: int | None,
     tell: Reporter,
@@ -81,6 +83,7 @@ def bet_on_causes(
         cases: As for `weigh_all`.
         weighed: Its result.
         job: From `weighing_job`.
+        kept: As for `weigh_all`.
         engine: As for `weigh_all`.
         workers: As for `weigh_all`.
         tell: Shows a bar.
@@ -99,6 +102,8 @@ def bet_on_causes(
                 folder = None if job is None else job.within(f"causes-{number}")
                 chunks = map_cases(task, DensityHandle(density), sequences, engine=running, chunks=folder)
                 sums = task.join([chunk.read() for chunk in chunks])
+                if kept is not None:
+                    kept.passes[f"causes-{number}"] = Pass(sums, sequences.n_cases, {})
                 codes, horizon = sums["code"].to_numpy(), one.task.horizon
                 residuals.append(
                     pair_names(codes // horizon, one.groups.names).with_columns(
@@ -151,6 +156,7 @@ def weigh_without(
     scheme: str,
     job: Chunks | None,
     *,
+    kept: Sums | None,
     engine: str,
     workers: int | None,
     tell: Reporter,
@@ -165,6 +171,8 @@ def weigh_without(
         weighed: Its result.
         scheme: How the densities were cross-fitted.
         job: From `weighing_job`.
+        kept: As for `weigh_all`. Where sums of earlier cases are there, the third types that were asked for then are
+            asked for. A pair that has come to need another one counts as one without evidence.
         engine: As for `weigh_all`.
         workers: As for `weigh_all`.
         tell: Shows a bar.
@@ -174,8 +182,12 @@ def weigh_without(
     """
     if not any(has_ties(sequences) for _, sequences in cases):
         return []
-    asked = triangles([one.partial.tables(one.groups)[1] for one in weighed], scheme)
+    wanted = triangles([one.partial.tables(one.groups)[1] for one in weighed], scheme)
+    stored = None if kept is None or kept.stored is None else kept.stored.asked
+    asked = wanted if stored is None else stored
     found = []
+    if kept is not None:
+        kept.asked = asked
     with start_engine(engine, workers) as running, tell.bar("weighing again", len(cases)) as bar:
         for number, ((density, sequences), one) in enumerate(zip(cases, weighed, strict=True)):
             bar(number, "")
@@ -189,13 +201,17 @@ def weigh_without(
             task = WeighingWithout(one.task, pairs[order], absent[order])
             folder = None if job is None else job.within(f"without-{number}")
             chunks = map_cases(task, DensityHandle(density), sequences, engine=running, chunks=folder)
-            units = task.join([chunk.read() for chunk in chunks])["units"].to_numpy()
+            sums = task.join([chunk.read() for chunk in chunks])
+            if kept is not None:
+                kept.passes[f"without-{number}"] = Pass(sums, sequences.n_cases, {})
             names = pl.Series(one.groups.names, dtype=pl.String)
-            found.append(
-                pair_names(task.pairs, one.groups.names).with_columns(
-                    absent=names[task.absent], log_e=pl.Series(from_units(units, down=True), dtype=pl.Float64)
-                )
+            again = pair_names(task.pairs, one.groups.names).with_columns(
+                absent=names[task.absent],
+                log_e=pl.Series(from_units(sums["units"].to_numpy(), down=True), dtype=pl.Float64),
             )
+            if stored is not None:
+                again = wanted.join(again, on=wanted.columns, how="left").with_columns(pl.col("log_e").fill_null(0.0))
+            found.append(again)
     return found
 
 

@@ -13,6 +13,14 @@ import polars as pl
 from sequela.arguments import FLAG, PATH, TEXT, Choice, Either, Kind, Parsed, checks, list_of, public
 from sequela.display import TOP_ROWS, Shown
 from sequela.errors import ConfigError, LogFormatError, check_choice, nearest
+from sequela.events.columns import (
+    find_event_columns,
+    no_bool,
+    pick_column,
+    roles,
+    spread_cases,
+    with_templates,
+)
 from sequela.events.labels import to_labels
 from sequela.events.outcomes import AskedOutcomes
 from sequela.events.readers import read_table
@@ -24,13 +32,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FRAME = Kind("a polars or pandas frame", "polars:DataFrame polars:LazyFrame", has=("iloc", "to_dict"))
-
-DEFAULT_COLUMNS = {
-    "case": ("case:concept:name", "case", "case_id"),
-    "event": ("concept:name", "event", "activity"),
-    "time": ("time:timestamp", "time", "timestamp"),
-}
-"""Column names recognised when none is given, in order: the process-mining standard's first."""
 
 COMPONENT_SEPARATOR = "|"
 TIES = ("unordered", "order")
@@ -233,13 +234,13 @@ def read_log(
     table = read_table(source, file_format, connection=connection, glob=glob, lines=lines, learned=learned)
     name = table.name
     columns = table.frame.collect_schema().names()
-    case, event, time, state = _roles(known or table.roles, table.roles, case, event, time, state)
+    case, event, time, state = roles(known or table.roles, table.roles, case, event, time, state)
     event = template if event is None and template is not None else event
     time_format, tick = time_format or known.get("time_format"), known.get("tick") if tick is None else tick
     ties = known.get("ties", ties) if ties == TIES[0] else ties
-    case_column = _pick_column("case", case, columns, name)
-    event_columns = _event_columns(event, state, columns, name)
-    time_column = None if time is False else _pick_column("time", _no_bool(time), columns, name, optional=True)
+    case_column = pick_column("case", case, columns, name)
+    event_columns = find_event_columns(event, state, columns, name)
+    time_column = None if time is False else pick_column("time", no_bool(time), columns, name, optional=True)
 
     components = [pl.col(column).alias(f"event_{i}") for i, column in enumerate(event_columns)]
     asked = AskedOutcomes(outcome and _pick_column("outcome", outcome, columns, name), outcomes, name)
@@ -254,7 +255,7 @@ def read_log(
 
     def convert(rows: pl.DataFrame) -> tuple[pl.DataFrame, str | None]:
         if case_column in table.lists:
-            rows, spread[:] = _spread(rows, case_column)
+            rows, spread[:] = spread_cases(rows, case_column)
         if rows.is_empty():
             raise LogFormatError(f"{name} is empty: it has a header but no event")
         rows = rows.with_columns(
@@ -263,7 +264,7 @@ def read_log(
         )
         asked.add(rows)
         if template is not None:
-            rows, names, said = _with_templates(rows, event_columns, template, learned)
+            rows, names, said = with_templates(rows, event_columns, template, learned)
             found["templates"] = names
             spread.extend(said)
         rows = _combine_components(rows, len(event_columns))
@@ -302,92 +303,6 @@ def read_log(
         read_as["learned"] = found
     read_as |= {key: value for key, value in (("lines", lines), ("template", template)) if value is not None}
     return EventLog(frame, name, n_ties, read_as, (*table.notes, *spread, *said_of_them), labelled)
-
-
-def _roles(known: Mapping[str, Any], usual: Mapping[str, Any], case: Any, event: Any, time: Any, state: Any) -> Any:
-    """Return the columns of case, event, time and state: as named, else as known (all of them), else as usual."""
-    if known is not usual and (case, event, time, state) == (None, None, None, None):
-        state = known.get("state")  # it is the last of the event columns
-        return known["case"], [name for name in known["event"] if name != state], known["time"] or False, state
-    if event is None and state is None:
-        event, state = usual.get("event"), usual.get("state")
-    return case or usual.get("case"), event, usual.get("time") if time is None else time, state
-
-
-def _event_columns(
-    event: str | Sequence[str] | None, state: str | None, columns: list[str], source: str
-) -> tuple[str, ...]:
-    """Return the columns of the event type, that of the state last."""
-    given = [event] if event is None or isinstance(event, str) else list(event)
-    if not given:
-        raise ConfigError("event must name at least one column; got an empty list")
-    found = [_pick_column("event", column, columns, source) for column in given]
-    if state is not None:
-        last = _pick_column("state", state, columns, source)
-        found = [column for column in found if column != last] + [last]
-        if len(found) == 1:
-            raise ConfigError(f"state '{quoted(state)}' is the only event column: name another that says what acted")
-    return tuple(found)
-
-
-def _no_bool(time: str | bool | None) -> str | None:
-    if time is True:
-        raise ConfigError("time must be a column name, False or None; got True")
-    return time or None
-
-
-def _pick_column(role: str, given: str | None, columns: list[str], source: str, *, optional: bool = False) -> Any:
-    if given is not None:
-        if given not in columns:
-            raise LogFormatError(
-                f"{source} has no column '{quoted(given)}' for the {role}{nearest(given, columns)}; "
-                f"its columns are {', '.join(map(quoted, columns[:20]))}"
-            )
-        return given
-    lower = {column.lower(): column for column in reversed(columns)}
-    for default in DEFAULT_COLUMNS[role]:
-        if default in lower:
-            return lower[default]
-    if optional:
-        return None
-    raise LogFormatError(
-        f"{source}: name the {role} column ({role}=… or --{role} …); "
-        f"its columns are {', '.join(map(quoted, columns[:20]))}"
-    )
-
-
-def _spread(frame: pl.DataFrame, case: str) -> tuple[pl.DataFrame, list[str]]:
-    """Put an event that belongs to several cases into each of them, and say how many there are, and of none."""
-    n_cases = frame["case"].list.len().fill_null(0)
-    none, several = int((n_cases == 0).sum()), int((n_cases > 1).sum())
-    rows = frame.filter(n_cases > 0).explode("case")
-    where = f"'{quoted(case)}'"
-    said = {f"of {frame.height:,} events belong to no {where} and were left out": none}
-    said[f"of {frame.height:,} events belong to several {where} and are in each: {rows.height:,} in all"] = several
-    return rows, [f"{count:,} {what}" for what, count in said.items() if count]
-
-
-def _with_templates(
-    frame: pl.DataFrame, columns: tuple[str, ...], template: str, learned: Mapping[str, Any] | None
-) -> tuple[pl.DataFrame, list[str], list[str]]:
-    """Put the templates of messages in their place; they are learned unless an earlier log has taught them.
-
-    Returns:
-        The frame, the templates, and sentences.
-    """
-    from sequela.events.templates import NONE, Templates
-
-    if template not in columns:
-        named = ", ".join(map(quoted, columns))
-        raise ConfigError(f"template '{quoted(template)}' is no event column; the event is {named}")
-    place = f"event_{columns.index(template)}"
-    known = None if learned is None else learned.get("templates")
-    found = Templates.learn(frame[place]) if known is None else Templates(known)
-    types = found.types(frame[place])
-    n_none = int((types == NONE).sum())
-    notes = [f"{len(found.names):,} templates of messages"]
-    notes += [f"{n_none:,} messages meet no template that the model knows: {NONE}"] if n_none else []
-    return frame.with_columns(types.alias(place)), found.names, notes
 
 
 def _combine_components(frame: pl.DataFrame, n_components: int) -> pl.DataFrame:

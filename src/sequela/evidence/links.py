@@ -110,7 +110,8 @@ def finish(
     strength = _strongest(near).join(placebo, on=["cause", "effect"], how="left")
     evidence = pl.concat(bets).group_by("cause", "effect").agg("log_e")
     table = strength.join(evidence, on=["cause", "effect"], how="left").sort("cause", "effect")
-    log_e = combined(table["log_e"].to_list(), len(bets), scheme)
+    # Pairs on which nothing was bet (new ones of a log that has grown) have no evidence.
+    log_e = combined([each or [] for each in table["log_e"].to_list()], len(bets), scheme)
     table = table.with_columns(log_e=pl.Series(log_e, dtype=pl.Float64))
     table = _with_least(table, without, len(bets), scheme)
     table = _with_votes(table, votes)

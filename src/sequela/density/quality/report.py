@@ -106,18 +106,7 @@ def diagnose(density: Density, *, train: SequenceSet, held_out: SequenceSet) -> 
     Raises:
         DensityError: A log-probability is not finite.
     """
-    log_probs = []
-    for low in range(0, held_out.n_cases, _CASES_A_CALL):
-        cases = [held_out[i] for i in range(low, min(low + _CASES_A_CALL, held_out.n_cases))]
-        log_probs += density.score_many([case.ids for case in cases], [case.times for case in cases])
-    losses = -np.concatenate(log_probs)
-    n_bad = int(np.count_nonzero(~np.isfinite(losses)))
-    if n_bad:
-        raise DensityError(
-            f"the density gives {n_bad:,} of {len(losses):,} held-out events a log-probability that is not a finite "
-            "number: its weights are not finite, or it calls events impossible that occur; train again with a lower "
-            "learning rate, or look at extreme values in the times of the log"
-        )
+    losses = _losses(density, held_out)
     n_types = density.vocabulary.n_types
     grams = [-NGram(train, n_types=n_types, order=order).log_prob(held_out) for order in range(3)]
     best = min(grams, key=lambda values: float(values.mean()))
@@ -132,6 +121,33 @@ def diagnose(density: Density, *, train: SequenceSet, held_out: SequenceSet) -> 
         log_n_types=float(np.log(n_types)),
         gain_std_error=_std_error(best - losses, held_out),
     )
+
+
+def held_out_loss(density: Density, held_out: SequenceSet) -> tuple[float, float]:
+    """Return the cross-entropy of cases in nats an event, and its standard error over cases (infinite for one event).
+
+    Raises:
+        DensityError: A log-probability is not finite.
+    """
+    losses = _losses(density, held_out)
+    return float(losses.mean()), _std_error(losses, held_out)
+
+
+def _losses(density: Density, held_out: SequenceSet) -> NDArray[np.float64]:
+    """Return minus the log-probability of every event (float64, ``[n_events]``)."""
+    log_probs = []
+    for low in range(0, held_out.n_cases, _CASES_A_CALL):
+        cases = [held_out[i] for i in range(low, min(low + _CASES_A_CALL, held_out.n_cases))]
+        log_probs += density.score_many([case.ids for case in cases], [case.times for case in cases])
+    losses: NDArray[np.float64] = -np.concatenate(log_probs)
+    n_bad = int(np.count_nonzero(~np.isfinite(losses)))
+    if n_bad:
+        raise DensityError(
+            f"the density gives {n_bad:,} of {len(losses):,} held-out events a log-probability that is not a finite "
+            "number: its weights are not finite, or it calls events impossible that occur; train again with a lower "
+            "learning rate, or look at extreme values in the times of the log"
+        )
+    return losses
 
 
 def calibration(density: Density, held_out: SequenceSet) -> pl.DataFrame:

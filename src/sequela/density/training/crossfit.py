@@ -64,14 +64,14 @@ class CrossFit:
         left out.
         """
         names = log.case_names
-        owner = self._owners(names)
+        owner = self.owners(names)
         for number, density in enumerate(self.densities):
             chosen = [name for name, own in zip(names, owner, strict=True) if own == number]
             if chosen:
                 yield density, log.cases(chosen)
 
-    def _owners(self, names: list[str]) -> NDArray[np.int64]:
-        """Return which density scores each case, -1 for none (int64, ``[n_cases]``)."""
+    def owners(self, names: list[str]) -> NDArray[np.int64]:
+        """Return which density scores each case of these names, -1 for none (int64, ``[n_cases]``)."""
         free = ~np.stack([_seen(density, names) for density in self.densities])  # [n_densities, n_cases]
         n_free = free.sum(axis=0)
         if self.scheme == "forward":

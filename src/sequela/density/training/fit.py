@@ -119,6 +119,36 @@ def fit(
     )
 
 
+def fit_further(
+    density: Density,
+    log: EventLog,
+    *,
+    out: str | Path | None = None,
+    device: str | None = None,
+    progress: bool | Reporter = True,
+) -> Density:
+    """Train a density of `fit` further, from its weights on, with its settings and its event types.
+
+    Args:
+        density: The density; it stays as it is.
+        log: All cases, those that it was trained on and new ones. A case is trained on, or kept apart, as it was
+            before, and new cases by the same hash.
+        out: Folder to save to; what is there is replaced.
+        device: As for `fit`.
+        progress: As for `fit`.
+
+    Raises:
+        ConfigError: The density was not trained by `fit`.
+    """
+    recipe = Recipe.of_info(density.info)
+    sequences = SequenceSet.from_log(log, density.vocabulary)
+    parts = split_for_training(sequences, recipe.seed)
+    return train_recipe(
+        recipe, log, recounted(density.vocabulary, sequences), sequences, parts, device=choose_device(device), out=out,
+        overwrite=True, tell=reporter(progress), start=density,
+    )  # fmt: skip
+
+
 def recounted(vocabulary: Vocabulary, sequences: SequenceSet) -> Vocabulary:
     """Return the same event types with how often each occurs in some sequences."""
     counts = np.bincount(sequences.ids, minlength=vocabulary.n_types)
