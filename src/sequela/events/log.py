@@ -243,7 +243,7 @@ def read_log(
     time_column = None if time is False else pick_column("time", no_bool(time), columns, name, optional=True)
 
     components = [pl.col(column).alias(f"event_{i}") for i, column in enumerate(event_columns)]
-    asked = AskedOutcomes(outcome and _pick_column("outcome", outcome, columns, name), outcomes, name)
+    asked = AskedOutcomes(outcome and pick_column("outcome", outcome, columns, name), outcomes, name)
     others = [pl.col(c).alias(name) for name, c in (("time", time_column), ("outcome", outcome)) if c is not None]
     spread: list[str] = []
     found: dict[str, Any] = dict(table.learned)
