@@ -50,7 +50,7 @@ class Settings:
         "How a cause is intervened on: atomic, leave-one-out, masked or staircase.",
         more='``"atomic"`` replaces the cause and keeps the rest; ``"leave-one-out"`` sums the cause out under the '
         'density; ``"masked"`` hides it (needs a density trained with hidden events; cheapest); ``"staircase"`` is the '
-        "paper's: the cause and all between are replaced by noise, nearly blind beyond lag 1 where effects decay.",
+        "paper's: the cause and all between are replaced by noise, so that causes further back are lost.",
         panel=_QUESTION,
     )
     proposal: str | None = setting(

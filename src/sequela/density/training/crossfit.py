@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from sequela.density import checkpoint
 from sequela.density.base import Density
 from sequela.density.runtime.devices import choose_device, is_first_process
-from sequela.density.training.fit import data_fingerprint, fit, recounted, train_recipe
-from sequela.density.training.recipe import Recipe, split_for_training
+from sequela.density.training.fit import fit, recounted, train_recipe
+from sequela.density.training.recipe import Recipe, data_fingerprint, split_for_training
 from sequela.errors import CheckpointError, ConfigError, check_choice, check_range
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet, case_hash
