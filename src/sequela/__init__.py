@@ -44,6 +44,7 @@ _HOMES = {
     "explain": "sequela.discovery.explain",
     "explain_incident": "sequela.discovery.incident",
     "explain_outcome": "sequela.discovery.explain_outcome",
+    "filter_result": "sequela.graphs.filtered",
     "fit": "sequela.density.training.fit",
     "fit_outcomes": "sequela.density.outcomes.fit",
     "load_density": "sequela.density.checkpoint",
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
     from sequela.events.traces import read_traces
     from sequela.events.vocabulary import Vocabulary
     from sequela.graphs.changes import Changes
+    from sequela.graphs.filtered import filter_result
     from sequela.graphs.instance import InstanceGraph
     from sequela.graphs.outcomes import OutcomeGraph, load_outcome_graph
     from sequela.graphs.population import PopulationGraph

@@ -146,6 +146,7 @@ RUN = {
         more="The densities are trained one after the other, each going on from the one before with one more part; "
         "those cases count that none of the weights before had seen.",
     ),
+    "knowledge": VERBS["knowledge"],
     "fast": Argument(
         "Skip the folds: evidence from the tenth of the cases that `fit` kept apart, where that is 100 or more.", FLAG,
         False, panel="Evidence", flags="--fast",
@@ -182,8 +183,9 @@ UPDATE = {
 
 EXPLAIN = {
     "results": Argument(
-        "What `run` returned, its folder, or a folder of `discover_to`.",
-        Either((PATH, Kind("the result of run", "sequela.discovery.run_folder:RunResult"))),
+        "What `run` returned, its folder, a folder of `discover_to`, or what `discover_log` returned.",
+        Either((PATH, Kind("the result of run or discover_log",
+                           "sequela.discovery.run_folder:RunResult sequela.graphs.results:Discovery"))),
     ),
     "log": Argument(
         "New cases, of which one is explained with the model and the evidence of the run; needs a run.", A_LOG, None
@@ -210,7 +212,7 @@ def chosen(given: Mapping[str, Any]) -> tuple[Settings, Beliefs | None]:
     if values.get("knowledge") is not None:
         from sequela.discovery.knowledge import knowledge_for
 
-        values["knowledge"] = knowledge_for(values["knowledge"], given["density"], given.get("log", given.get("case")))
+        values["knowledge"] = knowledge_for(values["knowledge"], given.get("log", given.get("case")), given["density"])
     population = values.get("population")
     if population is None:
         return Settings(**values), None

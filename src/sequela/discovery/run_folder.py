@@ -262,5 +262,7 @@ def log_fingerprint(log: EventLog) -> str:
         if column.dtype.is_numeric():
             digest.update(column.to_numpy().tobytes())
         else:
-            digest.update("\0".join(column.to_list()).encode())
+            digest.update("\0".join(map(str, column.to_list())).encode())
+    if log.neighbours is not None:
+        digest.update(log.neighbours.fingerprint.encode())
     return digest.hexdigest()

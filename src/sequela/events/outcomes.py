@@ -101,4 +101,7 @@ class AskedOutcomes:
         if self._table is not None:
             found, n_foreign = from_table(self._table, cases, has_times=has_times, time_format=time_format)
             return found, [f"{n_foreign:,} outcomes are of cases that are not in the log"] if n_foreign else []
-        return (pl.concat(self._parts).unique().sort("case", "label") if self._parts else None), []
+        if not self._parts:
+            return None, []
+        found = pl.concat(self._parts).unique().filter(pl.col("case").is_in(cases.unique().implode()))
+        return found.sort("case", "label"), []

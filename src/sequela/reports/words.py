@@ -7,10 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import polars as pl
+
+from sequela.text import visible
+
 Level = Literal["good", "note", "warning"]
 Grade = Literal["good", "fair", "poor"]
 _MANY_TIES = 0.5
 _MANY_UNKNOWN = 0.01
+_MOST_REQUIRED = 20
 _REPORTED = ("cross_entropy", "unigram", "bigram", "trigram")
 
 ASSUMPTIONS = (
@@ -104,12 +109,15 @@ def _is_within_noise(report: Mapping[str, Any]) -> bool:
     return not isinstance(error, int | float) or not _gain(report) >= 2 * error
 
 
-def trust(run: Mapping[str, Any], population: Mapping[str, Any] | None = None) -> list[Sentence]:
+def trust(
+    run: Mapping[str, Any], population: Mapping[str, Any] | None = None, known: pl.DataFrame | None = None
+) -> list[Sentence]:
     """Say what was done and how far to trust it, the most important first.
 
     Args:
         run: The record that `discover_to`, `discover_log` or `discover_population` keeps; may be empty.
         population: The record of the population graph that is shown with it, if there is one.
+        known: Pairs that knowledge excludes or requires, as the result gives them.
 
     Example:
         >>> trust({"counts": {"n_cases_skipped": 2}})[0].text
@@ -128,6 +136,7 @@ def trust(run: Mapping[str, Any], population: Mapping[str, Any] | None = None) -
         )
     if arguments.get("context"):
         found.append(Sentence("note", f"The first {_n(arguments['context'], 'event')} of a case are never causes."))
+    found += [] if known is None else known_pairs(known)
     found += _folded(counts)
     n_ties = run.get("log", {}).get("n_ties", 0)
     if n_ties:
@@ -204,6 +213,32 @@ def _rule(arguments: Mapping[str, Any], *, has_evidence: bool = False) -> list[S
         return [edge] if has_evidence else [edge, Sentence("note", uncontrolled)]
     settings = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
     return [Sentence("note", f"An edge says: {doing} passed the rule {rule.get('rule')} ({settings}).")]
+
+
+def known_pairs(known: pl.DataFrame) -> list[Sentence]:
+    """Say which pairs were excluded or required beforehand."""
+    found = []
+    n_excluded = known.filter(pl.col("knowledge") == "excluded").height
+    if n_excluded:
+        found.append(
+            Sentence(
+                "note",
+                f"{_n(n_excluded, 'pair')} of event types near each other {'was' if n_excluded == 1 else 'were'} "
+                "excluded by what was known beside the log, and not tested: no link there means nothing.",
+            )
+        )
+    is_link = "is_edge" if "is_edge" in known.columns else "is_link"
+    for row in known.filter(pl.col("knowledge") == "required").head(_MOST_REQUIRED).iter_rows(named=True):
+        names = f"{visible(row['cause'], longest=60)} → {visible(row['effect'], longest=60)}"
+        if row[is_link]:
+            said = "it was found"
+        elif not row["n_places"]:
+            said = "the two never occur within the horizon"
+        else:
+            evidence = "" if row.get("log10_e") is None else f", log10 of its e-value {row['log10_e']:.1f}"
+            said = f"there is not enough evidence for it in {_n(row['n_places'], 'place')}{evidence}"
+        found.append(Sentence("note" if row[is_link] else "warning", f"Required beforehand: {names}; {said}."))
+    return found
 
 
 def _folded(counts: Mapping[str, Any]) -> list[Sentence]:
