@@ -15,6 +15,7 @@ from sequela.density.training.recipe import Parts, Recipe, data_fingerprint, new
 from sequela.density.training.size import AdditiveChoice, WidthChoice, choose_width
 from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary
+from sequela.files import disk
 from sequela.progress import Reporter, Silent
 
 _PIECE = 32
