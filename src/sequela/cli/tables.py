@@ -236,3 +236,11 @@ def run_lines(result: RunResult) -> list[str]:
         f"why did one event happen?  sequela explain {result.folder} --case NAME",
         f"open {result.report_path}",
     ]
+
+
+def print_known(known: pl.DataFrame | None) -> None:
+    """Say which pairs knowledge excluded, and what was found of those it requires."""
+    from sequela.reports.words import known_pairs
+
+    for sentence in [] if known is None else known_pairs(known):
+        _console().print(Text(sentence.text))
