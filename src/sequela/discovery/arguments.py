@@ -89,8 +89,9 @@ POPULATION = VERBS | {
         "What fdr bounds: fdr (the share of false links among all), or each (each pair by itself).",
         Choice("sequela.evidence.links:CONTROLS"),
         "fdr",
-        more='``"each"`` asks an e-value of ``1 / fdr`` of each pair and finds more in small logs; the share of false '
-        "links is then bounded by no theorem, only by what strength and order ask for besides.",
+        more='``"each"`` asks an e-value of ``1 / fdr`` of each pair, and takes links down to a fifth of ``delta`` '
+        "whose order is as certain: it finds more in small logs. The share of false links is then bounded by no "
+        "theorem, only by what strength and order ask for besides.",
         panel=_EVIDENCE,
     ),
     "objective": Argument(
@@ -235,4 +236,6 @@ def edge_delta(delta: float, *, weighed: bool) -> float:
         delta: Least mean effect of a link, in nats.
         weighed: Whether a population weighs the edges.
     """
-    return delta / 5 if weighed else delta
+    from sequela.evidence.links import WEAKEST
+
+    return delta / WEAKEST if weighed else delta

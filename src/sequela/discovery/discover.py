@@ -292,8 +292,11 @@ def _graphs(
         )
         graphs = []
         for (case, n_unknown), found in zip(batch, estimates, strict=True):
-            confidence = None if own_beliefs is None else own_beliefs.confidence(case, found, settings.delta)
-            edges = rule.edges(found) if confidence is None else confidence >= 1 - settings.error_rate
+            confidence = None
+            if own_beliefs is None:
+                edges = rule.edges(found)
+            else:
+                edges, confidence = own_beliefs.edges(case, found, settings.delta, settings.error_rate)
             graph = InstanceGraph.from_estimate(
                 case,
                 density.vocabulary,

@@ -42,6 +42,7 @@ from sequela.discovery.run_folder import (
     RunResult,
     begin,
     log_fingerprint,
+    tidy,
 )
 from sequela.discovery.stream import discover_to
 from sequela.effects.knowledge import Knowledge
@@ -177,6 +178,7 @@ class Stages:
                 self._diagnose(density, population)
         with self._stage("page", "writing the page"):
             self.page(found, population)
+        tidy(self.folder)
         self.record.complete = True
         self.record.write(self.folder)
 

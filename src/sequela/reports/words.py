@@ -46,6 +46,9 @@ class Badge:
 def badge(run: Mapping[str, Any], population: Mapping[str, Any] | None, has_evidence: bool) -> Badge:
     """Grade a result: poor where the model predicts no better than counting, good where nothing speaks against it.
 
+    Evidence was gathered on cases that the model had not seen: with it a result is fair unless counting is clearly
+    better.
+
     Args:
         run: The record of the result; may be empty.
         population: The record of the population graph beside it, if there is one.
@@ -56,7 +59,7 @@ def badge(run: Mapping[str, Any], population: Mapping[str, Any] | None, has_evid
         Badge(grade='fair', reason='how it was made is not recorded')
     """
     report = _report(run, population)
-    if report is not None and _gain(report) <= 0:
+    if report is not None and _gain(report) <= 0 and not (has_evidence and _is_within_noise(report, -1)):
         return Badge("poor", "the model predicts new cases no better than simple counting")
     arguments = (run if population is None else population).get("arguments", {})
     fdr, controlled = arguments.get("fdr"), ""
@@ -74,7 +77,8 @@ def _doubts(run: Mapping[str, Any], report: Mapping[str, Any] | None, *, has_evi
     if not run:
         yield "how it was made is not recorded"
     if report is not None and _is_within_noise(report):
-        yield "the model predicts new cases only a little better than simple counting"
+        how = "no" if _gain(report) <= 0 else "only a little"
+        yield f"the model predicts new cases {how} better than simple counting, within the noise"
     counts, log = run.get("counts", {}), run.get("log", {})
     share = log.get("n_ties", 0) / max(1, log.get("n_events", 1))
     if share > _MANY_TIES:
@@ -104,9 +108,10 @@ def _gain(report: Mapping[str, Any]) -> float:
     return float(min(report["unigram"], report["bigram"], report["trigram"]) - report["cross_entropy"])
 
 
-def _is_within_noise(report: Mapping[str, Any]) -> bool:
+def _is_within_noise(report: Mapping[str, Any], sign: int = 1) -> bool:
+    """Return whether the model is not clearly better than simple counting, or not clearly worse (sign -1)."""
     error = report.get("gain_std_error")
-    return not isinstance(error, int | float) or not _gain(report) >= 2 * error
+    return not isinstance(error, int | float) or not sign * _gain(report) >= 2 * error
 
 
 def trust(
@@ -186,7 +191,7 @@ def _rule(arguments: Mapping[str, Any], *, has_evidence: bool = False) -> list[S
         return [
             Sentence(
                 "note",
-                "Single edges were weighed by the evidence for their links over cases: of them at most "
+                "Single edges were weighed by the evidence for their links over cases: of those on a true link at most "
                 f"{_percent(arguments['fdr'])} are expected to be false, as far as the model is right.",
             )
         ]
@@ -291,8 +296,8 @@ def _controlled(arguments: Mapping[str, Any]) -> str:
     """Say what the evidence of a population's links promises."""
     if arguments.get("control") == "each":
         return (
-            f"Each link shown has evidence of at least {round(1 / arguments['fdr'])} to 1, a strong enough effect, and "
-            "its cause first more often than not; how many of all are false is not bounded by that."
+            f"Each link shown has evidence of at least {round(1 / arguments['fdr'])} to 1 and its cause first more "
+            "often than not (as certainly so, where the effect is weak); how many of all are false is not bounded."
         )
     return (
         f"Of the links shown, at most {_percent(arguments['fdr'])} are expected to be no links at all, as far "
