@@ -16,6 +16,8 @@ DEFAULT_COLUMNS = {
     "time": ("time:timestamp", "time", "timestamp"),
 }
 """Column names recognised when none is given, in order: the process-mining standard's first."""
+_TAKEN = ("case", "event", "time", "position", "neighbour")
+"""What attributes may not be called."""
 
 
 def roles(known: Mapping[str, Any], usual: Mapping[str, Any], case: Any, event: Any, time: Any, state: Any) -> Any:
@@ -108,3 +110,13 @@ def with_templates(
     notes = [f"{len(found.names):,} templates of messages"]
     notes += [f"{n_none:,} messages meet no template that the model knows: {NONE}"] if n_none else []
     return frame.with_columns(types.alias(place)), found.names, notes
+
+
+def attribute_columns(given: str | Sequence[str] | None, columns: list[str], source: str) -> list[str]:
+    """Return the columns that are carried along."""
+    names = [] if given is None else [given] if isinstance(given, str) else list(dict.fromkeys(given))
+    for name in names:
+        pick_column("attribute", name, columns, source)
+        if name in _TAKEN:
+            raise ConfigError(f"an attribute cannot be called '{name}', which names something else here: rename it")
+    return names

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sequela.arguments import FLAG, PATH, TEXT, Choice, Either, Kind, Parsed, checks, list_of, public
+from sequela.arguments import FLAG, PATH, TEXT, Argument, Choice, Either, Kind, Number, Parsed, checks, list_of, public
 from sequela.display import TOP_ROWS, Shown
 from sequela.errors import ConfigError, LogFormatError, check_choice, nearest
 from sequela.events.columns import (
+    attribute_columns,
     find_event_columns,
     no_bool,
     pick_column,
@@ -21,7 +22,10 @@ from sequela.events.columns import (
     spread_cases,
     with_templates,
 )
+from sequela.events.filters import WHERE, carried, filtered, of_carried
 from sequela.events.labels import to_labels
+from sequela.events.neighbours import Neighbours, read_neighbours
+from sequela.events.outcomes import AskedOutcomes
 from sequela.events.readers import read_table
 from sequela.events.rows import read_rows, sort_rows
 from sequela.events.times import parse_duration, seconds_to_datetime, time_and_kind
@@ -34,6 +38,7 @@ _FRAME = Kind("a polars or pandas frame", "polars:DataFrame polars:LazyFrame", h
 
 COMPONENT_SEPARATOR = "|"
 TIES = ("unordered", "order")
+_OWN = ("case", "event", "time")
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,6 +54,10 @@ class EventLog(Shown):
         columns: How it was read (``case``, ``event`` as a list, ``time``, ``state``, ``time_format``, ``ties``,
             ``tick``, and what a reader ``learned``), so that another log can be read the same way (``like``).
         notes: What its reader left out or changed, in sentences.
+        outcomes: Labels of cases, columns ``case``, ``label`` and ``time`` (seconds; missing where all events of the
+            case count); None where none were read.
+        neighbours: Events of other entities that join a case as context; None where there are none. The rows of
+            `frame` are the events of the cases themselves.
     """
 
     frame: pl.DataFrame
@@ -56,6 +65,8 @@ class EventLog(Shown):
     n_ties: int
     columns: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    neighbours: Neighbours | None = None
+    outcomes: pl.DataFrame | None = None
 
     @property
     def has_times(self) -> bool:
@@ -81,6 +92,11 @@ class EventLog(Shown):
     def n_types(self) -> int:
         """Number of different event types."""
         return self.frame["event"].n_unique()
+
+    @property
+    def attributes(self) -> list[str]:
+        """Names of the columns that are carried along beside case, event and time."""
+        return [name for name in self.frame.columns if name not in _OWN]
 
     @property
     def case_names(self) -> list[str]:
@@ -112,7 +128,8 @@ class EventLog(Shown):
         if missing:
             hint = nearest(missing[0], self.case_names[:10_000])
             raise LogFormatError(f"{self.source} has no case '{quoted(missing[0])}'{hint}")
-        return EventLog(frame, self.source, _count_ties(frame), self.columns)
+        outcomes = None if self.outcomes is None else self.outcomes.filter(pl.col("case").is_in(wanted))
+        return replace(self, frame=frame, n_ties=_count_ties(frame), outcomes=outcomes)
 
     @property
     def events(self) -> list[str]:
@@ -147,10 +164,18 @@ class EventLog(Shown):
         file_format=TEXT,
         connection=Either((TEXT, Kind("an open connection", has=("cursor",)))),
         glob=FLAG,
+        outcome=TEXT,
+        outcomes=Either((PATH, _FRAME)),
+        attributes=Either((TEXT, list_of("a list of columns"))),
+        only=Either((TEXT, list_of("a list of patterns"))),
+        since=Either((TEXT, Number())),
+        until=Either((TEXT, Number())),
+        where=TEXT,
         lines=TEXT,
         template=TEXT,
         like=Either((Kind("a log", "sequela.events.log:EventLog"), Kind("a model", has=("info",)))),
     )
+    | {"neighbours": Argument("")}
 )
 def read_log(
     source: str | Path | Sequence[str | Path] | pl.DataFrame | pl.LazyFrame | pd.DataFrame,
@@ -165,6 +190,14 @@ def read_log(
     file_format: str | None = None,
     connection: Any = None,
     glob: bool = False,
+    outcome: str | None = None,
+    outcomes: str | Path | pl.DataFrame | None = None,
+    attributes: str | Sequence[str] | None = None,
+    only: str | Sequence[str] | None = None,
+    since: str | float | None = None,
+    until: str | float | None = None,
+    where: str | None = None,
+    neighbours: Any = None,
     lines: str | None = None,
     template: str | None = None,
     like: Any = None,
@@ -194,6 +227,19 @@ def read_log(
         connection: Database to ask: ``postgresql://…``, ``sqlite:FILE``, ``duckdb:FILE`` (``duckdb:`` to query files),
             or an open connection of any driver. What it says of user and password is neither shown nor stored.
         glob: Whether names of files are patterns; by default ``*`` is a character like any other.
+        outcome: Column of an outcome of the whole case (a failure, a claim), for `fit_outcomes`. Each different value
+            in a case is one label; empty cells are none.
+        outcomes: Instead of it, a table (file or frame) with the columns ``case``, ``label`` and, if known, ``time``:
+            then only events before that time count.
+        attributes: Further columns that are carried along with the events: shown, and kept by exports.
+        only: Only cases whose names match a pattern with ``*`` and ``?``, or one of several.
+        since: Only events at this time or later (as times are written in the log).
+        until: Only events before this time.
+        where: Only rows for which this holds: SQL over the columns, as ``"status == 'failed'"``. Columns of a text file
+            are text: ``CAST(duration AS DOUBLE) > 3``.
+        neighbours: Table of two columns of entities (a file or frame): pairs of cases that influence each other. The
+            events of its neighbours join a case as context, with types of their own (``"down (at a neighbour)"``): they
+            can be causes, and never effects. ``only`` and the like choose among the cases; their neighbours stay.
         lines: What stands in a line of a text file (``.log``), as a regular expression with named groups, which become
             columns: ``(?P<time>.{19}) (?P<message>.*)``.
         template: Column of messages: the event type is the constant part of a message, found by Drain.
@@ -230,16 +276,17 @@ def read_log(
     time_column = None if time is False else pick_column("time", no_bool(time), columns, name, optional=True)
 
     components = [pl.col(column).alias(f"event_{i}") for i, column in enumerate(event_columns)]
+    asked = AskedOutcomes(outcome and pick_column("outcome", outcome, columns, name), outcomes, name)
     picked = [pl.col(case_column).alias("case"), *components]
     if time_column is not None:
         picked.append(pl.col(time_column).alias("time"))
+    picked += [pl.col(outcome).alias("outcome")] if outcome is not None else []
+    picked += carried(attribute_columns(attributes, columns, name), where, table.frame.collect_schema(), name)
     spread: list[str] = []
     found: dict[str, Any] = dict(table.learned)
     labels = {"case": case_column, **{f"event_{i}": c for i, c in enumerate(event_columns)}}
     check_choice("ties", ties, TIES)
-    resolution = None if tick is None else parse_duration("tick", tick)
-    if resolution is not None and time_column is None:
-        raise ConfigError("tick needs times: name the time column (time=..., --time), or leave it out")
+    resolution = _resolution(tick, time_column)
 
     def convert(rows: pl.DataFrame) -> tuple[pl.DataFrame, str | None]:
         if case_column in table.lists:
@@ -250,27 +297,26 @@ def read_log(
             to_labels(rows[label], role=label.partition("_")[0], column=column, source=name).alias(label)
             for label, column in labels.items()
         )
+        asked.add(rows)
         if template is not None:
             rows, names, said = with_templates(rows, event_columns, template, learned)
             found["templates"] = names
             spread.extend(said)
         rows = _combine_components(rows, len(event_columns))
         if time_column is None:
-            return rows.select("case", "event"), "none"
+            return rows.select("case", "event", *of_carried(rows)), "none"
         seconds, kind = time_and_kind(rows["time"], column=time_column, source=name, time_format=time_format)
         if resolution is not None:
             seconds = (seconds / resolution).floor() * resolution
-        return rows.select("case", "event", seconds.alias("time")), kind
+        return rows.select("case", "event", seconds.alias("time"), *of_carried(rows)), kind
 
     rows = read_rows(table, picked, convert, whole=case_column in table.lists or template is not None)
-    if rows["case"].n_unique() == rows.height:
-        raise LogFormatError(
-            f"{name} has no case with two events: every value of '{quoted(case_column)}' occurs once. "
-            "Name the column that groups events into sequences (a device, a patient, a request) as the case"
-        )
+    _check_cases(rows, case_column, name)
     # Types of one time are sorted by name: the order of their rows cannot matter.
     within = [] if time_column is None else ["time", "event"] if ties == "unordered" else ["time"]
     frame, n_ties = sort_rows(rows, *within)
+    beside = read_neighbours(neighbours, frame.drop(WHERE, strict=False), in_order=ties == "order", name=name)
+    events = filtered(frame, only=only, since=since, until=until, time_format=time_format, name=name)
     read_as = {
         "case": case_column,
         "event": list(event_columns),
@@ -279,11 +325,37 @@ def read_log(
         "time_format": time_format,
         "ties": ties,
         "tick": tick,
+        **({"learned": found} if found else {}),
+        **{key: value for key, value in (("lines", lines), ("template", template)) if value is not None},
     }
-    if found:
-        read_as["learned"] = found
-    read_as |= {key: value for key, value in (("lines", lines), ("template", template)) if value is not None}
-    return EventLog(frame, name, n_ties, read_as, (*table.notes, *spread))
+    labelled, said_of_them = asked.of_cases(events["case"], has_times=time_column is not None, time_format=time_format)
+    return EventLog(
+        events,
+        name,
+        n_ties if events.height == frame.height else _count_ties(events),
+        read_as,
+        (*table.notes, *spread, *said_of_them),
+        beside,
+        labelled,
+    )
+
+
+def _resolution(tick: str | float | None, time_column: str | None) -> float | None:
+    """Return the resolution of the times in seconds, or None."""
+    if tick is None:
+        return None
+    if time_column is None:
+        raise ConfigError("tick needs times: name the time column (time=..., --time), or leave it out")
+    return parse_duration("tick", tick)
+
+
+def _check_cases(rows: pl.DataFrame, case_column: str, source: str) -> None:
+    """Raise `LogFormatError` where no case has two events."""
+    if rows["case"].n_unique() == rows.height:
+        raise LogFormatError(
+            f"{source} has no case with two events: every value of '{quoted(case_column)}' occurs once. "
+            "Name the column that groups events into sequences (a device, a patient, a request) as the case"
+        )
 
 
 def _combine_components(frame: pl.DataFrame, n_components: int) -> pl.DataFrame:

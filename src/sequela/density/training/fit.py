@@ -249,14 +249,16 @@ def _state_folder(out: str | Path) -> Path:
 def say_log(tell: Reporter, log: EventLog, vocabulary: Vocabulary, parts: Parts) -> None:
     """Tell the size of a log and how it was split."""
     folded = vocabulary.counts[-1]
+    order = "a set without order" if log.has_unordered_ties else "kept in file order"
     tell.say(
         f"{log.n_events:,} events of {vocabulary.n_types - 1:,} types in {log.n_cases:,} cases"
         + (f"; {folded:,} events of rarer types folded into <rare>" if folded else "")
-        + (f"; {log.n_ties:,} events share their time with the one before (kept in file order)" if log.n_ties else "")
+        + (f"; {log.n_ties:,} events share their time with the one before ({order})" if log.n_ties else "")
     )
     by = "case" if parts[0].n_cases < log.n_cases else "time (too few cases to split by case)"
-    tell.say("split by " + by + ": " + ", ".join(
-        f"{part.n_events:,} events {role}" for part, role in zip(parts, ("train", "choose", "judge"), strict=True)
+    roles = ("to train on", "to choose the weights by", "to judge the model by")
+    tell.say("events, split by " + by + ": " + ", ".join(
+        f"{part.n_events:,} {role}" for part, role in zip(parts, roles, strict=True)
     ))  # fmt: skip
 
 
@@ -273,8 +275,6 @@ def _split_info(recipe: Recipe, parts: Parts, seen: Split) -> dict[str, Any]:
 def _info(
     log: EventLog, sequences: SequenceSet, parts: Parts, recipe: Recipe, result: TrainingResult
 ) -> dict[str, Any]:
-    import transformers
-
     return {
         "log": {
             "source": Path(log.source.strip("'")).name,
@@ -289,6 +289,5 @@ def _info(
         "versions": {
             "sequela": __version__,
             "torch": torch.__version__,
-            "transformers": transformers.__version__,
         },
     }

@@ -7,7 +7,6 @@ not. The state on disk is safetensors and JSON, never pickle.
 from __future__ import annotations
 
 import math
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 from sequela.density.objectives import Task
 from sequela.density.runtime.threads import right_threads
 from sequela.errors import DensityError, check_range
-from sequela.files import read_json, whole_folder, write_json
+from sequela.files import disk, read_json, whole_folder, write_json
 from sequela.progress import Reporter
 
 _STATE = "state.json"
@@ -316,4 +315,4 @@ def _under(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
 def forget_state(folder: Path | None) -> None:
     """Remove the state of a finished run."""
     if folder is not None and (folder / _STATE).is_file():
-        shutil.rmtree(folder)
+        disk.remove(folder)

@@ -173,8 +173,8 @@ def use_times(
     told, chance = time_gain(train_set, n_types)
     helps = told > max(_LEAST_TOLD_NATS, 3 * chance)
     tell.say(
-        f"times: {'used' if helps else 'not used'}; the time since the last event tells {told:.3f} nats of the next "
-        f"beyond the last event ({chance:.3f} by chance)"
+        f"times: {'used' if helps else 'not used'}; to know the time since the last event makes the next one easier to "
+        f"predict, by {told:.3f} nats an event (by chance up to {chance:.3f})"
     )
     if helps and (carried := gap_gain(train_set)) > _LEAST_TOLD_NATS:
         tell.say(

@@ -15,6 +15,7 @@ from sequela.density.training.recipe import Parts, Recipe, data_fingerprint, new
 from sequela.density.training.size import AdditiveChoice, WidthChoice, choose_width
 from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary
+from sequela.files import disk
 from sequela.progress import Reporter, Silent
 
 _PIECE = 32
@@ -70,7 +71,7 @@ class ShortRuns:
 def forget_records(out: str | Path) -> None:
     """Remove what the choices for a density kept."""
     for additive in (False, True):
-        _record(out, additive).unlink(missing_ok=True)
+        disk.remove(_record(out, additive))
 
 
 def _record(out: str | Path, additive: bool) -> Path:
