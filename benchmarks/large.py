@@ -33,7 +33,7 @@ def write(path: Path, n_events: int, n_cases: int) -> None:
     rng, block, writer = np.random.default_rng(0), 1_000_000, None
     for low in range(0, n_events, block):
         n = min(block, n_events - low)
-        seconds = 1_790_000_000 + (low + np.arange(n)) // 20
+        seconds = 1_790_000_000 + (low + np.arange(n)) // (1 if n_cases == 1 else 20)
         frame = pl.DataFrame(
             {
                 "case": rng.integers(0, n_cases, n),

@@ -40,6 +40,7 @@ _HOMES = {
     "estimate": "sequela.discovery.discover",
     "explain": "sequela.discovery.explain",
     "explain_incident": "sequela.discovery.incident",
+    "filter_result": "sequela.graphs.filtered",
     "fit": "sequela.density.training.fit",
     "load_density": "sequela.density.checkpoint",
     "load_discovery": "sequela.graphs.saved",
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from sequela.events.traces import read_traces
     from sequela.events.vocabulary import Vocabulary
     from sequela.graphs.changes import Changes
+    from sequela.graphs.filtered import filter_result
     from sequela.graphs.instance import InstanceGraph
     from sequela.graphs.population import PopulationGraph
     from sequela.graphs.results import Discovery

@@ -8,6 +8,7 @@ temporary files of a writer that was killed. `disk` is the only place that chang
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -22,6 +23,9 @@ from typing import Any
 from sequela.errors import ConfigError
 from sequela.locks import locked
 
+_SYNCS_FOLDERS = os.name == "posix"  # Windows opens no folders
+_CANNOT = (errno.EINVAL, errno.ENOTSUP)
+"""What disks say that do not flush folders, such as some network file systems."""
 _BLOCK = 2**22
 _ZEROS = "0" * 32
 
@@ -33,12 +37,15 @@ class Disk:
         """Called when a file or folder has been written under its temporary name."""
 
     def sync(self, path: Path) -> None:
-        """Flush a file, or the names in a folder, to the disk; folders only where the system can."""
-        if path.is_dir():
-            if os.name == "posix":
-                self._sync(path, os.O_RDONLY)
-        else:
+        """Flush a file, or the names in a folder, to the disk; folders only where the system, or the disk, can."""
+        if not path.is_dir():
             self._sync(path, os.O_RDWR)
+        elif _SYNCS_FOLDERS:
+            try:
+                self._sync(path, os.O_RDONLY)
+            except OSError as error:
+                if error.errno not in _CANNOT:
+                    raise
 
     def _sync(self, path: Path, flags: int) -> None:
         number = os.open(path, flags)

@@ -72,3 +72,38 @@ def test_errors_are_one_line(folder, more, says, monkeypatch):
     assert result.exit_code == 1
     assert says in " ".join(result.stderr.split())
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def put_otlp(path, spans):
+    """Write spans as the OpenTelemetry Collector does: one document for each service."""
+    documents = []
+    for (pod,), rows in spans.group_by("PodName", maintain_order=True):
+        found = [
+            {
+                "traceId": row["TraceID"], "spanId": row["SpanID"], "parentSpanId": row["ParentID"],
+                "name": row["OperationName"], "startTimeUnixNano": str(row["StartTimeUnixNano"]),
+                "endTimeUnixNano": str(row["EndTimeUnixNano"]),
+            }
+            for row in rows.rows(named=True)
+        ]  # fmt: skip
+        about = {"service.name": pod.partition("-")[0], "k8s.pod.name": pod}
+        resource = {"attributes": [{"key": key, "value": {"stringValue": value}} for key, value in about.items()]}
+        documents.append({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": found}]}]})
+    path.write_text("".join(json.dumps(each) + "\n" for each in documents))
+
+
+def test_files_of_opentelemetry_are_the_same_spans(tmp_path):
+    log = simulate_incident("cpu_contention")
+    for name, spans in (("normal", log.normal_spans), ("window", log.window_spans)):
+        spans.write_parquet(tmp_path / f"{name}.parquet")
+        put_otlp(tmp_path / f"{name}.jsonl", spans)
+    told = []
+    for suffix in ("parquet", "jsonl"):
+        words = ["incident", "--normal", f"{tmp_path}/normal.{suffix}", "--window", f"{tmp_path}/window.{suffix}"]
+        result = RUN.invoke(app, [*words, "--json"])
+        assert result.exit_code == 0, result.output
+        told.append(json.loads(result.stdout))
+    assert told[0]["suspects"][0]["service"] == told[1]["suspects"][0]["service"] == "shop"
+    assert [each["service"] for each in told[0]["suspects"]] == [each["service"] for each in told[1]["suspects"]]
+    words = ["incident", "--normal", f"{tmp_path}/normal.parquet", "--window", f"{tmp_path}/window.jsonl"]
+    assert "give both periods" in RUN.invoke(app, words).output

@@ -65,6 +65,11 @@ def test_findings_of_a_steady_world():
     assert chance == sorted(chance)
     few = by_topic(diagnose_log(WORLD, read_log(WORLD.to_log(WORLD.sample(6, 10, seed=1)))))
     assert few["undecidable"].verdict == few["power"].verdict == "bad"
+    assert few["undecidable"].numbers["decidable_nats"] > 1
+    assert found["undecidable"].verdict == "good"
+    assert found["undecidable"].numbers["decidable_nats"] == pytest.approx(np.log(600) / np.median(counts), rel=0.2)
+    some = by_topic(diagnose_log(WORLD, read_log(WORLD.to_log(WORLD.sample(20, 30, seed=1)))))
+    assert some["undecidable"].verdict == "weak"  # a link of 0.05 nats is out of reach, a strong one is not
     assert few["length"].verdict == "weak"
 
 

@@ -52,11 +52,16 @@ def test_what_is_excluded_is_not_tested_and_the_rest_is_as_without(density, desi
 
 def test_screening_decides_the_remaining_pairs():
     world = SoftmaxWorld.random(40, horizon=3, seed=1)
-    log = sq.read_log(world.to_log(world.sample(3, 40, seed=1)))
-    known = sq.read_knowledge({"forbidden": ["e1* -> *"]})
-    found = sq.discover_log(world, log, knowledge=known, progress=False)
-    assert not found.edges["cause"].str.starts_with("e1").any()
-    assert found.run.counts.n_replacements > 0
+    log = sq.read_log(world.to_log(world.sample(2, 40, seed=1)))
+    first = sorted(
+        set(log.frame.group_by("case", maintain_order=True).first()["event"])
+    )  # the first causes are left out
+    known = sq.read_knowledge({"forbidden": [f"{name} -> *" for name in first]})
+    found, whole = (sq.discover_log(world, log, knowledge=each, progress=False) for each in (known, None))
+    wanted = whole.edges.filter(~pl.col("cause").is_in(first))
+    both = found.edges.join(wanted, on=["case", "cause_position", "effect_position"])
+    assert both.height > 0.95 * max(len(found), len(wanted))
+    assert 0 < found.run.counts.n_replacements < whole.run.counts.n_replacements
 
 
 def test_the_plan_shows_the_saving_and_the_run_keeps_to_it(tmp_path):
@@ -90,7 +95,7 @@ def test_a_result_says_what_is_excluded_and_required(tmp_path):
 
 
 def known_hash(known):
-    return knowledge_for(known, WORLD, LOG).fingerprint
+    return knowledge_for(known, LOG, WORLD).fingerprint
 
 
 def test_excluded_pairs_are_no_hypotheses():
@@ -310,3 +315,23 @@ def test_rare_types_are_never_excluded():
     limits = sq.read_knowledge({"allowed": ["e0 -> e1"]}).limits(names)
     found = limits.excluded(np.arange(3)[:, None], np.arange(3))
     assert found.tolist() == [[True, False, False], [True, True, False], [False, False, False]]
+
+
+def test_a_run_keeps_to_what_is_known_and_explains_by_it(tmp_path):
+    (tmp_path / "k.toml").write_text('forbidden = ["* -> mast|B1"]\nrequired = ["gate|A1 -> radio|A1"]\n')
+    asked = {"out": tmp_path / "out", "max_steps": 10, "fast": True, "progress": False}
+    found = sq.run(LOG, knowledge=tmp_path / "k.toml", **asked)
+    assert found.record.arguments["knowledge"] == {"hash": found.discovery.knowledge.fingerprint, "file": "k.toml"}
+    assert not (found.discovery.edges["effect"] == "mast|B1").any()
+    page = found.report_path.read_text()
+    assert "excluded by what was known" in page
+    assert "Required beforehand" in page
+    name = next(each for each in LOG.case_names if "mast|B1" in LOG.case(each).events[1:])
+    place = LOG.case(name).events.index("mast|B1", 1)
+    old = sq.explain(found, case=name, event=place)
+    new = sq.explain(found, LOG, case=name, event=place)
+    for each in (old, new):
+        assert any("excluded by what is known" in doubt for doubt in each.explanation.doubts)
+    assert new.graph.n_tested == old.graph.n_tested
+    with pytest.raises(ConfigError, match="matches no event type"):
+        sq.run(LOG, knowledge=sq.read_knowledge({"forbidden": ["no -> *"]}), **asked | {"out": tmp_path / "two"})

@@ -77,11 +77,11 @@ def graph_of(log10_e, lags=()):
 
 
 def test_probabilities_by_hand():
-    """The share of links is the mean of its own posteriors, with half a pair of each kind added."""
+    """One of three has at least 10, an unlinked one in ten: (1/3 - 1/10) / (9/10) of them, and half of each kind."""
     e = np.array([10.0, 0.1, 1.0])
     probability, share = linked(np.log(e))
-    assert probability == pytest.approx(share * e / (share * e + 1 - share), abs=1e-4)
-    assert share == pytest.approx((probability.sum() + 0.5) / 4, abs=1e-4)
+    assert share == pytest.approx((3 * (1 / 3 - 0.1) / 0.9 + 0.5) / 4)
+    assert probability == pytest.approx(share * e / (share * e + 1 - share))
     probability, share = linked(np.full(20, -7.0))
     assert share < 0.03
     assert 0 < probability.max() < 1e-3
@@ -98,16 +98,44 @@ def test_confidence_by_hand():
     error = np.array([[0.0, 0.0], [0.04, np.nan], [np.nan, np.nan]])
     found = CMIEstimate(cmi, error, cmi, cmi, cmi, None)
     case = Case("a", np.array([0, 1, 2], np.int32), None)
-    value = beliefs.for_types(VOCABULARY).confidence(case, found, 0.05)
+    kept, value = beliefs.for_types(VOCABULARY).edges(case, found, 0.05, 0.5)
+    assert kept.tolist() == (np.nan_to_num(value) >= 0.5).tolist()
     assert value[0, 0] == pytest.approx(probability["e0"])  # (0.042 + 0.06) / 2 exceeds 0.05 for certain
     assert value[0, 1] == pytest.approx(beliefs.share)  # 0.15 exceeds it; the pair was not weighed
     # (0.06 + 0.08) / 2 = 0.07, and half the errors are 0.02 and 0.015: 0.8 standard errors above.
     assert value[1, 0] == pytest.approx(probability["e1"] * 0.788145, abs=1e-5)
     assert np.isnan(value[1, 1])
     unseen = Case("a", np.array([3, 1, 4], np.int32), None)
-    other = beliefs.for_types(VOCABULARY).confidence(unseen, found, 0.05)
+    _, other = beliefs.for_types(VOCABULARY).edges(unseen, found, 0.05, 0.5)
     assert other[0, 0] == 0.0  # half of 0.042
     assert other[0, 1] == pytest.approx(beliefs.share)
+
+
+def test_the_share_of_links_is_what_chance_cannot_explain():
+    """E-values of unlinked pairs that gain a little on average say nothing, however many they are."""
+    rng = np.random.default_rng(0)
+    null = rng.normal(0.0, 1.0, 2700)  # their mean is 1.6: no e-values, as those of a density that is not quite right
+    assert linked(null)[1] < 0.001
+    many = np.concatenate([null, rng.normal(30.0, 10.0, 300)])
+    probability, share = linked(many)
+    assert share == pytest.approx(0.1, abs=0.01)
+    assert (probability[2700:] > 0.95).mean() > 0.95
+    assert (probability[:2700] > 0.5).mean() < 0.05
+
+
+def test_a_link_that_was_decided_by_itself_leaves_only_the_place_to_decide():
+    lags = [("e0", "e1", 1, 0.06, 0.0), ("e1", "e2", 1, 0.06, 0.0), ("e2", "e3", 1, 0.06, 0.0)]
+    graph = graph_of({("e0", "e1"): 0.3, ("e1", "e2"): 0.3, ("e2", "e3"): 0.3}, lags)
+    pairs = graph.pairs.with_columns(is_edge=pl.col("cause") != "e1", pointwise_nats=pl.lit(1.0))
+    cmi = np.array([[0.05], [0.05], [0.05], [np.nan]])
+    gain = np.array([[0.21], [0.21], [-0.5], [np.nan]])  # the last is no effect as that of its link
+    found = CMIEstimate(cmi, np.zeros_like(cmi), gain, cmi, cmi, None)
+    case = Case("a", np.array([0, 1, 2, 3], np.int32), None)
+    for control, expected in (("each", [True, False, False, False]), ("fdr", [False] * 4)):
+        weighed = PopulationGraph(pairs, graph.nodes, {"arguments": {"control": control}}, graph.lags)
+        kept, confidence = Beliefs.of(weighed).for_types(VOCABULARY).edges(case, found, 0.05, 0.05)
+        assert kept[:, 0].tolist() == expected
+        assert confidence[0, 0] == confidence[1, 0] < 0.95
 
 
 def test_an_exact_density_keeps_its_edges_and_a_wrong_one_loses_its_false_ones():
@@ -137,7 +165,7 @@ def test_an_exact_density_keeps_its_edges_and_a_wrong_one_loses_its_false_ones()
 
 def test_population_says_what_is_linked():
     beliefs = Beliefs.of(POPULATION)
-    probability = {(u, v): p for u, v, p in beliefs.pairs.iter_rows()}
+    probability = {(u, v): p for u, v, p, _ in beliefs.pairs.iter_rows()}
     assert probability["e0", "e1"] > 0.999
     assert probability["e1", "e2"] > 0.999
     assert ("e2", "e2") not in probability

@@ -121,3 +121,22 @@ def test_each_pair_by_itself_asks_for_an_e_value_and_a_strength():
     found = finish([sums], [bets], delta=0.05, fdr=0.05, control="each")
     assert found.filter("is_edge").select("cause", "effect").rows() == [("a", "b")]
     assert not finish([sums], [bets], delta=0.05, fdr=0.05)["is_edge"].any()  # 21 is not enough among three
+
+
+def test_a_weak_link_counts_where_its_order_is_certain_too():
+    from sequela.evidence.links import finish
+
+    row = {"lag": 1, "cases": 10.0, "support": 100.0, "pointwise": 50.0, "cmi_squared": 90.0, "cmi_support": 300.0}
+    row |= {"support_squared": 1000.0, "ties": 0.0, "cmi": 2.0}  # a mean of 0.02 nats, below delta
+    pairs = [("a", "b"), ("b", "c"), ("a", "c")]
+    sums = pl.DataFrame([{"cause": u, "effect": v} | row for u, v in pairs])
+    bets = pl.DataFrame({"cause": ["a", "b", "a"], "effect": ["b", "c", "c"], "log_e": [9.0, 9.0, 1.0]})
+    votes = pl.DataFrame({"cause": ["a", "b", "a"], "effect": ["b", "c", "c"], "first": [12, 7, 12], "total": [12] * 3})
+
+    def links(**given):
+        found = finish([sums], [bets], fdr=0.05, votes=votes, **given)
+        return found.filter("is_edge").select("cause", "effect").rows()
+
+    assert links(delta=0.05, control="each") == [("a", "b")]  # the second has no order, the third no evidence
+    assert links(delta=0.15, control="each") == []  # less than a fifth of it
+    assert links(delta=0.05) == []  # a rate over all needs the strength that was asked for

@@ -53,7 +53,8 @@ def independent(suffix, content):
         return sorted(found) if all(isinstance(cell, str) for row in found for cell in row) else len(found)
     if suffix == ".parquet":
         table = pq.read_table(io.BytesIO(content), columns=["case", "event"]).to_pydict()
-        return sorted(zip(table["case"], table["event"], strict=True))
+        text = {name: [v.decode() if isinstance(v, bytes) else v for v in values] for name, values in table.items()}
+        return sorted(zip(text["case"], text["event"], strict=True))
     root = ElementTree.fromstring(content)
     found = []
     for trace in root:

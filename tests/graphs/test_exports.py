@@ -230,7 +230,9 @@ def test_csv_does_not_run_in_a_spreadsheet_and_reads_back_without_the_guard(tmp_
     assert pl.read_parquet(tmp_path / "g.parquet").equals(POPULATION.edges)
 
 
-@pytest.mark.parametrize("start", ["=1", "+1", "-1", "@x", "\t=1", "\r=1"])
+@pytest.mark.parametrize(
+    "start", ["=1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff201"]
+)
 def test_every_start_of_a_formula_is_guarded(start, tmp_path):
     edges = SUMMARY.edges.head(1).with_columns(pl.lit(start).alias("cause"))
     SummaryGraph(edges, SUMMARY.nodes).to_csv(tmp_path / "g.csv")

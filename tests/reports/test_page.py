@@ -20,7 +20,7 @@ from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
 from sequela.graphs.summary import SummaryGraph
 from sequela.reports.page import render, report
 from sequela.reports.payload import MAX_CANDIDATES, page_data
-from sequela.reports.words import badge, made_by, trust
+from sequela.reports.words import Badge, badge, made_by, trust
 from sequela.worlds.softmax import SoftmaxWorld
 
 NASTY = [
@@ -290,19 +290,24 @@ def test_trust_of_a_discovery_with_a_population():
     rule = {"rule": "EffectSize", "delta": 0.05, "confidence_level": 0.95}
     run = {"arguments": {"population": "fb50", "fdr": 0.1, "threshold": rule}}
     text = " ".join(sentence.text for sentence in trust(run, {"arguments": {"fdr": 0.05, "delta": 0.05}}))
-    assert "of them at most 10 % are expected to be false" in text
+    assert "of those on a true link at most 10 % are expected to be false" in text
     assert "Of the links shown, at most 5 %" in text
 
 
 def test_badge():
     keys = ("cross_entropy", "unigram", "bigram", "trigram", "gain_std_error")
     good = dict(zip(keys, (2.0, 2.5, 2.3, 2.2, 0.05), strict=True))
-    weak, bad = good | {"cross_entropy": 2.15}, good | {"cross_entropy": 2.3}
+    weak, bad = good | {"cross_entropy": 2.15}, good | {"cross_entropy": 2.4}
     run = {"density": {"report": good}}
     assert badge(run, {"arguments": {"fdr": 0.05}}, True).reason.endswith("at most 5 % false links expected")
     assert badge(run, None, True).grade == "good"
     assert badge(run | {"counts": {"n_unknown_events": 1}, "log": {"n_events": 100}}, None, True).grade == "good"
     assert badge({"density": {"report": bad}}, None, True).grade == "poor"
+    near = {"density": {"report": good | {"cross_entropy": 2.21}}}
+    assert badge(near, None, False).grade == "poor"
+    assert badge(near, None, True) == Badge(
+        "fair", "the model predicts new cases no better than simple counting, within the noise"
+    )
     for record, has_evidence, words in (
         ({"density": {"report": weak}}, True, "only a little better"),
         (run, False, "no evidence over cases"),

@@ -14,7 +14,7 @@ from sequela.cli.base import (
     command,
 )
 from sequela.cli.options import generated
-from sequela.cli.reading import LogOptions, reads_log
+from sequela.cli.reading import Causes, Effects, LogOptions, part_of, reads_log
 from sequela.discovery.arguments import RUN, UPDATE
 
 
@@ -119,6 +119,8 @@ def explain(
         str, typer.Option(help="Event to explain: its type, or its position from 0 (-1 is the last).")
     ] = "-1",
     page: Annotated[Path | None, typer.Option(help="Also write a page of this case alone.")] = None,
+    causes: Causes = None,
+    effects: Effects = None,
     as_json: AsJson = False,
 ) -> None:
     """Say why one event happened: its root cause, the chain to it, and what speaks against that.
@@ -127,12 +129,18 @@ def explain(
     """
     from sequela.discovery.explain import explain as ask
     from sequela.discovery.run_folder import load_run
+    from sequela.errors import ConfigError
 
     run: Any = results
     new = None
     if log.is_given:
         run = load_run(results)
         new = log.read_like(run.model)
+    types = {name: value for name, value in (("causes", causes), ("effects", effects)) if value}
+    if new is not None and types:
+        raise ConfigError("--causes and --effects choose among what was found; a new case is explained whole")
+    if new is None and (chosen := types | log.filters):
+        run = part_of(results, chosen)
     found = ask(run, new, case=case, event=event)
     if page is not None:
         from sequela.reports.page import report

@@ -18,7 +18,7 @@ def incident(
         Path,
         typer.Option(
             help="Normal operation: a folder with spans.parquet and logs.parquet (or .csv; one may be missing), or a "
-            "file of spans.",
+            "file of spans, also of OpenTelemetry or Jaeger.",
             show_default=False,
         ),
     ],
@@ -51,7 +51,7 @@ def incident(
     from sequela.discovery.incident import explain_incident
     from sequela.display import rich_table
     from sequela.errors import ConfigError
-    from sequela.events.trace_files import read_folder, read_normal_and_window
+    from sequela.events.trace_files import SPAN_COLUMNS, has_span_columns, read_folder, read_normal_and_window
     from sequela.events.traces import TraceColumns
     from sequela.text import visible
 
@@ -60,7 +60,10 @@ def incident(
     for name in names:
         if name not in allowed:
             raise ConfigError(f"--column must begin with one of {', '.join(allowed)}; got '{name}'")
-    columns = TraceColumns(**names)
+    files = [has_span_columns(path) for path in (normal, window)]
+    if any(files) and not all(files):
+        raise ConfigError("give both periods as files of OpenTelemetry or Jaeger, or none")
+    columns = TraceColumns(**((SPAN_COLUMNS if any(files) else {}) | names))
     pairs = [
         read_folder(path, columns, *(_pair(option, rows) if rows is not None else ()))
         for path, option, rows in ((normal, "--normal-rows", normal_rows), (window, "--window-rows", window_rows))

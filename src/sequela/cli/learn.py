@@ -74,10 +74,6 @@ def discover(
         Path | None,
         typer.Option(help="Folder for edges.parquet, summary.parquet and run.json.", rich_help_panel="Log and files"),
     ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this case; repeat it for several.", rich_help_panel="Log and files"),
-    ] = None,
     plan: Annotated[
         bool,
         typer.Option(
@@ -104,8 +100,6 @@ def discover(
 
     density = load_density(model, device=device, precision=precision)
     table = log.read_like(density)
-    if only:
-        table = table.cases(only)
     settings = _with_population(settings)
     if out is None or plan:
         _print_plan(density, table, as_json, settings)
@@ -116,7 +110,7 @@ def discover(
         links = {"n_links": summary.links.height, "n_pairs": len(summary)}
         typer.echo(json.dumps({"out": str(out), **links, **result.run.to_dict()}))
         return
-    from sequela.cli.tables import print_links
+    from sequela.cli.tables import print_known, print_links
 
     print_links(summary, title="Strongest links")
     typer.echo(
@@ -124,6 +118,7 @@ def discover(
         f"{summary.links.height:,} of {len(summary):,} pairs of event types with an edge are links (in two cases or "
         f"more, and at more places than chance explains); {result.run.seconds or 0:.0f} s; saved to '{out}'"
     )
+    print_known(result.known)
     typer.echo(f"to look at it: sequela report {out} --out report.html")
 
 
@@ -174,7 +169,7 @@ def population(
         counts = {"n_links": len(found), "n_pairs": found.pairs.height}
         typer.echo(json.dumps({"out": str(out), **counts, **found.run.to_dict()}))
         return
-    from sequela.cli.tables import print_population
+    from sequela.cli.tables import print_known, print_population
 
     print_population(found)
     bound = "at a false discovery rate of" if settings["control"] == "fdr" else "each by itself at a level of"
@@ -183,6 +178,7 @@ def population(
         f"{len(found):,} links among {found.pairs.height:,} pairs of event types, {bound}, from "
         f"{found.run.counts.n_cases:,} cases, in {found.run.seconds or 0:.0f} s; saved to '{out}'"
     )
+    print_known(found.known)
     typer.echo(f"to look at it: sequela report {out} --out report.html")
 
 
@@ -219,10 +215,6 @@ def diagnose(
 def plan(
     model: Model,
     log: LogOptions,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this case; repeat it for several.", rich_help_panel="Log and files"),
-    ] = None,
     device: Device = None,
     precision: Precision = "float32",
     as_json: AsJson = False,
@@ -238,7 +230,7 @@ def plan(
 
     density = load_density(model, device=device, precision=precision)
     table = log.read_like(density)
-    _print_plan(density, table.cases(only) if only else table, as_json, _with_population(settings))
+    _print_plan(density, table, as_json, _with_population(settings))
 
 
 def _print_plan(density: Any, table: Any, as_json: bool, settings: dict[str, Any]) -> None:

@@ -6,13 +6,14 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from sequela.cli import base
 
-_FILES = "Log and files"
+_FILES, _PART = "Log and files", "Only a part"
 Sql = Annotated[
     str | None,
     typer.Option(help="Query (a SELECT) that gives the log; it needs --database.", rich_help_panel=_FILES),
@@ -51,12 +52,41 @@ _COLUMNS = {
     "lines": (Lines, None),
     "template": (Template, None),
 }
+Attribute = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attribute", help="Column to carry along: shown, and kept by exports; repeat it.", rich_help_panel=_FILES
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(help="Only this case, or those of a pattern as 'dev*'; repeat it.", rich_help_panel=_FILES),
+]
+Since = Annotated[str | None, typer.Option(help="Only events at this time or later.", rich_help_panel=_FILES)]
+Until = Annotated[str | None, typer.Option(help="Only events before this time.", rich_help_panel=_FILES)]
+Where = Annotated[
+    str | None,
+    typer.Option(help="Only rows for which this holds, as \"status == 'failed'\" (SQL).", rich_help_panel=_FILES),
+]
+NeighbourTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--neighbours",
+        help="Table of two columns: pairs of cases whose events may cause each other's.",
+        rich_help_panel=_FILES,
+    ),
+]
+FILTERS = {"only": (Only, None), "since": (Since, None), "until": (Until, None), "where": (Where, None)}
+"""What to keep of a log, or of a result."""
 _NEW = {"ties": (base.Ties, "unordered"), "tick": (base.Tick, None)}
 _WHERE = {
     "file_format": (base.FileFormat, None),
     "glob": (Glob, False),
     "sql": (Sql, None),
     "database": (Database, None),
+    "attributes": (Attribute, None),
+    "neighbours": (NeighbourTable, None),
+    **FILTERS,
 }
 
 
@@ -79,6 +109,11 @@ class LogOptions:
         """Whether there is a log at all."""
         return bool(self.files) or self.sql is not None
 
+    @property
+    def filters(self) -> dict[str, Any]:
+        """What was typed of the rows to keep."""
+        return {name: value for name in FILTERS if (value := self.options.get(name))}
+
     def read(self) -> Any:
         """Read the log, and say on standard error what looks like swapped columns."""
         return base.read(self._source(), **self.options)
@@ -99,6 +134,47 @@ class LogOptions:
         if not self.files:
             raise ConfigError("name the file of the log, or give --sql and --database")
         return self.files[0] if len(self.files) == 1 else self.files
+
+
+Causes = Annotated[
+    str | None, typer.Option(help="Only causes of these types: a pattern as 'door|*'.", rich_help_panel=_PART)
+]
+Effects = Annotated[str | None, typer.Option(help="Only effects of these types, as '*ERROR*'.", rich_help_panel=_PART)]
+_OF_RESULT: dict[str, Any] = {"causes": (Causes, None), "effects": (Effects, None), **FILTERS}
+
+
+def part_of(found: Any, chosen: dict[str, Any]) -> Any:
+    """Return the part of a result, or of that in a folder, that options choose; what was given without any."""
+    if not chosen:
+        return found
+    from sequela.graphs.filtered import filter_result
+    from sequela.graphs.saved import load_results
+
+    return filter_result(load_results(found) if isinstance(found, Path) else found, **chosen)
+
+
+def filters_result(command: Callable[..., None]) -> Callable[..., None]:
+    """Put the options that choose a part of a result in the place of a command's parameter ``part``.
+
+    The command gets a function from a result to that part.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    made = [inspect.Parameter(n, keyword, default=default, annotation=a) for n, (a, default) in _OF_RESULT.items()]
+    own = [each.replace(kind=keyword) for name, each in signature.parameters.items() if name != "part"]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        chosen = {name: value for name in _OF_RESULT if (value := given.pop(name))}
+
+        def part(found: Any) -> Any:
+            return part_of(found, chosen)
+
+        command(part=part, **given)
+
+    run.__signature__ = signature.replace(parameters=[*own, *made])  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in [*own, *made]}
+    return run
 
 
 def reads_log(

@@ -9,9 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from sequela.cli.base import AsJson, HierarchyLevel, command
+from sequela.cli.reading import filters_result
 
 
 @command()
+@filters_result
 def report(
     results: Annotated[
         Path, typer.Argument(help="Folder that `sequela discover` or `population` wrote.", show_default=False)
@@ -33,6 +35,7 @@ def report(
     max_links: Annotated[int, typer.Option(help="The strongest so many links go into the page.")] = 20_000,
     max_megabytes: Annotated[float, typer.Option(help="Size of the data of the embedded cases.")] = 10.0,
     as_json: AsJson = False,
+    part: Any = None,
 ) -> None:
     """Write an interactive page of a result: one file to open, explore and send.
 
@@ -41,8 +44,8 @@ def report(
     from sequela.reports.page import report as write
 
     write(
-        results, out, population=population, cases=case, title=title, max_links=max_links, max_megabytes=max_megabytes,
-        hierarchy_level=hierarchy_level, anonymise=anonymise,
+        part(results), out, population=population, cases=case, title=title, max_links=max_links,
+        max_megabytes=max_megabytes, hierarchy_level=hierarchy_level, anonymise=anonymise,
     )  # fmt: skip
     size = out.stat().st_size
     text = json.dumps({"out": str(out), "bytes": size}) if as_json else f"wrote '{out}' ({size / 1e6:.1f} MB): open it"
@@ -50,6 +53,7 @@ def report(
 
 
 @command()
+@filters_result
 def export(
     results: Annotated[
         Path, typer.Argument(help="Folder that `sequela discover` or `population` wrote.", show_default=False)
@@ -58,6 +62,7 @@ def export(
     instance: Annotated[str | None, typer.Option(help="The graph of this case, not the one over event types.")] = None,
     hierarchy_level: HierarchyLevel = None,
     as_json: AsJson = False,
+    part: Any = None,
 ) -> None:
     """Write a graph, or the log with the causes of each event, for another program.
 
@@ -73,7 +78,7 @@ def export(
     from sequela.graphs.population import PopulationGraph
     from sequela.graphs.saved import load_results
 
-    found: Any = load_results(results)
+    found: Any = part(load_results(results))
     if instance is not None:
         if isinstance(found, PopulationGraph):
             raise ConfigError(f"'{results}' is a population graph, which has no cases; leave --instance out")

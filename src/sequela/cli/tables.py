@@ -59,7 +59,12 @@ def print_links(summary: SummaryGraph, *, title: str, truth: SummaryGraph | None
 
 
 def print_population(found: PopulationGraph, *, limit: int = 15) -> None:
-    """Print the strongest links of a population with their evidence; what makes one uncertain stands below."""
+    """Print the strongest links of a population with their evidence; what makes one uncertain stands below.
+
+    The three strongest are said in words too.
+    """
+    from sequela.evidence.words import link_sentence
+
     table = _links_table("Strongest links", min(limit, len(found)), len(found))
     for name in ("cases", "lag", "nats (95 %)", "q"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -83,6 +88,8 @@ def print_population(found: PopulationGraph, *, limit: int = 15) -> None:
     console.print(table)
     for number, mark in enumerate(marks, start=1):
         console.print(Text(f"[{number}] {visible(mark)}"))
+    for row in found.edges.head(3).iter_rows(named=True):
+        console.print(_name(link_sentence(row)))
 
 
 def _links_table(title: str, n_shown: int, n_links: int) -> Table:
@@ -236,3 +243,11 @@ def run_lines(result: RunResult) -> list[str]:
         f"why did one event happen?  sequela explain {result.folder} --case NAME",
         f"open {result.report_path}",
     ]
+
+
+def print_known(known: pl.DataFrame | None) -> None:
+    """Say which pairs knowledge excluded, and what was found of those it requires."""
+    from sequela.reports.words import known_pairs
+
+    for sentence in [] if known is None else known_pairs(known):
+        _console().print(Text(sentence.text))

@@ -96,6 +96,7 @@ class Sizes:
         times: Whether it gets times.
         components: What event types share, or None.
         device: Where it will run.
+        additive: Whether past events also add to the rates of events.
     """
 
     vocabulary: Vocabulary
@@ -107,6 +108,7 @@ class Sizes:
     times: bool
     components: SharedComponents | None
     device: str
+    additive: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,13 @@ class TrainedBackbone(Backbone):
         uses_times: Whether it can use times.
         uses_components: Whether it can use the components of event types.
         chooses_width: Whether `fit` chooses its width by validation loss.
+        most_additive_types: Most event types for which it can have effects that add up; 0 where it cannot.
         unit: What an example is called.
     """
 
     uses_times: ClassVar[bool] = False
     chooses_width: ClassVar[bool] = False
+    most_additive_types: ClassVar[int] = 0
     uses_components: ClassVar[bool] = False
     unit: ClassVar[str] = "events"
 

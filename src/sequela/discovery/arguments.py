@@ -89,8 +89,9 @@ POPULATION = VERBS | {
         "What fdr bounds: fdr (the share of false links among all), or each (each pair by itself).",
         Choice("sequela.evidence.links:CONTROLS"),
         "fdr",
-        more='``"each"`` asks an e-value of ``1 / fdr`` of each pair and finds more in small logs; the share of false '
-        "links is then bounded by no theorem, only by what strength and order ask for besides.",
+        more='``"each"`` asks an e-value of ``1 / fdr`` of each pair, and takes links down to a fifth of ``delta`` '
+        "whose order is as certain: it finds more in small logs. The share of false links is then bounded by no "
+        "theorem, only by what strength and order ask for besides.",
         panel=_EVIDENCE,
     ),
     "objective": Argument(
@@ -146,6 +147,7 @@ RUN = {
         more="The densities are trained one after the other, each going on from the one before with one more part; "
         "those cases count that none of the weights before had seen.",
     ),
+    "knowledge": VERBS["knowledge"],
     "fast": Argument(
         "Skip the folds: evidence from the tenth of the cases that `fit` kept apart, where that is 100 or more.", FLAG,
         False, panel="Evidence", flags="--fast",
@@ -182,8 +184,9 @@ UPDATE = {
 
 EXPLAIN = {
     "results": Argument(
-        "What `run` returned, its folder, or a folder of `discover_to`.",
-        Either((PATH, Kind("the result of run", "sequela.discovery.run_folder:RunResult"))),
+        "What `run` returned, its folder, a folder of `discover_to`, or what `discover_log` returned.",
+        Either((PATH, Kind("the result of run or discover_log",
+                           "sequela.discovery.run_folder:RunResult sequela.graphs.results:Discovery"))),
     ),
     "log": Argument(
         "New cases, of which one is explained with the model and the evidence of the run; needs a run.", A_LOG, None
@@ -210,7 +213,7 @@ def chosen(given: Mapping[str, Any]) -> tuple[Settings, Beliefs | None]:
     if values.get("knowledge") is not None:
         from sequela.discovery.knowledge import knowledge_for
 
-        values["knowledge"] = knowledge_for(values["knowledge"], given["density"], given.get("log", given.get("case")))
+        values["knowledge"] = knowledge_for(values["knowledge"], given.get("log", given.get("case")), given["density"])
     population = values.get("population")
     if population is None:
         return Settings(**values), None
@@ -233,4 +236,6 @@ def edge_delta(delta: float, *, weighed: bool) -> float:
         delta: Least mean effect of a link, in nats.
         weighed: Whether a population weighs the edges.
     """
-    return delta / 5 if weighed else delta
+    from sequela.evidence.links import WEAKEST
+
+    return delta / WEAKEST if weighed else delta

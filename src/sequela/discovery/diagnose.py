@@ -32,6 +32,9 @@ _SHUFFLES = 20
 _TIES = 0.05
 _MORE_DATA_NATS = 0.02
 _CASES_A_CALL = 256
+_STRONG_NATS = 1.0
+"""Where only stronger effects than this can be decided, next to nothing can: it is about what a cause tells that
+brings its effect once in three times, against once in a hundred without it."""
 
 
 @dataclass(frozen=True)
@@ -191,14 +194,19 @@ def _power(
         numbers,
     )
     n_short = int((support < least).sum())
+    typical = needed / max(float(np.median(support)) if len(support) else 0.0, 1.0)
     short = Finding(
         "undecidable",
-        verdict,
+        "good" if typical <= delta else "weak" if typical <= _STRONG_NATS else "bad",
         f"{n_short:,} of {len(causes):,} pairs cannot be decided at that effect with these cases: their cause occurs "
-        f"less than {least:,} times, so that even a perfect density would not be expected to reach the evidence"
-        + ("; weigh more cases (folds, or a longer log), or ask for larger effects" if n_short else ""),
-        {"n_undecidable": n_short, "n_pairs": len(causes), "least_occurrences": least},
-    )
+        f"less than {least:,} times, so that even a perfect density would not be expected to reach the evidence. Half "
+        f"of the pairs can be decided from an effect of {typical:.2g} nats on"
+        + ("; for weaker ones weigh more cases (folds, or a longer log)" if n_short else ""),
+        {
+            "n_undecidable": n_short, "n_pairs": len(causes), "least_occurrences": least,
+            "decidable_nats": typical if len(support) else None,
+        },
+    )  # fmt: skip
     return [found, short]
 
 
@@ -266,7 +274,8 @@ def _ties(log: EventLog) -> Finding:
     text = f"{share:.1%} of events share their time with the one before in their case"
     if share > _TIES:
         text += (
-            ": which of them came first is not known, so read their direction with care (the graphs mark such links)"
+            ": which of them came first is not known, and an edge between two of them has no direction unless the "
+            "links of a population tell it"
         )
     return Finding("ties", "weak" if share > _TIES else "good", text, {"share": share, "n_ties": log.n_ties})
 

@@ -87,6 +87,9 @@ def discover(
     settings, beliefs = chosen(locals())
     one, n_unknown = encode_case(density, case)
     graph = next(_graphs(density, [(one, n_unknown)], settings, len(one.ids), beliefs))[0]
+    if isinstance(case, EventLog) and (case.attributes or case.neighbours is not None):
+        events = log_events(density, SequenceSet.from_log(case, density.vocabulary), case)
+        graph = replace(graph, attributes=events.drop("case", "position", "event", "time", strict=False))
     return graph if population is None else replace(graph, edges=population.mark_edges(graph.edges))
 
 
@@ -219,7 +222,7 @@ def discover_log(
     places = count_places(density, sequences, record.arguments, settings)
     edges = pl.concat(frames)
     edges = edges if population is None else population.mark_edges(edges)
-    return Discovery(edges, nodes, record, log_events(density, sequences), places, settings.knowledge)
+    return Discovery(edges, nodes, record, log_events(density, sequences, log), places, settings.knowledge)
 
 
 def iter_graphs(
@@ -289,8 +292,11 @@ def _graphs(
         )
         graphs = []
         for (case, n_unknown), found in zip(batch, estimates, strict=True):
-            confidence = None if own_beliefs is None else own_beliefs.confidence(case, found, settings.delta)
-            edges = rule.edges(found) if confidence is None else confidence >= 1 - settings.error_rate
+            confidence = None
+            if own_beliefs is None:
+                edges = rule.edges(found)
+            else:
+                edges, confidence = own_beliefs.edges(case, found, settings.delta, settings.error_rate)
             graph = InstanceGraph.from_estimate(
                 case,
                 density.vocabulary,

@@ -15,6 +15,7 @@ from sequela.events.log import EventLog
 from sequela.graphs.explanation import Explanation
 from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.population import PopulationGraph
+from sequela.graphs.results import Discovery
 from sequela.graphs.saved import load_discovery
 
 _QUESTION = ("delta", "horizon", "horizon_time", "particles", "seed")
@@ -36,12 +37,16 @@ class Explained(NamedTuple):
 
 @public(EXPLAIN)
 def explain(
-    results: RunResult | str | Path, log: EventLog | None = None, *, case: str | None = None, event: int | str = -1
+    results: RunResult | Discovery | str | Path,
+    log: EventLog | None = None,
+    *,
+    case: str | None = None,
+    event: int | str = -1,
 ) -> Explained:
     """Say why one event of a case happened.
 
     Args:
-        results: What `run` returned, its folder, or a folder of `discover_to`.
+        results: What `run` returned, its folder, a folder of `discover_to`, or what `discover_log` returned.
 
     Raises:
         ConfigError: No case or no such event is named, or new cases come without a run.
@@ -64,7 +69,9 @@ def explain(
             raise ConfigError(f"new cases need the model of a run; '{results}' holds results only: use `sequela run`")
         graph = explain_new(run, log.case(_named(case, log.case_names)))
     else:
-        discovery = run.discovery if run is not None else load_discovery(Path(str(results)))
+        discovery = results if isinstance(results, Discovery) else None
+        if discovery is None:
+            discovery = run.discovery if run is not None else load_discovery(Path(str(results)))
         if case is None:
             events = discovery.scan_events()
             case = _named(None, [] if events is None else events.select("case").unique().head(3).collect()["case"])
@@ -76,13 +83,17 @@ def explain_new(run: RunResult, case: EventLog) -> InstanceGraph:
     """Return the graph of a case that was not in the log of a run, found as those in it were."""
     asked = {name: run.record.arguments[name] for name in _QUESTION}
     asked["delta"] = edge_delta(asked["delta"], weighed=run.population is not None)
+    if run.record.arguments.get("knowledge") is not None:
+        asked["knowledge"] = run.discovery.knowledge
     weighed = {} if run.population is None else {"population": run.population, "fdr": run.record.arguments["fdr"]}
     return discover(run.model, case, **asked, **weighed)
 
 
-def _opened(results: RunResult | str | Path) -> RunResult | None:
+def _opened(results: RunResult | Discovery | str | Path) -> RunResult | None:
     if isinstance(results, RunResult):
         return results
+    if isinstance(results, Discovery):
+        return None
     return None if read_progress(results) is None else load_run(results)
 
 

@@ -318,23 +318,22 @@ def _lines(text: str) -> dict[str, list[int]]:
     return found
 
 
-def knowledge_for(given: Knowledge | str | Path, density: Any, log: Any) -> Knowledge:
-    """Return what is known, checked against the event types of a density and a log.
+def knowledge_for(given: Knowledge | str | Path, log: Any, density: Any = None) -> Knowledge:
+    """Return what is known, checked against the event types of a log and a density.
 
     Args:
         given: As the user gave it.
-        density: A density, or `cross_fit` densities.
         log: The log, or one case.
+        density: A density, or `cross_fit` densities; None where there is none yet.
 
     Raises:
         ConfigError: A pattern matches nothing, or statements contradict each other; says the line.
     """
     known = given if isinstance(given, Knowledge) else read_knowledge(given)
     one = density.densities[0] if hasattr(density, "densities") else density
-    columns = dict(one.info.get("log", {}).get("columns", {})).get("event") or dict(getattr(log, "columns", {})).get(
-        "event"
-    )
-    names = dict.fromkeys(one.vocabulary.names)
+    trained_on = {} if one is None else dict(one.info.get("log", {}).get("columns", {}))
+    columns = (trained_on or dict(getattr(log, "columns", {}))).get("event", ())
+    names = dict.fromkeys([] if one is None else one.vocabulary.names)
     if hasattr(log, "frame"):
         names |= dict.fromkeys(log.frame["event"].unique().sort())
     bound = Knowledge(known.statements, known.columns or tuple(columns or ()), known.source)

@@ -28,6 +28,7 @@ from sequela.density.training.fit import fit, fit_further
 from sequela.discovery.arguments import OF_MODEL, OF_QUESTION, RUN, edge_delta
 from sequela.discovery.diagnose import diagnose_log
 from sequela.discovery.kept import kept_folds
+from sequela.discovery.knowledge import knowledge_for
 from sequela.discovery.population import discover_population
 from sequela.discovery.run_folder import (
     EVIDENCE,
@@ -41,8 +42,10 @@ from sequela.discovery.run_folder import (
     RunResult,
     begin,
     log_fingerprint,
+    tidy,
 )
 from sequela.discovery.stream import discover_to
+from sequela.effects.knowledge import Knowledge
 from sequela.errors import CheckpointError, ConfigError, LogFormatError
 from sequela.events.log import EventLog
 from sequela.files import disk, read_json, whole_file
@@ -81,6 +84,7 @@ def run(
     horizon_time: str | float | None = None,
     particles: int = 16,
     folds: int = 5,
+    knowledge: Knowledge | str | Path | None = None,
     fast: bool = False,
     progress: bool | Reporter = True,
 ) -> RunResult:
@@ -111,6 +115,9 @@ def run(
         ('report.html', 30)
     """
     given = dict(locals())
+    known = None if knowledge is None else knowledge_for(knowledge, log)
+    if known is not None:
+        given["knowledge"] = {"hash": known.fingerprint, "file": known.source}
     asked = RunProgress(
         log=log_fingerprint(log), source=Path(log.source.strip("'")).name, n_cases=log.n_cases, n_events=log.n_events,
         arguments={name: given[name] for name in RUN if name not in ("log", "out", "overwrite", "progress", "device")},
@@ -118,7 +125,7 @@ def run(
     folder, tell = Path(out), reporter(progress)
     with locked(folder):
         record = begin(folder, asked, overwrite, tell)
-        Stages(folder, record, log, device, tell).run()
+        Stages(folder, record, log, device, tell, known=known).run()
     return RunResult(folder, record)
 
 
@@ -132,6 +139,7 @@ class Stages:
         device: Where to train.
         tell: Told what is done.
         start: A density from whose weights training goes on.
+        known: What is known beside the log.
     """
 
     def __init__(
@@ -142,11 +150,12 @@ class Stages:
         device: str | None,
         tell: Reporter,
         start: Density | None = None,
+        known: Knowledge | None = None,
     ) -> None:
         self.folder, self.record, self.log, self.device, self.tell = folder, record, log, device, tell
         self.start = start
         self.quiet = BarsOnly(tell)
-        self.question = {name: record.arguments[name] for name in OF_QUESTION if name != "fdr"}
+        self.question = {name: record.arguments[name] for name in OF_QUESTION if name != "fdr"} | {"knowledge": known}
         self.fdr, self.fast = record.arguments["fdr"], bool(record.arguments["fast"])
 
     def run(self) -> None:
@@ -169,6 +178,7 @@ class Stages:
                 self._diagnose(density, population)
         with self._stage("page", "writing the page"):
             self.page(found, population)
+        tidy(self.folder)
         self.record.complete = True
         self.record.write(self.folder)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from sequela.density.base import Density
 from sequela.discovery.diagnose import Finding
 from sequela.errors import ConfigError, LogFormatError
 from sequela.events.log import EventLog
-from sequela.files import check_writable_folder, damaged_files, read_json, read_record, write_json, write_record
+from sequela.files import check_writable_folder, damaged_files, disk, read_json, read_record, write_json, write_record
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.records import FORMAT, MARKER, FileRecord, finite
 from sequela.graphs.results import Discovery
@@ -244,15 +243,19 @@ def begin(out: Path, asked: RunProgress, overwrite: bool, tell: Reporter) -> Run
         raise ConfigError(f"'{out}' holds the result of another command; give a new folder")
     else:
         check_writable_folder(out, marker=MARKER, overwrite=overwrite)
-    out.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(out, exist_ok=True)
     asked.write(out)  # before anything is removed: what is left of it is never taken for a result
     for name in _CONTENT:
-        for path in (out / name, *out.glob(f".{name}.*")):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        disk.remove(out / name)
+    tidy(out)
     return asked
+
+
+def tidy(out: Path) -> None:
+    """Remove what killed processes left beside the stages of a run (locks, work folders): no part of the result."""
+    for name in _CONTENT:
+        for path in out.glob(f".{name}.*"):
+            disk.remove(path)
 
 
 def log_fingerprint(log: EventLog) -> str:
@@ -262,5 +265,7 @@ def log_fingerprint(log: EventLog) -> str:
         if column.dtype.is_numeric():
             digest.update(column.to_numpy().tobytes())
         else:
-            digest.update("\0".join(column.to_list()).encode())
+            digest.update("\0".join(map(str, column.to_list())).encode())
+    if log.neighbours is not None:
+        digest.update(log.neighbours.fingerprint.encode())
     return digest.hexdigest()

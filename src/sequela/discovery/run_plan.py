@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from sequela.density.training.size import has_time
 from sequela.discovery.arguments import RUN
 from sequela.discovery.plan import duration, plan_discovery
 from sequela.discovery.population import discover_population
+from sequela.effects.knowledge import Knowledge
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.progress import Reporter, reporter
@@ -71,6 +73,7 @@ def plan_run(
     horizon_time: str | float | None = None,
     particles: int = 16,
     folds: int = 5,
+    knowledge: Knowledge | str | Path | None = None,
     fast: bool = False,
     progress: bool | Reporter = True,
 ) -> RunPlan:
@@ -114,7 +117,7 @@ def plan_run(
     chooses = trained_backbone(backbone).chooses_width and has_time(max_steps)
     seconds = {"train": times[0] + (2 if chooses else 1) * n_steps * a_step}  # trying widths takes about as long again
     question: dict[str, Any] = {"delta": delta, "horizon": horizon, "horizon_time": horizon_time, "seed": seed}
-    question["particles"] = particles
+    question |= {"particles": particles, "knowledge": knowledge}
     if not fast and log.n_cases >= 2 * folds:
         own = min(n_steps, max(_LEAST_FOLD_STEPS, n_steps // folds))
         seconds["folds"] = (folds - 1) * (times[0] + own * a_step)

@@ -179,7 +179,7 @@ def discover_to(
             places.write_parquet(folder / "places.parquet")
             summary.edges.write_parquet(folder / "summary.parquet")
             summary.nodes.write_parquet(folder / "nodes.parquet")
-            _write_events(density, sequences, folder / "events.parquet")
+            _write_events(density, sequences, log, folder / "events.parquet")
             run = run.write(folder)
         job.close()
     return Discovery.on_disk(Path(out), summary, run)
@@ -255,15 +255,15 @@ def _merge(
     return sums
 
 
-def _write_events(density: Density, sequences: SequenceSet, path: Path) -> None:
+def _write_events(density: Density, sequences: SequenceSet, log: EventLog, path: Path) -> None:
     """Write all events, some cases at a time."""
     import numpy as np
     import pyarrow.parquet as pq
 
     groups = np.searchsorted(sequences.offsets, np.arange(0, max(1, sequences.n_events), _EVENTS_A_GROUP))
     bounds = [*np.unique(groups).tolist(), sequences.n_cases]
-    schema = log_events(density, sequences.take(range(0))).to_arrow().schema
+    schema = log_events(density, sequences.take(range(0)), log).to_arrow().schema
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for low, high in pairwise(bounds):
-            rows = log_events(density, sequences.take(range(low, high)))
+            rows = log_events(density, sequences.take(range(low, high)), log, int(sequences.offsets[low]))
             writer.write_table(rows.rechunk().to_arrow().cast(schema))

@@ -43,6 +43,7 @@ from sequela.graphs.population import PopulationGraph
 from sequela.graphs.records import MARKER, CountsRecord, RunRecord
 from sequela.graphs.results import Discovery, log_events
 from sequela.graphs.saved import load_discovery, load_population
+from sequela.graphs.schemas import EVENTS
 from sequela.locks import locked
 from sequela.progress import BarsOnly, Reporter, reporter
 from sequela.text import quoted
@@ -130,12 +131,21 @@ def _new_cases(run: RunResult, log: EventLog, grown: str) -> tuple[EventLog | No
         raise LogFormatError(f"'{run.folder}' does not hold the events of its cases: run it again")
     if log.has_times != ("time" in events.collect_schema().names()):
         raise ConfigError("the new cases must have times where the earlier ones had, and none where they had none")
+    held = events.collect_schema()
+    if "neighbour" in held or log.neighbours is not None:
+        raise ConfigError("a run with the events of neighbours cannot be updated: run the whole log again")
+    attributes = [name for name in held.names() if name not in EVENTS.columns]
+    if attributes != log.attributes:
+        raise ConfigError(
+            f"the new cases must be read with the attributes of the earlier ones: {attributes}; got {log.attributes}"
+        )
     names = log.case_names
     known = events.filter(pl.col("case").is_in(names)).collect()
     again = sorted(set(known["case"].unique()))
     if not again:
         return log, 0, 0
-    old, now = (_by_case(table) for table in (known, log_events(run.model, encode_log(run.model, log.cases(again)))))
+    some = log.cases(again)
+    old, now = (_by_case(table) for table in (known, log_events(run.model, encode_log(run.model, some), some)))
     changed = [name for name in again if old[name] != now[name]]
     if changed and grown == "refuse":
         first = changed[0]
@@ -207,7 +217,9 @@ class _Updating:
             disk.make_folder(out, exist_ok=True)
         if not record.complete:
             log = replace(self.whole, frame=self.whole.frame.sort("case", maintain_order=True))
-            Stages(out, record, log, self.device, self.tell, start=self.run.model).run()
+            Stages(
+                out, record, log, self.device, self.tell, start=self.run.model, known=self.run.discovery.knowledge
+            ).run()
         self._count_links(record, load_run(out).population)
 
         def content(whole: Path) -> None:

@@ -122,7 +122,7 @@ class Weighing:
             n_clamped += found.n_clamped
         bets = np.zeros(len(pairs), np.int64)
         if not self.bets_on_causes:
-            delays = limits if self.whole_types else None
+            delays = self.settings.known_limits(density) if self.whole_types else None
             bets = sum_bets(pairs, density, cases, self.horizon, self.shift, seconds, self.groups, delays)
         counts = {
             "n_cases": cases.n_cases,
@@ -252,7 +252,7 @@ def weigh_all(
                 sums.shift(),
                 co_occurring(groups.cases(sequences), horizon, len(groups.names), seconds),
             )
-            pairs = _possible(pairs, groups, settings.limits(density))
+            pairs = _possible(pairs, groups, settings.known_limits(density))
             task = Weighing(
                 settings, longest_case(sequences), horizon, groups, whole_types, shift, pairs, on_causes,
                 2 * horizon if placebo and _remembers(density, 2 * horizon) else horizon,

@@ -43,7 +43,7 @@ class BettingOnCauses:
         """Return the sums of some cases, one row a pair and lag, in units of 2^-32."""
         density = _within_memory(density, self.weighing)
         settings, horizon, n_types = self.weighing.settings, self.weighing.horizon, density.vocabulary.n_types
-        limits = settings.limits(density)
+        limits = settings.known_limits(density)
         # Where pairs are excluded, not all that the law of a slot needs is scored.
         left = ResidualSums(
             self.weighing.pairs if limits is None else self.weighing.pairs[:0], n_types, horizon,
@@ -140,7 +140,7 @@ class WeighingWithout:
         bets = sum_bets_without(
             self.pairs, self.absent, density, shuffle_ticks(cases, 0), before.horizon, before.shift,
             before.settings.horizon_seconds, before.groups,
-            before.settings.limits(density) if before.whole_types else None,
+            before.settings.known_limits(density) if before.whole_types else None,
         )  # fmt: skip
         return pl.DataFrame({"row": np.arange(len(bets)), "units": bets}), {"n_cases": cases.n_cases}
 
@@ -182,7 +182,9 @@ def weigh_without(
     """
     if not any(has_ties(sequences) for _, sequences in cases):
         return []
-    wanted = triangles([one.partial.tables(one.groups)[1] for one in weighed], scheme)
+    tables = [one.partial.tables(one.groups) for one in weighed]
+    tested = pl.concat([strength.select("cause", "effect") for strength, *_ in tables]).unique()
+    wanted = triangles([evidence for _, evidence, _ in tables], scheme).join(tested, on=["cause", "effect"], how="semi")
     stored = None if kept is None or kept.stored is None else kept.stored.asked
     asked = wanted if stored is None else stored
     found = []

@@ -10,6 +10,7 @@ import polars as pl
 from sequela.density.base import Density
 from sequela.errors import ConfigError, VocabularyError
 from sequela.events.log import EventLog
+from sequela.events.neighbours import AT_NEIGHBOUR
 from sequela.events.sequences import Case, SequenceSet
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ _MAX_UNKNOWN_SHARE = 0.5
 
 def encode_log(density: Density, log: EventLog) -> SequenceSet:
     """Encode a log for a density; refuse one that is mostly foreign to it."""
+    if log.neighbours is None and any(name.endswith(AT_NEIGHBOUR) for name in density.vocabulary.names):
+        raise ConfigError(
+            "this model was trained with the events of neighbours: read the log with them (neighbours=TABLE, "
+            "--neighbours FILE)"
+        )
     sequences = SequenceSet.from_log(log, density.vocabulary)
     _refuse_foreign(sequences.n_unknown, sequences.n_events, log.source)
     return sequences

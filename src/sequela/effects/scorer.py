@@ -159,8 +159,7 @@ def _score_ordered(
             chosen = chosen[(inside & ~band.excluded[chosen]).any(axis=1)]
         for low in range(0, len(chosen), size):
             some = chosen[low : low + size]
-            untested = None if band.excluded is None else band.excluded[some]
-            problem = Problem(density, band.case, some, horizon, asked, untested)
+            problem = Problem(density, band.case, some, horizon, asked, band.excluded)
             if waiting and n_cells + len(problem.causes) * a_cause > allotment.n_cells:
                 _fill(waiting, design)
                 waiting, n_cells = [], 0

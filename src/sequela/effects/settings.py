@@ -50,7 +50,7 @@ class Settings:
         "How a cause is intervened on: atomic, leave-one-out, masked or staircase.",
         more='``"atomic"`` replaces the cause and keeps the rest; ``"leave-one-out"`` sums the cause out under the '
         'density; ``"masked"`` hides it (needs a density trained with hidden events; cheapest); ``"staircase"`` is the '
-        "paper's: the cause and all between are replaced by noise, nearly blind beyond lag 1 where effects decay.",
+        "paper's: the cause and all between are replaced by noise, so that causes further back are lost.",
         panel=_QUESTION,
     )
     proposal: str | None = setting(
@@ -231,10 +231,15 @@ class Settings:
         """Return which pairs of the density's event types are tested; None for all."""
         from sequela.effects.knowledge import asked, both
 
-        names = density.vocabulary.names
         columns = dict(density.info.get("log", {}).get("columns", {})).get("event", ())
-        known = None if self.knowledge is None else self.knowledge.limits(names)
-        return both(known, asked(names, columns, self.causes, self.effects))
+        return both(self.known_limits(density), asked(density.vocabulary.names, columns, self.causes, self.effects))
+
+    def known_limits(self, density: Density) -> PairLimits | None:
+        """Return which pairs knowledge leaves, whatever causes and effects are asked for.
+
+        These are bet on. Evidence for a pair of no interest, as for an effect at a neighbour, may explain another away.
+        """
+        return None if self.knowledge is None else self.knowledge.limits(density.vocabulary.names)
 
     @property
     def excludes_effect_type(self) -> bool:

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sequela.arguments import FLAG, PATH, TEXT, Choice, Either, Kind, Parsed, checks, list_of, public
+from sequela.arguments import FLAG, PATH, TEXT, Argument, Choice, Either, Kind, Number, Parsed, checks, list_of, public
 from sequela.display import TOP_ROWS, Shown
 from sequela.errors import ConfigError, LogFormatError, check_choice, nearest
+from sequela.events.columns import (
+    attribute_columns,
+    find_event_columns,
+    no_bool,
+    pick_column,
+    roles,
+    spread_cases,
+    with_templates,
+)
+from sequela.events.filters import WHERE, carried, filtered, of_carried
 from sequela.events.labels import to_labels
+from sequela.events.neighbours import Neighbours, read_neighbours
 from sequela.events.readers import read_table
 from sequela.events.rows import read_rows, sort_rows
 from sequela.events.times import parse_duration, seconds_to_datetime, time_and_kind
@@ -24,15 +35,9 @@ if TYPE_CHECKING:
 
 _FRAME = Kind("a polars or pandas frame", "polars:DataFrame polars:LazyFrame", has=("iloc", "to_dict"))
 
-DEFAULT_COLUMNS = {
-    "case": ("case:concept:name", "case", "case_id"),
-    "event": ("concept:name", "event", "activity"),
-    "time": ("time:timestamp", "time", "timestamp"),
-}
-"""Column names recognised when none is given, in order: the process-mining standard's first."""
-
 COMPONENT_SEPARATOR = "|"
 TIES = ("unordered", "order")
+_OWN = ("case", "event", "time")
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,6 +53,8 @@ class EventLog(Shown):
         columns: How it was read (``case``, ``event`` as a list, ``time``, ``state``, ``time_format``, ``ties``,
             ``tick``, and what a reader ``learned``), so that another log can be read the same way (``like``).
         notes: What its reader left out or changed, in sentences.
+        neighbours: Events of other entities that join a case as context; None where there are none. The rows of
+            `frame` are the events of the cases themselves.
     """
 
     frame: pl.DataFrame
@@ -55,6 +62,7 @@ class EventLog(Shown):
     n_ties: int
     columns: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    neighbours: Neighbours | None = None
 
     @property
     def has_times(self) -> bool:
@@ -80,6 +88,11 @@ class EventLog(Shown):
     def n_types(self) -> int:
         """Number of different event types."""
         return self.frame["event"].n_unique()
+
+    @property
+    def attributes(self) -> list[str]:
+        """Names of the columns that are carried along beside case, event and time."""
+        return [name for name in self.frame.columns if name not in _OWN]
 
     @property
     def case_names(self) -> list[str]:
@@ -111,7 +124,7 @@ class EventLog(Shown):
         if missing:
             hint = nearest(missing[0], self.case_names[:10_000])
             raise LogFormatError(f"{self.source} has no case '{quoted(missing[0])}'{hint}")
-        return EventLog(frame, self.source, _count_ties(frame), self.columns)
+        return replace(self, frame=frame, n_ties=_count_ties(frame))
 
     @property
     def events(self) -> list[str]:
@@ -146,10 +159,16 @@ class EventLog(Shown):
         file_format=TEXT,
         connection=Either((TEXT, Kind("an open connection", has=("cursor",)))),
         glob=FLAG,
+        attributes=Either((TEXT, list_of("a list of columns"))),
+        only=Either((TEXT, list_of("a list of patterns"))),
+        since=Either((TEXT, Number())),
+        until=Either((TEXT, Number())),
+        where=TEXT,
         lines=TEXT,
         template=TEXT,
         like=Either((Kind("a log", "sequela.events.log:EventLog"), Kind("a model", has=("info",)))),
     )
+    | {"neighbours": Argument("")}
 )
 def read_log(
     source: str | Path | Sequence[str | Path] | pl.DataFrame | pl.LazyFrame | pd.DataFrame,
@@ -164,6 +183,12 @@ def read_log(
     file_format: str | None = None,
     connection: Any = None,
     glob: bool = False,
+    attributes: str | Sequence[str] | None = None,
+    only: str | Sequence[str] | None = None,
+    since: str | float | None = None,
+    until: str | float | None = None,
+    where: str | None = None,
+    neighbours: Any = None,
     lines: str | None = None,
     template: str | None = None,
     like: Any = None,
@@ -193,6 +218,15 @@ def read_log(
         connection: Database to ask: ``postgresql://…``, ``sqlite:FILE``, ``duckdb:FILE`` (``duckdb:`` to query files),
             or an open connection of any driver. What it says of user and password is neither shown nor stored.
         glob: Whether names of files are patterns; by default ``*`` is a character like any other.
+        attributes: Further columns that are carried along with the events: shown, and kept by exports.
+        only: Only cases whose names match a pattern with ``*`` and ``?``, or one of several.
+        since: Only events at this time or later (as times are written in the log).
+        until: Only events before this time.
+        where: Only rows for which this holds: SQL over the columns, as ``"status == 'failed'"``. Columns of a text file
+            are text: ``CAST(duration AS DOUBLE) > 3``.
+        neighbours: Table of two columns of entities (a file or frame): pairs of cases that influence each other. The
+            events of its neighbours join a case as context, with types of their own (``"down (at a neighbour)"``): they
+            can be causes, and never effects. ``only`` and the like choose among the cases; their neighbours stay.
         lines: What stands in a line of a text file (``.log``), as a regular expression with named groups, which become
             columns: ``(?P<time>.{19}) (?P<message>.*)``.
         template: Column of messages: the event type is the constant part of a message, found by Drain.
@@ -220,29 +254,28 @@ def read_log(
     table = read_table(source, file_format, connection=connection, glob=glob, lines=lines, learned=learned)
     name = table.name
     columns = table.frame.collect_schema().names()
-    case, event, time, state = _roles(known or table.roles, table.roles, case, event, time, state)
+    case, event, time, state = roles(known or table.roles, table.roles, case, event, time, state)
     event = template if event is None and template is not None else event
     time_format, tick = time_format or known.get("time_format"), known.get("tick") if tick is None else tick
     ties = known.get("ties", ties) if ties == TIES[0] else ties
-    case_column = _pick_column("case", case, columns, name)
-    event_columns = _event_columns(event, state, columns, name)
-    time_column = None if time is False else _pick_column("time", _no_bool(time), columns, name, optional=True)
+    case_column = pick_column("case", case, columns, name)
+    event_columns = find_event_columns(event, state, columns, name)
+    time_column = None if time is False else pick_column("time", no_bool(time), columns, name, optional=True)
 
     components = [pl.col(column).alias(f"event_{i}") for i, column in enumerate(event_columns)]
     picked = [pl.col(case_column).alias("case"), *components]
     if time_column is not None:
         picked.append(pl.col(time_column).alias("time"))
+    picked += carried(attribute_columns(attributes, columns, name), where, table.frame.collect_schema(), name)
     spread: list[str] = []
     found: dict[str, Any] = dict(table.learned)
     labels = {"case": case_column, **{f"event_{i}": c for i, c in enumerate(event_columns)}}
     check_choice("ties", ties, TIES)
-    resolution = None if tick is None else parse_duration("tick", tick)
-    if resolution is not None and time_column is None:
-        raise ConfigError("tick needs times: name the time column (time=..., --time), or leave it out")
+    resolution = _resolution(tick, time_column)
 
     def convert(rows: pl.DataFrame) -> tuple[pl.DataFrame, str | None]:
         if case_column in table.lists:
-            rows, spread[:] = _spread(rows, case_column)
+            rows, spread[:] = spread_cases(rows, case_column)
         if rows.is_empty():
             raise LogFormatError(f"{name} is empty: it has a header but no event")
         rows = rows.with_columns(
@@ -250,26 +283,24 @@ def read_log(
             for label, column in labels.items()
         )
         if template is not None:
-            rows, names, said = _with_templates(rows, event_columns, template, learned)
+            rows, names, said = with_templates(rows, event_columns, template, learned)
             found["templates"] = names
             spread.extend(said)
         rows = _combine_components(rows, len(event_columns))
         if time_column is None:
-            return rows.select("case", "event"), "none"
+            return rows.select("case", "event", *of_carried(rows)), "none"
         seconds, kind = time_and_kind(rows["time"], column=time_column, source=name, time_format=time_format)
         if resolution is not None:
             seconds = (seconds / resolution).floor() * resolution
-        return rows.select("case", "event", seconds.alias("time")), kind
+        return rows.select("case", "event", seconds.alias("time"), *of_carried(rows)), kind
 
     rows = read_rows(table, picked, convert, whole=case_column in table.lists or template is not None)
-    if rows["case"].n_unique() == rows.height:
-        raise LogFormatError(
-            f"{name} has no case with two events: every value of '{quoted(case_column)}' occurs once. "
-            "Name the column that groups events into sequences (a device, a patient, a request) as the case"
-        )
+    _check_cases(rows, case_column, name)
     # Types of one time are sorted by name: the order of their rows cannot matter.
     within = [] if time_column is None else ["time", "event"] if ties == "unordered" else ["time"]
     frame, n_ties = sort_rows(rows, *within)
+    beside = read_neighbours(neighbours, frame.drop(WHERE, strict=False), in_order=ties == "order", name=name)
+    events = filtered(frame, only=only, since=since, until=until, time_format=time_format, name=name)
     read_as = {
         "case": case_column,
         "event": list(event_columns),
@@ -282,93 +313,26 @@ def read_log(
     if found:
         read_as["learned"] = found
     read_as |= {key: value for key, value in (("lines", lines), ("template", template)) if value is not None}
-    return EventLog(frame, name, n_ties, read_as, (*table.notes, *spread))
+    n_ties = n_ties if events.height == frame.height else _count_ties(events)
+    return EventLog(events, name, n_ties, read_as, (*table.notes, *spread), beside)
 
 
-def _roles(known: Mapping[str, Any], usual: Mapping[str, Any], case: Any, event: Any, time: Any, state: Any) -> Any:
-    """Return the columns of case, event, time and state: as named, else as known (all of them), else as usual."""
-    if known is not usual and (case, event, time, state) == (None, None, None, None):
-        state = known.get("state")  # it is the last of the event columns
-        return known["case"], [name for name in known["event"] if name != state], known["time"] or False, state
-    if event is None and state is None:
-        event, state = usual.get("event"), usual.get("state")
-    return case or usual.get("case"), event, usual.get("time") if time is None else time, state
-
-
-def _event_columns(
-    event: str | Sequence[str] | None, state: str | None, columns: list[str], source: str
-) -> tuple[str, ...]:
-    """Return the columns of the event type, that of the state last."""
-    given = [event] if event is None or isinstance(event, str) else list(event)
-    if not given:
-        raise ConfigError("event must name at least one column; got an empty list")
-    found = [_pick_column("event", column, columns, source) for column in given]
-    if state is not None:
-        last = _pick_column("state", state, columns, source)
-        found = [column for column in found if column != last] + [last]
-        if len(found) == 1:
-            raise ConfigError(f"state '{quoted(state)}' is the only event column: name another that says what acted")
-    return tuple(found)
-
-
-def _no_bool(time: str | bool | None) -> str | None:
-    if time is True:
-        raise ConfigError("time must be a column name, False or None; got True")
-    return time or None
-
-
-def _pick_column(role: str, given: str | None, columns: list[str], source: str, *, optional: bool = False) -> Any:
-    if given is not None:
-        if given not in columns:
-            raise LogFormatError(
-                f"{source} has no column '{quoted(given)}' for the {role}{nearest(given, columns)}; "
-                f"its columns are {', '.join(map(quoted, columns[:20]))}"
-            )
-        return given
-    lower = {column.lower(): column for column in reversed(columns)}
-    for default in DEFAULT_COLUMNS[role]:
-        if default in lower:
-            return lower[default]
-    if optional:
+def _resolution(tick: str | float | None, time_column: str | None) -> float | None:
+    """Return the resolution of the times in seconds, or None."""
+    if tick is None:
         return None
-    raise LogFormatError(
-        f"{source}: name the {role} column ({role}=… or --{role} …); "
-        f"its columns are {', '.join(map(quoted, columns[:20]))}"
-    )
+    if time_column is None:
+        raise ConfigError("tick needs times: name the time column (time=..., --time), or leave it out")
+    return parse_duration("tick", tick)
 
 
-def _spread(frame: pl.DataFrame, case: str) -> tuple[pl.DataFrame, list[str]]:
-    """Put an event that belongs to several cases into each of them, and say how many there are, and of none."""
-    n_cases = frame["case"].list.len().fill_null(0)
-    none, several = int((n_cases == 0).sum()), int((n_cases > 1).sum())
-    rows = frame.filter(n_cases > 0).explode("case")
-    where = f"'{quoted(case)}'"
-    said = {f"of {frame.height:,} events belong to no {where} and were left out": none}
-    said[f"of {frame.height:,} events belong to several {where} and are in each: {rows.height:,} in all"] = several
-    return rows, [f"{count:,} {what}" for what, count in said.items() if count]
-
-
-def _with_templates(
-    frame: pl.DataFrame, columns: tuple[str, ...], template: str, learned: Mapping[str, Any] | None
-) -> tuple[pl.DataFrame, list[str], list[str]]:
-    """Put the templates of messages in their place; they are learned unless an earlier log has taught them.
-
-    Returns:
-        The frame, the templates, and sentences.
-    """
-    from sequela.events.templates import NONE, Templates
-
-    if template not in columns:
-        named = ", ".join(map(quoted, columns))
-        raise ConfigError(f"template '{quoted(template)}' is no event column; the event is {named}")
-    place = f"event_{columns.index(template)}"
-    known = None if learned is None else learned.get("templates")
-    found = Templates.learn(frame[place]) if known is None else Templates(known)
-    types = found.types(frame[place])
-    n_none = int((types == NONE).sum())
-    notes = [f"{len(found.names):,} templates of messages"]
-    notes += [f"{n_none:,} messages meet no template that the model knows: {NONE}"] if n_none else []
-    return frame.with_columns(types.alias(place)), found.names, notes
+def _check_cases(rows: pl.DataFrame, case_column: str, source: str) -> None:
+    """Raise `LogFormatError` where no case has two events."""
+    if rows["case"].n_unique() == rows.height:
+        raise LogFormatError(
+            f"{source} has no case with two events: every value of '{quoted(case_column)}' occurs once. "
+            "Name the column that groups events into sequences (a device, a patient, a request) as the case"
+        )
 
 
 def _combine_components(frame: pl.DataFrame, n_components: int) -> pl.DataFrame:

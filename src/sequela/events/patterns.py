@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sequela.events.log import event_components
+from sequela.events.neighbours import AT_NEIGHBOUR
 from sequela.text import quoted
 
-AT_NEIGHBOUR = " (at a neighbour)"
-"""What the name of a type ends with where its event happened at a neighbour of the case."""
 _RARE = "<rare>"
 _OF_COLUMN = re.compile(r"\s*([^=]+?)\s*=\s*(.*?)\s*", re.DOTALL)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,12 +16,15 @@ from numpy.typing import NDArray
 
 from sequela.errors import ConfigError, LogFormatError
 from sequela.events.log import EventLog
+from sequela.events.neighbours import AT_NEIGHBOUR, Neighbours
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import damaged_files, read_record, whole_folder, write_record
 from sequela.text import quoted
 
 _MARKER = "sequences.json"
 _FORMAT = 1
+_MOST_IN_MEMORY = 1 << 26
+"""Bytes of an array of events that are joined with those of neighbours."""
 
 
 class Case(NamedTuple):
@@ -51,6 +55,8 @@ class SequenceSet:
         times: Seconds (float64, ``[n_events]``) or None.
         n_unknown: Events whose type the vocabulary did not know.
         unordered_ties: Whether events of one case at the same time have no order (see `sequela.events.ties`).
+        rows: Where the cases hold events of neighbours too: the row of each event in the log of all entities, ``~row``
+            for an event at a neighbour (int64, ``[n_events]``); else None.
     """
 
     ids: NDArray[np.int32]
@@ -59,16 +65,43 @@ class SequenceSet:
     times: NDArray[np.float64] | None = None
     n_unknown: int = 0
     unordered_ties: bool = False
+    rows: NDArray[np.int64] | None = None
 
     @classmethod
     def from_log(cls, log: EventLog, vocabulary: Vocabulary) -> SequenceSet:
-        """Encode a log with a vocabulary."""
+        """Encode a log with a vocabulary; the events of neighbours join their cases."""
+        if log.neighbours is not None:
+            return cls._joined(log, log.neighbours, vocabulary)
         ids, n_unknown = vocabulary.encode(log.frame["event"])
         # The log is sorted by case, so run lengths are the lengths of the cases.
         runs = log.frame["case"].rle().struct.unnest()
         offsets = np.concatenate([[0], np.cumsum(runs["len"].to_numpy(), dtype=np.int64)])
         times = log.frame["time"].to_numpy() if log.has_times else None
         return cls(ids, offsets, runs["value"], times, n_unknown, log.has_unordered_ties)
+
+    @classmethod
+    def _joined(cls, log: EventLog, neighbours: Neighbours, vocabulary: Vocabulary) -> SequenceSet:
+        """Join one case after the other into arrays; large ones lie in a temporary file, not in memory."""
+        names = neighbours.events["event"]
+        own, unknown = vocabulary.encode_each(names)
+        near, unknown_near = vocabulary.encode_each(names + AT_NEIGHBOUR)
+        seconds = neighbours.events["time"].to_numpy()
+        cases = log.frame["case"].unique(maintain_order=True)
+        n_events = neighbours.n_events(cases)
+        ids, times, rows = (_array(n_events, kind) for kind in (np.int32, np.float64, np.int64))
+        offsets, n_unknown = [0], 0
+        for found in neighbours.rows(cases):
+            at = slice(offsets[-1], offsets[-1] + len(found))
+            is_near, row = found < 0, np.where(found < 0, ~found, found)
+            ids[at], times[at], rows[at] = np.where(is_near, near[row], own[row]), seconds[row], found
+            n_unknown += int(np.where(is_near, unknown_near[row], unknown[row]).sum())
+            offsets.append(at.stop)
+        return cls(ids, np.array(offsets, np.int64), cases, times, n_unknown, log.has_unordered_ties, rows)
+
+    @property
+    def n_context(self) -> int:
+        """Events of neighbours among the events, each as often as it stands in a case."""
+        return 0 if self.rows is None else int((self.rows < 0).sum())
 
     @property
     def n_cases(self) -> int:
@@ -107,8 +140,10 @@ class SequenceSet:
         lengths = self.lengths[chosen]
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         rows = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths) + np.repeat(self.offsets[chosen], lengths)
-        times = None if self.times is None else self.times[rows]
-        return SequenceSet(self.ids[rows], offsets, self.case_names[chosen], times, unordered_ties=self.unordered_ties)
+        times, source = (None if each is None else each[rows] for each in (self.times, self.rows))
+        return SequenceSet(
+            self.ids[rows], offsets, self.case_names[chosen], times, unordered_ties=self.unordered_ties, rows=source
+        )
 
     def split(self, shares: tuple[float, ...] = (0.8, 0.1, 0.1), *, seed: int = 0) -> tuple[SequenceSet, ...]:
         """Split by case, keyed by a hash of the case name, so that a case's part never depends on the others.
@@ -152,10 +187,9 @@ class SequenceSet:
             ends = self.offsets[:-1] + np.round(self.lengths * high).astype(np.int64)
             rows = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
             offsets = np.concatenate([[0], np.cumsum(ends - starts)]).astype(np.int64)
-            times = None if self.times is None else self.times[rows]
-            parts.append(
-                SequenceSet(self.ids[rows], offsets, self.case_names, times, unordered_ties=self.unordered_ties)
-            )
+            times, source = (None if each is None else each[rows] for each in (self.times, self.rows))
+            ties = self.unordered_ties
+            parts.append(SequenceSet(self.ids[rows], offsets, self.case_names, times, unordered_ties=ties, rows=source))
         return tuple(parts)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
@@ -205,6 +239,14 @@ class SequenceSet:
             return cls(ids, offsets, names, times, int(meta["n_unknown"]), bool(meta["unordered_ties"]))
         except Exception as error:  # numpy and polars refuse damaged files in many ways; each means a bad folder
             raise LogFormatError(f"'{path}' is not a saved sequence set: {quoted(error)}") from error
+
+
+def _array(n: int, kind: type) -> NDArray[Any]:
+    """Return an array: in memory, or where it is large in a temporary file that goes with it."""
+    if n * np.dtype(kind).itemsize <= _MOST_IN_MEMORY:
+        return np.empty(n, kind)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, kind, "w+", shape=(n,))
 
 
 def tick_numbers(times: NDArray[np.float64] | None) -> NDArray[np.int64] | None:

@@ -8,9 +8,14 @@ from pathlib import Path
 import polars as pl
 
 from sequela.errors import LogFormatError, nearest
+from sequela.events.spans import read_spans
 from sequela.events.traces import Rows, TraceColumns, Traces, loaded, read_traces
 
 _SUFFIXES = (".parquet", ".csv")
+_SPANS = (".json", ".jsonl", ".otlp", ".jaeger", ".gz", ".zst")
+"""Files of OpenTelemetry or Jaeger."""
+SPAN_COLUMNS = {name: name for name in ("trace", "span", "parent", "instance", "operation", "start", "end", "service")}
+"""What `TraceColumns` calls the columns of such a file."""
 
 
 def read_folder(
@@ -19,7 +24,7 @@ def read_folder(
     """Return spans and log lines of a folder (``spans.parquet`` or ``.csv``, ``logs`` likewise), or of one file.
 
     Args:
-        path: A folder, or one file of spans.
+        path: A folder, or one file of spans: also of OpenTelemetry or Jaeger.
         columns: Names of the columns; in CSV, all but times are read as text.
         column: Column that chooses rows.
         pattern: What its value must match, with the wildcards ``*``, ``?`` and ``[…]``.
@@ -45,6 +50,11 @@ def read_folder(
     return spans, logs
 
 
+def has_span_columns(path: Path) -> bool:
+    """Return whether a path is a file of OpenTelemetry or Jaeger, whose columns are `SPAN_COLUMNS`."""
+    return path.suffix in _SPANS and path.is_file()
+
+
 def _file(folder: Path, name: str) -> Path | None:
     found = [folder / f"{name}{suffix}" for suffix in _SUFFIXES if (folder / f"{name}{suffix}").is_file()]
     if len(found) > 1:
@@ -54,6 +64,9 @@ def _file(folder: Path, name: str) -> Path | None:
 
 def _read(path: Path, columns: TraceColumns, column: str | None, pattern: str) -> pl.DataFrame:
     """Read a file, as far as its rows are wanted."""
+    if has_span_columns(path):
+        spans = read_spans(path).frame.with_columns(pl.col("start", "end").dt.epoch("ns"))
+        return _chosen(spans.lazy(), column, pattern, path)
     if path.suffix not in _SUFFIXES:
         raise LogFormatError(f"'{path}' must be a Parquet or CSV file, ending in {' or '.join(_SUFFIXES)}")
     try:

@@ -70,7 +70,10 @@ class Vocabulary:
             ('a', 'b', '<rare>')
         """
         check_range("min_count", min_count, low=1, whole=True)
-        counts = log.frame.group_by("event").len().sort(["len", "event"], descending=[True, False])
+        counts = log.frame.group_by("event").len()
+        if log.neighbours is not None:
+            counts = pl.concat([counts, log.neighbours.counts(log.frame["case"])])
+        counts = counts.sort(["len", "event"], descending=[True, False])
         if (counts["event"] == RARE).any():
             raise VocabularyError(f"the log has an event type named {RARE}, a reserved name; rename it")
         kept = counts.filter(pl.col("len") >= min_count)
@@ -145,19 +148,25 @@ class Vocabulary:
         Raises:
             VocabularyError: An event is unknown and there is no ``<rare>``.
         """
+        ids, unknown = self.encode_each(events)
+        return ids, int(unknown.sum())
+
+    def encode_each(self, events: pl.Series) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Return what `encode` does, and which events were unknown (bool, ``[n]``)."""
         names = pl.DataFrame({"event": self.names, "id": pl.Series(range(self.n_types), dtype=pl.Int32)})
-        ids, n_unknown, at = np.empty(len(events), np.int32), 0, 0
+        ids, missing, at = np.empty(len(events), np.int32), np.zeros(len(events), bool), 0
         for some in events.rename("event").to_frame().iter_slices(_PIECE):  # a join holds several copies
             found = some.join(names, on="event", how="left", maintain_order="left")["id"]
             if found.null_count():
-                n_unknown += found.null_count()
+                unknown = found.is_null()
                 if self.rare_id is None:
-                    unknown = str(some["event"].filter(found.is_null())[0])
-                    raise VocabularyError(f"unknown event type '{unknown}'{nearest(unknown, self.names)}")
+                    name = str(some["event"].filter(unknown)[0])
+                    raise VocabularyError(f"unknown event type '{name}'{nearest(name, self.names)}")
+                missing[at : at + some.height] = unknown.to_numpy()
                 found = found.fill_null(self.rare_id)
             ids[at : at + some.height] = found.to_numpy()
             at += some.height
-        return ids, n_unknown
+        return ids, missing
 
     def save(self, path: str | Path) -> None:
         """Write as JSON."""

@@ -94,10 +94,11 @@ class Scored(NamedTuple):
     effects: Floats
     placed: NDArray[np.bool_] | None
 
-    def log_weight(self, slots: NDArray[np.int64], lag: int) -> Floats:
-        """Return the log prior of each type (float64, ``[k, N]``), not normalised: its law, and the mediators."""
-        weight: Floats = self.law[slots] + self.scores[slots, :, : lag - 1].sum(axis=2)
-        return weight
+    def log_weights(self) -> Floats:
+        """Return the log prior of each type at each lag (float64, ``[n, N, m]``), not normalised."""
+        between = np.cumsum(self.scores[:, :, :-1], axis=2)
+        weights: Floats = self.law[:, :, None] + np.concatenate([np.zeros_like(self.scores[:, :, :1]), between], axis=2)
+        return weights
 
 
 def score_slots(

@@ -54,8 +54,11 @@ LAG_SCHEMA = pl.Schema(
 
 CONTROLS = ("fdr", "each")
 """``"fdr"``: the expected share of false ones among all links (e-BH). ``"each"``: each pair by itself, an e-value of
-``1 / fdr`` (20 for 0.05): more links of a small log, and no bound on the share of false ones beyond what strength and
-order ask for."""
+``1 / fdr`` (20 for 0.05), and takes a link down to a fifth of ``delta`` where its order has an e-value of ``1 / fdr``
+too: more links of a small log, and no bound on the share of false ones beyond what strength and order ask for."""
+
+WEAKEST = 5
+"""So many times weaker than ``delta`` may a link be whose order is decided, and a single edge on a link (``run``)."""
 
 OBJECTIVES = ("rate", "f1")
 """What decides which pairs are links: ``"rate"``, the evidence and strength that `CONTROLS` ask for; ``"f1"``, the
@@ -133,7 +136,10 @@ def finish(
     if objective == "f1":
         table = table.with_columns(is_edge=pl.Series(best_for_f1(table["probability"].to_numpy()), dtype=pl.Boolean))
     else:
-        certain = pl.col("q_value") <= fdr if control == "fdr" else pl.col("log_e") >= -math.log(fdr)
+        certain = pl.col("q_value") <= fdr
+        if control == "each":
+            certain = pl.col("log_e") >= -math.log(fdr)
+            table = table.with_columns(is_strong=pl.col("is_strong") | (certain & _weak_in_order(delta, fdr)))
         table = table.with_columns(is_edge=certain & pl.col("is_strong") & ~pl.col("is_backward"))
     return (
         table.with_columns(marks(table, nodes))
@@ -141,6 +147,12 @@ def finish(
         .select(list(POPULATION_SCHEMA))
         .cast(POPULATION_SCHEMA)
     )
+
+
+def _weak_in_order(delta: float, fdr: float) -> pl.Expr:
+    """Return whether a pair has a weak effect that makes the other likelier, and an order as certain as that."""
+    in_order = (pl.col("direction_log10_e") >= -math.log10(fdr)) & (2 * pl.col("first") > pl.col("total"))
+    return (pl.col("cmi_nats") >= delta / WEAKEST) & (pl.col("pointwise_nats") > 0) & in_order.fill_null(False)
 
 
 def triangles(bets: Sequence[pl.DataFrame], scheme: str, *, alpha: float = 0.05) -> pl.DataFrame:

@@ -57,12 +57,13 @@ class ResidualSums:
             return
         laws = _forecasts(density, [one.case for one in scored], self.horizon)
         for one, blocks in zip(scored, laws, strict=True):
-            score, information = np.zeros((2, len(self.pairs), self.horizon))
+            kinds = np.unique(one.types)
+            place, kind = self._pairs_of(kinds)
+            sums = np.zeros((2, self.horizon, len(kinds), self.n_types))
             for low, law in blocks:
-                for lag, place, values in self._of_block(one, low, law):
-                    score[place, lag - 1] += values[0]
-                    information[place, lag - 1] += values[1]
-            self._total += np.stack([to_units(each) for each in (score, information, score**2)])
+                self._add_block(sums, one, kinds, low, law)
+            score, information = sums[:, :, kind, self.pairs[place] % self.n_types].transpose(0, 2, 1)
+            self._total[:, place] += np.stack([to_units(each) for each in (score, information, score**2)])
         check_scaled(self._total)
 
     def table(self) -> tuple[Codes, Integers]:
@@ -70,59 +71,43 @@ class ResidualSums:
         pair, lag = np.nonzero(self._total[1])
         return self.pairs[pair] * self.horizon + lag, self._total[:, pair, lag]
 
-    def _of_block(self, one: Scored, low: int, law: Floats) -> Iterator[tuple[int, NDArray[np.int64], Floats]]:
-        """Yield each lag, the pairs met by the slots from ``low`` on, their score and their information."""
+    def _add_block(self, sums: Floats, one: Scored, kinds: NDArray[np.int32], low: int, law: Floats) -> None:
+        """Add score and information of the slots from ``low`` on to ``sums`` (float64, ``[2, m, kinds, n_types]``)."""
         n, ids = len(one.case.ids), one.case.ids
         chance = np.exp(law)
         spread, left = chance * (1 - chance), -chance
         left[np.arange(len(law)), ids[low : low + len(law)]] += 1.0
-        high = min(low + _rows(self.n_types), n - 1)
-        for lag in range(1, self.horizon + 1):
-            slots = np.arange(low, min(high, n - lag))
-            if not len(slots):
-                continue
-            types, kept = one.types[slots], one.real[slots] & one.real[slots, :1]
-            if self.seconds is not None and one.case.times is not None:
-                kept &= (one.case.times[slots + lag] - one.case.times[slots] <= self.seconds)[:, None]
-            weight = normal(np.where(kept, one.log_weight(slots, lag), -np.inf))
-            after = slots + lag - low
-            yield lag, *self._products(types, kept, weight, left[after], spread[after])
-
-    def _products(
-        self, types: NDArray[np.int32], kept: NDArray[np.bool_], weight: Floats, left: Floats, spread: Floats
-    ) -> tuple[NDArray[np.int64], Floats]:
-        """Return places among the pairs and the sums of both products (float64, ``[2, k]``)."""
-        n, width = types.shape
-        observed = np.arange(width) == 0
+        # One row a slot and lag.
+        slot, lag = np.meshgrid(np.arange(low, min(low + _rows(self.n_types), n - 1)), np.arange(self.horizon))
+        slot, lag = (each[slot + lag + 1 < n] for each in (slot, lag))
+        types, kept = one.types[slot], one.real[slot] & one.real[slot, :1]
+        if self.seconds is not None and one.case.times is not None:
+            kept &= (one.case.times[slot + lag + 1] - one.case.times[slot] <= self.seconds)[:, None]
+        weight = normal(np.where(kept, one.log_weights()[slot, :, lag], -np.inf))
+        observed = np.arange(types.shape[1]) == 0
         plain = (observed - weight) * kept
-        kinds, column = np.unique(types, return_inverse=True)
-        column = column.reshape(types.shape)
-        shape = (len(kinds), n)
-        row = np.broadcast_to(np.arange(n)[:, None], types.shape)
-        into = (column.ravel(), row.ravel())
-        sums = np.stack([
-            csr_array((plain.ravel(), into), shape=shape) @ left,
-            csr_array(((plain**2).ravel(), into), shape=shape) @ spread,
-        ])  # fmt: skip
+        row, after = lag[:, None] * len(kinds) + np.searchsorted(kinds, types), slot + lag + 1 - low
+        for total, values, factor in zip(sums, (plain, plain**2), (left, spread), strict=True):
+            into = (row.ravel(), np.repeat(after, types.shape[1]))
+            shape = (self.horizon * len(kinds), len(law))
+            np.add(total, (csr_array((values.ravel(), into), shape=shape) @ factor).reshape(total.shape), out=total)
         # Where the effect asked for is itself among the types of a slot, the law is that of the slot not holding it.
-        effect = types[:, None, :]
-        without = np.maximum(1 - weight[:, None, :] * kept[:, None, :], 1e-6)
-        right = np.where(observed[None, None, :], 0.0, (observed[None, :, None] - weight[:, :, None] / without))
-        right = right * kept[:, :, None]
-        change = np.stack([right - plain[:, :, None], right**2 - plain[:, :, None] ** 2])
-        change *= kept[:, None, :]
-        rows = np.broadcast_to(np.arange(n)[:, None, None], change.shape[1:])
-        effect = np.broadcast_to(effect, change.shape[1:])
-        flat = np.broadcast_to(column[:, :, None], effect.shape) * self.n_types + effect
-        for each, factor, total in zip(change, (left, spread), sums, strict=True):
-            added = np.bincount(flat.ravel(), weights=(each * factor[rows, effect]).ravel(), minlength=total.size)
-            np.add(total, added.reshape(total.shape), out=total)
-        low = np.searchsorted(self.pairs, kinds.astype(np.int64) * self.n_types)
-        high = np.searchsorted(self.pairs, (kinds.astype(np.int64) + 1) * self.n_types)
+        both = kept[:, :, None] & kept[:, None, :]
+        without = np.maximum(1 - weight[:, None, :], 1e-6)
+        right = np.where(observed, 0.0, observed[:, None] - weight[:, :, None] / without)
+        flat = (row[:, :, None] * self.n_types + types[:, None, :])[both]
+        event = np.broadcast_to(after[:, None, None], both.shape)[both]
+        effect = np.broadcast_to(types[:, None, :], both.shape)[both]
+        for total, power, factor in zip(sums, (1, 2), (left, spread), strict=True):
+            change = (right**power - plain[:, :, None] ** power)[both] * factor[event, effect]
+            np.add(total, np.bincount(flat, weights=change, minlength=total.size).reshape(total.shape), out=total)
+
+    def _pairs_of(self, kinds: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the places of the pairs that have one of some types as cause, and the place of that type."""
+        first = kinds.astype(np.int64) * self.n_types
+        low, high = (np.searchsorted(self.pairs, first + more) for more in (0, self.n_types))
         place = np.concatenate([np.arange(a, b) for a, b in zip(low, high, strict=True)])
-        kind = np.repeat(np.arange(len(kinds)), high - low)
-        found: Floats = sums[:, kind, self.pairs[place] % self.n_types]
-        return place, found
+        return place, np.repeat(np.arange(len(kinds)), high - low)
 
 
 def _rows(n_types: int) -> int:

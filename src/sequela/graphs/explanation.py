@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import networkx as nx
+import numpy as np
 import polars as pl
 
 from sequela.events.times import seconds_to_datetime
@@ -268,9 +269,25 @@ def _without_cause(graph: TimedCase, position: int) -> list[str]:
         if alone.height:
             names = ", ".join(visible(name) for name in alone["cause"].unique(maintain_order=True).to_list()[:3])
             found.append(f"without evidence in other cases: {names}")
+    left_out = _excluded(graph, position)
+    if left_out:
+        names = ", ".join(map(visible, left_out[:3])) + (", …" if len(left_out) > 3 else "")
+        found.append(f"excluded by what is known beside the log: {names}")
     rarer = into.filter(pl.col("pointwise_nats") <= 0).height
     if rarer:
         found.append(f"{rarer} earlier event{'s' if rarer > 1 else ''} made it less likely: no cause of it")
     if not position:
         found.append("it is the first event of its case: what came before is not in the log")
     return found
+
+
+def _excluded(graph: TimedCase, position: int) -> list[str]:
+    """Return the types of the events within the horizon before an event that knowledge excludes as causes of it."""
+    known = getattr(graph, "knowledge", None)
+    if known is None or not position:
+        return []
+    horizon = getattr(getattr(graph, "settings", None), "horizon", None) or position
+    names = list(dict.fromkeys(graph.events[max(0, position - horizon) : position]))
+    limits = known.limits([*names, graph.events[position]])
+    excluded = limits.excluded(np.arange(len(names)), np.array(len(names)))
+    return [name for name, out in zip(names, excluded, strict=True) if out]

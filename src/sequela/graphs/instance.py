@@ -46,6 +46,8 @@ class InstanceGraph(Graph, AnnotatedLog):
         settings: How the graph was found; its defaults where that is not known.
         counts: What the design counted on the way, by name.
         knowledge: What was known beside the log; None where nothing was.
+        attributes: Attributes of the log, one row an event (with neighbours also ``neighbour``, the entity at which it
+            happened); None where there are none.
     """
 
     case: str
@@ -58,6 +60,7 @@ class InstanceGraph(Graph, AnnotatedLog):
     settings: Arguments = Arguments()
     counts: Mapping[str, int] = field(default_factory=dict)
     knowledge: Knowledge | None = None
+    attributes: pl.DataFrame | None = None
 
     @classmethod
     def from_estimate(
@@ -223,6 +226,7 @@ class InstanceGraph(Graph, AnnotatedLog):
         kinds = {"position": pl.Int64, "event": pl.String, "time": pl.Float64}
         events = pl.DataFrame(columns, schema={name: kinds[name] for name in columns})
         case = pl.lit(self.case).alias("case")
+        events = events if self.attributes is None else events.hstack(self.attributes)
         return events.select(case, pl.all()), self.edges.select(case, pl.all())
 
     def _content(self) -> tuple[Any, ...]:

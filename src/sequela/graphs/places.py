@@ -79,6 +79,7 @@ def pair_counts(
     can_cause: NDArray[np.bool_] | None = None,
     unordered_ties: bool = False,
     limits: PairLimits | None = None,
+    effects: NDArray[np.bool_] | None = None,
 ) -> pl.DataFrame:
     """Count pairs of positions of each pair of types within the horizon, in cases given one after the other.
 
@@ -93,6 +94,7 @@ def pair_counts(
             a place within one counts for the types in the order of their names, unless a population told directions,
             or one of them is excluded.
         limits: Pairs that are excluded, and which places are too far apart in time. The excluded are counted too.
+        effects: Which events count as effects (bool, ``[n]``); None for all.
 
     Example:
         >>> ids, offsets = np.array([0, 1, 0], dtype=np.int32), np.array([0, 3])
@@ -111,8 +113,9 @@ def pair_counts(
         block = _Block(
             ids[at], offsets[low : high + 1] - offsets[low], None if times is None else times[at], unordered_ties
         )
-        for cause, effect, same in _places(block, arguments, can_cause):
-            within = same
+        for causes, reached, same in _places(block, arguments, can_cause):
+            chosen = slice(None) if effects is None else effects[at][reached]
+            cause, effect, within = causes[chosen], reached[chosen], same[chosen]
             one, two = block.ids[cause].astype(np.int64), block.ids[effect].astype(np.int64)
             turned = within & (rank[one] > rank[two]) & (not both_ways)
             if limits is not None:

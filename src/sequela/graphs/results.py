@@ -17,6 +17,7 @@ from sequela.effects.contrasts import COLUMNS as CONTRAST_COLUMNS
 from sequela.effects.knowledge import Knowledge, asked, both
 from sequela.effects.settings import Settings
 from sequela.errors import LogFormatError, nearest_spelling
+from sequela.events.log import EventLog
 from sequela.events.sequences import Case, SequenceSet
 from sequela.files import whole_folder
 from sequela.graphs.base import to_pandas
@@ -299,8 +300,15 @@ def log_nodes(density: Density, sequences: SequenceSet) -> pl.DataFrame:
     return nodes.filter(pl.col("count") > 0).sort("event")
 
 
-def log_events(density: Density, sequences: SequenceSet) -> pl.DataFrame:
-    """Return ``case``, ``position``, ``event`` and, when there are any, ``time`` of all events."""
+def log_events(density: Density, sequences: SequenceSet, log: EventLog, first: int = 0) -> pl.DataFrame:
+    """Return ``case``, ``position``, ``event``, when there are any ``time``, and the attributes of all events.
+
+    Args:
+        density: Knows the names of the types.
+        sequences: Cases, as the density reads them.
+        log: The log they are of.
+        first: Row of the log that the first of them begins at, where they are a part of it.
+    """
     lengths = sequences.lengths
     names = pl.Series("event", density.vocabulary.names, dtype=pl.String)
     case = np.repeat(np.arange(sequences.n_cases), lengths)
@@ -311,7 +319,13 @@ def log_events(density: Density, sequences: SequenceSet) -> pl.DataFrame:
     }
     if sequences.times is not None:
         columns["time"] = pl.Series(sequences.times)
-    return pl.DataFrame(columns)
+    events = pl.DataFrame(columns)
+    if sequences.rows is None or log.neighbours is None:
+        return events.hstack(log.frame[first : first + events.height].select(log.attributes))
+    near, rows = sequences.rows < 0, np.where(sequences.rows < 0, ~sequences.rows, sequences.rows)
+    source = log.neighbours.events[rows]
+    at = pl.when(pl.Series(near)).then(source["case"]).alias("neighbour")
+    return events.with_columns(at).hstack(source.select(log.attributes))
 
 
 def case_graph(
@@ -345,6 +359,9 @@ def case_graph(
         n_tested=_n_tested(own["event"].to_list(), times, run, knowledge),
         settings=arguments,
         knowledge=knowledge,
+        attributes=attributes
+        if (attributes := own.drop("case", "position", "event", "time", strict=False)).width
+        else None,
     )
 
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from sequela.arguments import TEXT, Either, Kind, Number, checks, public
 from sequela.errors import ConfigError, nearest
+from sequela.events.neighbours import AT_NEIGHBOUR
 from sequela.graphs.schemas import ROOTS
 from sequela.text import visible
 
@@ -129,4 +130,7 @@ def position_of(events: Sequence[str], wanted: int | str) -> int:
             f"position must be a whole number from {-n_events} to {n_events - 1} (the case has {n_events} events), or "
             f"the type of an event; got {wanted!r}"
         )
-    return int(wanted) % n_events
+    if wanted < 0:  # from the end: events at neighbours are never explained
+        own = [place for place, event in enumerate(events) if not event.endswith(AT_NEIGHBOUR)]
+        return own[max(int(wanted), -len(own))] if own else int(wanted) % n_events
+    return int(wanted)

@@ -142,6 +142,13 @@ EVENTS = Table(
         "position": Column(pl.Int64(), "events", "Position in the case, counted from 0."),
         "event": Column(pl.String(), "", "Event type; `<rare>` for types folded into one."),
         "time": Column(pl.Float64(), "seconds", "Since 1970, where the log has times.", optional=True),
+        "neighbour": Column(
+            pl.String(),
+            "",
+            "Where neighbours are given: the entity at which it happened, if not the case itself.",
+            optional=True,
+            nullable=True,
+        ),
     },
 )
 
@@ -349,6 +356,19 @@ KNOWLEDGE = Table(
 TABLES = (
     INSTANCE, EDGES, EVENTS, NODES, PLACES, SUMMARY, POPULATION, LAGS, ROOTS, KNOWLEDGE, CHANGED_LINKS, CHANGED_TYPES,
 )  # fmt: skip
+
+
+def attributes_of(events: pl.DataFrame) -> list[str]:
+    """Return the columns of a table of events that are attributes of the log: those that are none of ours."""
+    return [name for name in events.columns if name not in EVENTS.columns]
+
+
+def attributes_of_cases(events: pl.DataFrame) -> list[str]:
+    """Return the attributes that have one value in each case: they are of the case."""
+    own = events if "neighbour" not in events.columns else events.filter(pl.col("neighbour").is_null())
+    names = attributes_of(events)
+    counts = own.group_by("case").agg(pl.col(names).n_unique()).select(pl.col(names).max() <= 1)
+    return [name for name in names if counts.height and counts[name][0]]
 
 
 def check_types(pairs: pl.DataFrame, nodes: pl.DataFrame, file: str) -> None:

@@ -66,6 +66,7 @@ def _case(traces: Traces, number: int, columns: dict[str, NDArray[Any]]) -> dict
         "events": traces.types[low:last].tolist(),
         "start": None if times is None or not len(times) else round(float(times[0]), 3),
         "times": None if times is None else [round(time, 3) for time in (times - times[:1]).tolist()],
+        "attributes": {name: plain(values[low:last]) for name, values in traces.attributes.items()},
         "n_events": int(high - low),
         "n_edges": n_edges,
         "n_edges_here": n_here,

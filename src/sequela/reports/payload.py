@@ -104,11 +104,13 @@ def page_data(
     links, n_links = _cut(_join(summary, evidence), max_links)
     run = _run(result)
     traces, case_names = _traces(result, index, evidence, anonymise=anonymise)
+    known = getattr(result if population is None else population, "known", None)
+    beside = None if population is result else _run(population)
     data = {
         "title": title or ("Event log" if anonymise else _title(result, run)),
         "anonymised": anonymise,
         "counts": _counts(result, traces, nodes, n_links, run, evidence),
-        "trust": [asdict(sentence) for sentence in trust(run, None if population is result else _run(population))],
+        "trust": [asdict(sentence) for sentence in trust(run, beside, known)],
         "assumptions": list(ASSUMPTIONS),
         "made_by": made_by(run),
         "types": {
@@ -120,7 +122,7 @@ def page_data(
         "findings": None,
         "cases": [],
     }
-    data["badge"] = asdict(badge(run, None if population is result else _run(population), evidence is not None))
+    data["badge"] = asdict(badge(run, beside, evidence is not None))
     if traces is None:
         if cases:
             raise ConfigError("cases can be shown only of what `discover` found, not of a summary or population graph")
@@ -247,6 +249,7 @@ def _traces(
         events, edges = (
             table.with_columns(pl.col("case").replace_strict(new, return_dtype=pl.String)) for table in (events, edges)
         )
+        events = events.select(name for name in events.columns if name in ("case", "position", "event", "time"))
         if "time" in events.columns:
             events = events.with_columns(pl.col("time") - pl.col("time").min())
     links = None

@@ -20,6 +20,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+_NO_ATTRIBUTES = {"case", "position", "event", "time", "number"}
 _EDGE_VALUES = (
     "lag", "cmi_nats", "presence_cmi_nats", "state_cmi_nats", "std_error", "pointwise_nats", "confidence", "directed",
 )  # fmt: skip
@@ -42,6 +43,7 @@ class Traces:
             likely, and it is in no cycle (of events at one time).
         has_evidence: Whether the link between the two types has evidence over cases, ``[E]``; true where none was
             gathered.
+        attributes: Attributes of the log, each ``[N]``; with neighbours also where an event happened.
     """
 
     names: list[str]
@@ -53,6 +55,7 @@ class Traces:
     values: dict[str, pl.Series]
     explains: Bools
     has_evidence: Bools
+    attributes: dict[str, pl.Series]
 
     @classmethod
     def build(
@@ -90,6 +93,7 @@ class Traces:
             values={name: edges[name] for name in _EDGE_VALUES if name in edges.columns},
             explains=_without_cycles(cause, effect, (gain > 0) & np.isfinite(gain) & directed, len(types)),
             has_evidence=_on_links(types[cause], types[effect], directed, links),
+            attributes={name: events[name] for name in events.columns if name not in _NO_ATTRIBUTES},
         )
 
     @cached_property

@@ -7,10 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import polars as pl
+
+from sequela.text import visible
+
 Level = Literal["good", "note", "warning"]
 Grade = Literal["good", "fair", "poor"]
 _MANY_TIES = 0.5
 _MANY_UNKNOWN = 0.01
+_MOST_REQUIRED = 20
 _REPORTED = ("cross_entropy", "unigram", "bigram", "trigram")
 
 ASSUMPTIONS = (
@@ -41,6 +46,9 @@ class Badge:
 def badge(run: Mapping[str, Any], population: Mapping[str, Any] | None, has_evidence: bool) -> Badge:
     """Grade a result: poor where the model predicts no better than counting, good where nothing speaks against it.
 
+    Evidence was gathered on cases that the model had not seen: with it a result is fair unless counting is clearly
+    better.
+
     Args:
         run: The record of the result; may be empty.
         population: The record of the population graph beside it, if there is one.
@@ -51,7 +59,7 @@ def badge(run: Mapping[str, Any], population: Mapping[str, Any] | None, has_evid
         Badge(grade='fair', reason='how it was made is not recorded')
     """
     report = _report(run, population)
-    if report is not None and _gain(report) <= 0:
+    if report is not None and _gain(report) <= 0 and not (has_evidence and _is_within_noise(report, -1)):
         return Badge("poor", "the model predicts new cases no better than simple counting")
     arguments = (run if population is None else population).get("arguments", {})
     fdr, controlled = arguments.get("fdr"), ""
@@ -69,7 +77,8 @@ def _doubts(run: Mapping[str, Any], report: Mapping[str, Any] | None, *, has_evi
     if not run:
         yield "how it was made is not recorded"
     if report is not None and _is_within_noise(report):
-        yield "the model predicts new cases only a little better than simple counting"
+        how = "no" if _gain(report) <= 0 else "only a little"
+        yield f"the model predicts new cases {how} better than simple counting, within the noise"
     counts, log = run.get("counts", {}), run.get("log", {})
     share = log.get("n_ties", 0) / max(1, log.get("n_events", 1))
     if share > _MANY_TIES:
@@ -99,17 +108,21 @@ def _gain(report: Mapping[str, Any]) -> float:
     return float(min(report["unigram"], report["bigram"], report["trigram"]) - report["cross_entropy"])
 
 
-def _is_within_noise(report: Mapping[str, Any]) -> bool:
+def _is_within_noise(report: Mapping[str, Any], sign: int = 1) -> bool:
+    """Return whether the model is not clearly better than simple counting, or not clearly worse (sign -1)."""
     error = report.get("gain_std_error")
-    return not isinstance(error, int | float) or not _gain(report) >= 2 * error
+    return not isinstance(error, int | float) or not sign * _gain(report) >= 2 * error
 
 
-def trust(run: Mapping[str, Any], population: Mapping[str, Any] | None = None) -> list[Sentence]:
+def trust(
+    run: Mapping[str, Any], population: Mapping[str, Any] | None = None, known: pl.DataFrame | None = None
+) -> list[Sentence]:
     """Say what was done and how far to trust it, the most important first.
 
     Args:
         run: The record that `discover_to`, `discover_log` or `discover_population` keeps; may be empty.
         population: The record of the population graph that is shown with it, if there is one.
+        known: Pairs that knowledge excludes or requires, as the result gives them.
 
     Example:
         >>> trust({"counts": {"n_cases_skipped": 2}})[0].text
@@ -128,6 +141,7 @@ def trust(run: Mapping[str, Any], population: Mapping[str, Any] | None = None) -
         )
     if arguments.get("context"):
         found.append(Sentence("note", f"The first {_n(arguments['context'], 'event')} of a case are never causes."))
+    found += [] if known is None else known_pairs(known)
     found += _folded(counts)
     n_ties = run.get("log", {}).get("n_ties", 0)
     if n_ties:
@@ -177,7 +191,7 @@ def _rule(arguments: Mapping[str, Any], *, has_evidence: bool = False) -> list[S
         return [
             Sentence(
                 "note",
-                "Single edges were weighed by the evidence for their links over cases: of them at most "
+                "Single edges were weighed by the evidence for their links over cases: of those on a true link at most "
                 f"{_percent(arguments['fdr'])} are expected to be false, as far as the model is right.",
             )
         ]
@@ -204,6 +218,32 @@ def _rule(arguments: Mapping[str, Any], *, has_evidence: bool = False) -> list[S
         return [edge] if has_evidence else [edge, Sentence("note", uncontrolled)]
     settings = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
     return [Sentence("note", f"An edge says: {doing} passed the rule {rule.get('rule')} ({settings}).")]
+
+
+def known_pairs(known: pl.DataFrame) -> list[Sentence]:
+    """Say which pairs were excluded or required beforehand."""
+    found = []
+    n_excluded = known.filter(pl.col("knowledge") == "excluded").height
+    if n_excluded:
+        found.append(
+            Sentence(
+                "note",
+                f"{_n(n_excluded, 'pair')} of event types near each other {'was' if n_excluded == 1 else 'were'} "
+                "excluded by what was known beside the log, and not tested: no link there means nothing.",
+            )
+        )
+    is_link = "is_edge" if "is_edge" in known.columns else "is_link"
+    for row in known.filter(pl.col("knowledge") == "required").head(_MOST_REQUIRED).iter_rows(named=True):
+        names = f"{visible(row['cause'], longest=60)} → {visible(row['effect'], longest=60)}"
+        if row[is_link]:
+            said = "it was found"
+        elif not row["n_places"]:
+            said = "the two never occur within the horizon"
+        else:
+            evidence = "" if row.get("log10_e") is None else f", log10 of its e-value {row['log10_e']:.1f}"
+            said = f"there is not enough evidence for it in {_n(row['n_places'], 'place')}{evidence}"
+        found.append(Sentence("note" if row[is_link] else "warning", f"Required beforehand: {names}; {said}."))
+    return found
 
 
 def _folded(counts: Mapping[str, Any]) -> list[Sentence]:
@@ -256,8 +296,8 @@ def _controlled(arguments: Mapping[str, Any]) -> str:
     """Say what the evidence of a population's links promises."""
     if arguments.get("control") == "each":
         return (
-            f"Each link shown has evidence of at least {round(1 / arguments['fdr'])} to 1, a strong enough effect, and "
-            "its cause first more often than not; how many of all are false is not bounded by that."
+            f"Each link shown has evidence of at least {round(1 / arguments['fdr'])} to 1 and its cause first more "
+            "often than not (as certainly so, where the effect is weak); how many of all are false is not bounded."
         )
     return (
         f"Of the links shown, at most {_percent(arguments['fdr'])} are expected to be no links at all, as far "

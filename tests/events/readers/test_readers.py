@@ -10,6 +10,8 @@ import threading
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from formats import KINDS, PACKERS, ROWS, WRITERS, as_csv, as_parquet, as_xes
@@ -251,3 +253,25 @@ def test_addresses_are_fetched(tmp_path):
         read_table("memory://bucket/none.csv")
     with pytest.raises(LogFormatError, match="another package"):
         read_table("s3://key:secret@bucket/log.csv")
+
+
+def test_damaged_parquet_is_refused_and_ends_no_process(tmp_path):
+    """Damaged pages ended the process in polars, or came back as other values; text that is not UTF-8 did so later."""
+    whole = as_parquet([(f"case {i % 5}", f"event {i % 7}", str(i)) for i in range(300)])
+    path, rng, n_refused = tmp_path / "log.parquet", random.Random(0), 0
+    for _ in range(200):
+        content = bytearray(whole)
+        content[rng.randrange(4, len(whole) // 2)] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+        try:
+            rows = sorted(read(path).frame.select("case", "event").iter_rows())
+        except LogFormatError:
+            n_refused += 1
+            continue
+        table = pq.read_table(path).to_pydict()
+        assert rows == sorted(zip(table["case"], table["event"], strict=True))
+    assert n_refused > 20
+    table = pa.table({"case": ["a", "a"], "event": pa.array([b"x", b"\xff"]).view(pa.string()), "time": ["1", "2"]})
+    pq.write_table(table, path)
+    with pytest.raises(LogFormatError, match=r"UTF-?8"):
+        read(path)

@@ -249,6 +249,8 @@ def test_the_topology_of_services(tmp_path):
         ("x.json", b'{"resourceSpans": [{}], "resourceLogs": [{}]}', "holds 'resourceLogs' beside spans"),
         ("x.json", b'{"resourceSpans": [{"scopeSpans": [{"spans": [{}]}]}]}', "traceId"),
         ("x.json", b'{"resourceSpans": [{"scopeSpans": 3}]}', "scopeSpans"),
+        ("x.json", b'{"resourceSpans": [-1{}]}', "beside spans|is no JSON"),
+        ("x.json", b'{"resourceSpans": [{}2]}', "is no JSON"),
         ("x.json", b'{"resourceSpans": [}', "brackets|closes|is no JSON|ends within"),
         ("x.json", b'{"resourceSpans": ' + b"[" * 100_000, "more than 500 brackets"),
         (

@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DynamicCache
 
 from sequela.density.base import Branches, Floats, Ids, Times, check_branches, check_sequence
 from sequela.density.blocks import blocks
@@ -34,6 +33,12 @@ from sequela.density.decoder.tiles import TILE_TOKENS, Job, Tile, batches_of, jo
 from sequela.density.decoder.windows import additive, masks, windows_of
 from sequela.density.output_head import MIN_ROWS, Head
 from sequela.density.runtime.network_density import Batches, Cost, Runtime
+from sequela.errors import MissingExtraError
+
+try:
+    from transformers import DynamicCache
+except ImportError as error:
+    raise MissingExtraError("a decoder (llama, or one of Hugging Face)", "decoders") from error
 
 _TOKENS = {"cpu": 768}
 _TOKENS_ACCELERATOR = 32_768

@@ -82,6 +82,16 @@ FIT = {
         panel=_MODEL,
         flags="--components/--no-components",
     ),
+    "additive": Argument(
+        "Let past events add to the rates of later ones, as in a Hawkes process, beside what multiplies them.",
+        Either((FLAG, Choice(("auto",)))),
+        "auto",
+        more="Direct effects of pairs of types are then counted before training, most as exactly 0. True, False, "
+        "or ``\"auto\"``: where the counted effects alone have a lower validation loss than the best short run without "
+        "them; only while the width is chosen. Only the window backbone, up to 2,000 event types.",
+        panel=_MODEL,
+        flags="--additive/--no-additive",
+    ),
     "max_steps": Argument("Most training steps.", Number(1, whole=True), None, panel=_TRAINING),
     "batch_size": Argument("Events (window) or blocks of events (llama, gru) a step.", Number(1, whole=True), None,
                            panel=_TRAINING),

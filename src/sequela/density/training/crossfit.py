@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,14 +22,14 @@ from numpy.typing import NDArray
 from sequela.density import checkpoint
 from sequela.density.base import Density
 from sequela.density.runtime.devices import choose_device, is_first_process
-from sequela.density.training.fit import data_fingerprint, fit, recounted, train_recipe
-from sequela.density.training.recipe import Recipe, split_for_training
+from sequela.density.training.fit import fit, recounted, train_recipe
+from sequela.density.training.recipe import Recipe, data_fingerprint, split_for_training
 from sequela.errors import CheckpointError, ConfigError, check_choice, check_range
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet, case_hash
 from sequela.events.split import Split
 from sequela.events.vocabulary import Vocabulary
-from sequela.files import check_writable_folder, read_json, read_record, whole_folder, write_json, write_record
+from sequela.files import check_writable_folder, disk, read_json, read_record, whole_folder, write_json, write_record
 from sequela.locks import locks_out
 from sequela.progress import Reporter, reporter
 from sequela.text import quoted
@@ -110,8 +109,8 @@ def load_cross_fit(path: str | Path, *, device: str | None = None) -> CrossFit:
         complete = found["complete"] is True
         if complete:
             read_record(Path(path), MARKER)  # the densities check themselves
-        if n < 1:
-            raise ValueError(f"it says that there are {n} densities")
+        if n < 1 or not -(2**63) <= seed < 2**63:
+            raise ValueError(f"it says that there are {n} densities, of seed {seed}")
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise CheckpointError(f"'{path}' is not a folder of cross-fitted densities: {error}") from error
     if not complete:
@@ -272,8 +271,8 @@ def _begin(out: Path, job: dict[str, Any], overwrite: bool, tell: Reporter) -> N
         if unfinished:
             tell.say(f"'{out}' holds an interrupted cross-fitting with other settings: starting anew")
         for folder in out.glob("density-*"):
-            shutil.rmtree(folder)
-    out.mkdir(parents=True, exist_ok=True)
+            disk.remove(folder)
+    disk.make_folder(out, exist_ok=True)
     write_json(out / MARKER, {"format": FORMAT, "complete": False} | job)
 
 

@@ -2,51 +2,48 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sequela.arguments import public
 from sequela.density import checkpoint
 from sequela.density.base import Density
 from sequela.density.quality.report import diagnose
-from sequela.density.registry import Sizes, TrainedBackbone, trained_backbone
+from sequela.density.registry import trained_backbone
 from sequela.density.runtime.devices import choose_device, is_first_process
 from sequela.density.runtime.threads import right_threads
 from sequela.density.training.arguments import FIT
 from sequela.density.training.loop import (
-    TrainingConfig,
     TrainingResult,
     forget_state,
     train,
-    validation_losses,
 )
 from sequela.density.training.recipe import (
     SHARES,
     Parts,
     Recipe,
+    check_additive,
+    data_fingerprint,
+    new_network,
     split_for_training,
     training_config,
     use_components,
     use_times,
 )
-from sequela.density.training.size import WidthChoice, choose_width, has_time
+from sequela.density.training.short_runs import ShortRuns, forget_records
+from sequela.density.training.size import AdditiveChoice, WidthChoice, has_time
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.events.split import Split
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import check_writable_folder
 from sequela.locks import locks_out
-from sequela.progress import Reporter, Silent, reporter
+from sequela.progress import Reporter, reporter
 from sequela.version import __version__
-
-_PIECE = 32
-"""Validation examples of which one loss is kept, to compare widths."""
 
 
 @public(FIT)
@@ -67,6 +64,7 @@ def fit(
     hide: float = 0.5,
     times: bool | str = "auto",
     components: bool | str = "auto",
+    additive: bool | str = "auto",
     max_steps: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -104,19 +102,28 @@ def fit(
         learning_rate=learning_rate, patience=patience, seed=seed, precision=precision, device=device,
     )  # fmt: skip
     say_log(tell, log, vocabulary, parts)
+    may_add = check_additive(additive, kind, vocabulary.n_types)
     recipe = Recipe(
         backbone=backbone, seed=seed, min_count=min_count, memory=memory,
         width=width or kind.default_width(parts[0].n_events, vocabulary.n_types), n_blocks=n_blocks, dropout=dropout,
         hide=hide, times=use_times(times, kind, log, parts[0], vocabulary.n_types, tell),
         components=use_components(components, kind, vocabulary, tell) is not None, config=config,
+        additive=additive is True,
     )  # fmt: skip
-    choice = None
+    choice = added = None
     if width is None and kind.chooses_width and has_time(max_steps):
-        choice = _choose_width(recipe, vocabulary, sequences, parts, device, out, tell)
+        short_runs = ShortRuns(vocabulary, sequences, parts, device, out, tell)
+        choice = short_runs.choose_width(recipe)
+        if may_add and not recipe.additive:
+            added = short_runs.choose_additive(recipe, choice)
+            if added.additive:
+                recipe = replace(recipe, additive=True)
+                choice = short_runs.choose_width(recipe)
         recipe = replace(recipe, width=choice.width)
     return train_recipe(
-        recipe, log, vocabulary, sequences, parts, device=device, out=out, overwrite=overwrite, tell=tell, choice=choice
-    )
+        recipe, log, vocabulary, sequences, parts, device=device, out=out, overwrite=overwrite, tell=tell,
+        choice=choice, added=added,
+    )  # fmt: skip
 
 
 def fit_further(
@@ -167,6 +174,7 @@ def train_recipe(
     overwrite: bool,
     tell: Reporter,
     choice: WidthChoice | None = None,
+    added: AdditiveChoice | None = None,
     start: Density | None = None,
 ) -> Density:
     """Train a network as a recipe says, judge it and save it.
@@ -182,6 +190,7 @@ def train_recipe(
         overwrite: Replace an earlier density there.
         tell: What to tell.
         choice: How the width was chosen, for ``info``.
+        added: How it was decided whether effects add up, for ``info``.
         start: A density of the same recipe and vocabulary, from whose weights training goes on. What it has seen counts
             as seen by the new one too.
     """
@@ -191,7 +200,7 @@ def train_recipe(
         f"steps of {config.batch_size:,} {kind.unit} at rate {config.learning_rate:g} on {device}"
     )
     sizes = recipe.sizes(vocabulary, device)
-    network = _new_network(kind, sizes, parts[0], recipe.seed)
+    network = new_network(kind, sizes, parts[0], recipe.seed)
     if start is not None:
         kind.go_on(network, start)
     state_folder = None if out is None else _state_folder(out)
@@ -218,88 +227,35 @@ def train_recipe(
         "split": _split_info(recipe, parts, seen),
         "report": report.to_dict(),
         "width_choice": None if choice is None else choice.to_plain(),
+        "additive_choice": None if added is None else asdict(added),
         "fingerprint": fingerprint,
     }
     density = density.with_info(info)
     if out is not None and is_first_process():
         checkpoint.save_density(density, out, overwrite=overwrite)
         forget_state(state_folder)
-        _width_record(out).unlink(missing_ok=True)
+        forget_records(out)
         tell.say(f"saved to '{out}'")
     return density
-
-
-def data_fingerprint(
-    recipe: Recipe, vocabulary: Vocabulary, sequences: SequenceSet, start: Density | None = None
-) -> str:
-    """Return a hash of everything that decides the weights: equal ones mean equal training."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(sequences.ids.tobytes())
-    digest.update(sequences.offsets.tobytes())
-    for name in sequences.case_names:  # they decide the split
-        digest.update(str(name).encode() + b"\0")
-    if recipe.times:
-        assert sequences.times is not None
-        digest.update(sequences.times.tobytes())
-    digest.update(f"{vocabulary.fingerprint} {sequences.unordered_ties} {recipe.to_text()}".encode())
-    if start is not None:
-        digest.update(str(start.fingerprint).encode())
-    return digest.hexdigest()
-
-
-def _choose_width(
-    recipe: Recipe,
-    vocabulary: Vocabulary,
-    sequences: SequenceSet,
-    parts: Parts,
-    device: str,
-    out: str | Path | None,
-    tell: Reporter,
-) -> WidthChoice:
-    kind, sizes = trained_backbone(recipe.backbone), recipe.sizes(vocabulary, device)
-    train_task, validation = (kind.task(part, sizes) for part in parts[:2])
-
-    def short_run(width: int, config: TrainingConfig) -> NDArray[np.float64]:
-        network = _new_network(kind, replace(sizes, width=width), parts[0], recipe.seed)
-        result = train(network, train_task, validation, config, device=device, report=Silent())
-        network.load_state_dict(result.weights)
-        # Small pieces, about a case each: what their differences say of the error.
-        return validation_losses(network.to(device), validation, _PIECE, device)
-
-    return choose_width(
-        short_run,
-        recipe.config,
-        report=tell,
-        record=None if out is None else _width_record(out),
-        fingerprint=data_fingerprint(recipe, vocabulary, sequences),
-    )
-
-
-def _new_network(kind: TrainedBackbone, sizes: Sizes, train_set: SequenceSet, seed: int) -> torch.nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return kind.network(sizes, train_set)
 
 
 def _state_folder(out: str | Path) -> Path:
     return Path(out).with_name(f".{Path(out).name}.training")
 
 
-def _width_record(out: str | Path) -> Path:
-    return Path(out).with_name(f".{Path(out).name}.widths.json")
-
-
 def say_log(tell: Reporter, log: EventLog, vocabulary: Vocabulary, parts: Parts) -> None:
     """Tell the size of a log and how it was split."""
     folded = vocabulary.counts[-1]
+    order = "a set without order" if log.has_unordered_ties else "kept in file order"
     tell.say(
         f"{log.n_events:,} events of {vocabulary.n_types - 1:,} types in {log.n_cases:,} cases"
         + (f"; {folded:,} events of rarer types folded into <rare>" if folded else "")
-        + (f"; {log.n_ties:,} events share their time with the one before (kept in file order)" if log.n_ties else "")
+        + (f"; {log.n_ties:,} events share their time with the one before ({order})" if log.n_ties else "")
     )
     by = "case" if parts[0].n_cases < log.n_cases else "time (too few cases to split by case)"
-    tell.say("split by " + by + ": " + ", ".join(
-        f"{part.n_events:,} events {role}" for part, role in zip(parts, ("train", "choose", "judge"), strict=True)
+    roles = ("to train on", "to choose the weights by", "to judge the model by")
+    tell.say("events, split by " + by + ": " + ", ".join(
+        f"{part.n_events:,} {role}" for part, role in zip(parts, roles, strict=True)
     ))  # fmt: skip
 
 
@@ -316,8 +272,6 @@ def _split_info(recipe: Recipe, parts: Parts, seen: Split) -> dict[str, Any]:
 def _info(
     log: EventLog, sequences: SequenceSet, parts: Parts, recipe: Recipe, result: TrainingResult
 ) -> dict[str, Any]:
-    import transformers
-
     return {
         "log": {
             "source": Path(log.source.strip("'")).name,
@@ -332,6 +286,5 @@ def _info(
         "versions": {
             "sequela": __version__,
             "torch": torch.__version__,
-            "transformers": transformers.__version__,
         },
     }

@@ -7,7 +7,6 @@ not. The state on disk is safetensors and JSON, never pickle.
 from __future__ import annotations
 
 import math
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,12 +24,12 @@ from torch.optim.swa_utils import AveragedModel
 from sequela.density.objectives import Task
 from sequela.density.runtime.threads import right_threads
 from sequela.errors import DensityError, check_range
-from sequela.files import read_json, whole_folder, write_json
+from sequela.files import disk, read_json, whole_folder, write_json
 from sequela.progress import Reporter
 
 _STATE = "state.json"
 _VALIDATION_TARGETS = 50_000
-_TABLES = ("table.weight", "table_components.weight")
+_TABLES = ("table.weight", "table_components.weight", "rate_source", "rate_timing.weight", "rate_curve", "rate_lag")
 TRAINING_PRECISIONS = ("float32", "bfloat16", "auto")
 """float16 would need its losses scaled."""
 
@@ -46,8 +45,8 @@ class TrainingConfig:
         weight_decay: Of AdamW.
         check_every: Steps between looks at the validation loss.
         patience: Looks without a better validation loss before training stops.
-        table_rate: Learning rate of the table of direct effects, as a multiple of the others'. Most of its rows get few
-            gradients, and the network around it fits the noise before they have moved.
+        table_rate: Learning rate of the table of direct effects and of what scales additive ones, as a multiple of the
+            others'. Most of their rows get few gradients, and the network fits the noise before they have moved.
         average: Share of itself that the running mean of the weights keeps at each step. The mean, not the last
             weights, is validated and kept: it predicts better, and as if the learning rate had already fallen.
         seed: Of the order of examples, dropout and hidden events.
@@ -183,7 +182,7 @@ def _groups(model: torch.nn.Module, config: TrainingConfig) -> list[dict[str, An
     """Return the optimiser's groups: biases, gains and tables of direct effects are not pulled towards 0."""
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, weight in model.named_parameters():
-        decay = 0.0 if weight.ndim < 2 or name.startswith("table") else config.weight_decay
+        decay = 0.0 if weight.ndim < 2 or name.startswith(("table", "rate")) else config.weight_decay
         groups.setdefault((decay, config.table_rate if name in _TABLES else 1.0), []).append(weight)
     return [{"params": weights, "weight_decay": decay, "factor": rate} for (decay, rate), weights in groups.items()]
 
@@ -316,4 +315,4 @@ def _under(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
 def forget_state(folder: Path | None) -> None:
     """Remove the state of a finished run."""
     if folder is not None and (folder / _STATE).is_file():
-        shutil.rmtree(folder)
+        disk.remove(folder)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+import torch
 
+from sequela.density.base import Density
 from sequela.density.registry import Sizes, TrainedBackbone
 from sequela.density.runtime.devices import has_fast_bfloat16
 from sequela.density.training.loop import TrainingConfig
-from sequela.density.window.time_features import time_gain
+from sequela.density.window.time_features import gap_gain, time_gain
 from sequela.errors import ConfigError, LogFormatError, check_choice
 from sequela.events.hierarchy import SharedComponents, shared_components
 from sequela.events.log import EventLog
@@ -44,6 +47,7 @@ class Recipe:
         times: Whether it knows how long ago past events were.
         components: Whether event types are learnt as their components.
         config: Of the training loop.
+        additive: Whether past events also add to the rates of later ones.
     """
 
     backbone: str
@@ -57,6 +61,7 @@ class Recipe:
     times: bool
     components: bool
     config: TrainingConfig
+    additive: bool = False
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -67,7 +72,16 @@ class Recipe:
         """Return what a backbone needs to build a network."""
         shared = shared_components(vocabulary) if self.components else None
         return Sizes(
-            vocabulary, self.memory, self.width, self.n_blocks, self.dropout, self.hide, self.times, shared, device
+            vocabulary,
+            self.memory,
+            self.width,
+            self.n_blocks,
+            self.dropout,
+            self.hide,
+            self.times,
+            shared,
+            device,
+            self.additive,
         )
 
     def to_text(self) -> str:
@@ -82,7 +96,7 @@ class Recipe:
             ConfigError: It was not trained by `fit`.
         """
         try:
-            arguments, training = info["arguments"], info["training"]
+            arguments, training = {"additive": False, **info["arguments"]}, info["training"]  # new in 0.2.0
             config = TrainingConfig(**{own.name: training[own.name] for own in fields(TrainingConfig)})
             return cls(config=config, **{own.name: arguments[own.name] for own in fields(cls) if own.name != "config"})
         except (KeyError, TypeError) as error:
@@ -159,10 +173,30 @@ def use_times(
     told, chance = time_gain(train_set, n_types)
     helps = told > max(_LEAST_TOLD_NATS, 3 * chance)
     tell.say(
-        f"times: {'used' if helps else 'not used'}; the time since the last event tells {told:.3f} nats of the next "
-        f"beyond the last event ({chance:.3f} by chance)"
+        f"times: {'used' if helps else 'not used'}; to know the time since the last event makes the next one easier to "
+        f"predict, by {told:.3f} nats an event (by chance up to {chance:.3f})"
     )
+    if helps and (carried := gap_gain(train_set)) > _LEAST_TOLD_NATS:
+        tell.say(
+            f"an event tells {carried:.3f} nats of the time until the next: effects that act through that time do not "
+            "count (times=False, --no-times: they do)"
+        )
     return helps
+
+
+def check_additive(additive: bool | str, backbone: TrainedBackbone, n_types: int) -> bool:
+    """Return whether effects that add up may be in the network.
+
+    Raises:
+        ConfigError: They were asked for and cannot be.
+    """
+    if not isinstance(additive, bool):
+        check_choice("additive", additive, ["auto"])
+    most = backbone.most_additive_types
+    if additive is True and n_types > most:
+        lack = f"at most {most:,} event types (there are {n_types:,})" if most else "the window backbone"
+        raise ConfigError(f"additive=True needs {lack}: leave additive out, or set it to False")
+    return bool(additive) and n_types <= most
 
 
 def use_components(
@@ -190,3 +224,28 @@ def use_components(
         "and rare types borrow strength from those they share components with"
     )
     return shared
+
+
+def new_network(kind: TrainedBackbone, sizes: Sizes, train_set: SequenceSet, seed: int) -> torch.nn.Module:
+    """Return an untrained network; the same seed gives the same weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return kind.network(sizes, train_set)
+
+
+def data_fingerprint(
+    recipe: Recipe, vocabulary: Vocabulary, sequences: SequenceSet, start: Density | None = None
+) -> str:
+    """Return a hash of everything that decides the weights: equal ones mean equal training."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(sequences.ids.tobytes())
+    digest.update(sequences.offsets.tobytes())
+    for name in sequences.case_names:  # they decide the split
+        digest.update(str(name).encode() + b"\0")
+    if recipe.times:
+        assert sequences.times is not None
+        digest.update(sequences.times.tobytes())
+    digest.update(f"{vocabulary.fingerprint} {sequences.unordered_ties} {recipe.to_text()}".encode())
+    if start is not None:
+        digest.update(str(start.fingerprint).encode())
+    return digest.hexdigest()

@@ -13,16 +13,21 @@ from safetensors.torch import load_file, save_file
 
 from sequela.density.base import Density
 from sequela.density.registry import Saved, Sizes, Steps, TrainedBackbone
+from sequela.density.window.additive import AdditiveEffects
+from sequela.density.window.finite_memory import observed_windows
 from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
 from sequela.density.window.objective import WindowTask
-from sequela.density.window.time_features import time_scale
+from sequela.density.window.time_features import observed_gaps, time_scale
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
+from sequela.events.vocabulary import Vocabulary
 
 WEIGHTS = "weights.safetensors"
 _KNOTS = 12
 _MAX_WIDE_TYPES = 2000
-"""Up to this many types the window network has a table of direct effects: 16 MB."""
+"""Up to this many types the window network has tables of direct effects: 16 MB each."""
+_MOST_COUNTED = 300_000
+_LEAST_SCALE = 1e-3
 
 
 class WindowBackbone(TrainedBackbone):
@@ -32,6 +37,7 @@ class WindowBackbone(TrainedBackbone):
     uses_times = True
     uses_components = True
     chooses_width = True
+    most_additive_types = _MAX_WIDE_TYPES
 
     def default_memory(self, longest: int) -> int:
         """See `TrainedBackbone.default_memory`."""
@@ -52,7 +58,7 @@ class WindowBackbone(TrainedBackbone):
         vocabulary, width = sizes.vocabulary, sizes.width
         config = WindowConfig(
             vocabulary.n_types, vocabulary.n_inputs, sizes.memory, min(width // 2, 128), width, sizes.n_blocks,
-            sizes.dropout, wide=vocabulary.n_types <= _MAX_WIDE_TYPES,
+            sizes.dropout, wide=vocabulary.n_types <= _MAX_WIDE_TYPES, additive=sizes.additive,
         )  # fmt: skip
         if sizes.times:
             shortest, longest = time_scale(train_set, sizes.memory)
@@ -64,9 +70,17 @@ class WindowBackbone(TrainedBackbone):
         network = WindowNetwork(config, shared)
         # Starts as the frequencies of the types: no training goes into unlearning what the first weights say.
         log_counts = np.log(np.bincount(train_set.ids, minlength=vocabulary.n_types) + 0.5)
+        bias = log_counts - log_counts.mean()
         with torch.no_grad():
+            if sizes.additive:
+                found = _count(train_set, network, vocabulary, sizes)
+                bias = np.log(found.spontaneous)
+                network.rates.copy_(torch.from_numpy(found.effects))
+                network.rate_lag.copy_(torch.from_numpy(np.log(np.maximum(found.lag_scale, _LEAST_SCALE))))
+                if sizes.times:
+                    network.rate_curve.copy_(torch.from_numpy(np.log(np.maximum(found.curve, _LEAST_SCALE))))
             network.head.weight.zero_()
-            network.head.bias.copy_(torch.from_numpy((log_counts - log_counts.mean()).astype(np.float32)))
+            network.head.bias.copy_(torch.from_numpy(bias.astype(np.float32)))
         return network
 
     @torch.no_grad()
@@ -74,14 +88,15 @@ class WindowBackbone(TrainedBackbone):
         """See `TrainedBackbone.go_on`.
 
         A density holds the sums over the components of each type; what types share starts anew at 0, so that the
-        function is the same. The scale of times stays that of the density.
+        function is the same. The scale of times stays that of the density. Counted effects stay those of the network:
+        they were counted on its own cases.
         """
         own = network.state_dict()
         shared = [name for name in own if "component" in name]
         weights = density.network.state_dict() if isinstance(density, WindowDensity) else {}
         if {name: w.shape for name, w in own.items() if name not in shared} != {n: w.shape for n, w in weights.items()}:
             raise ConfigError("training can go on only from a window density of the same sizes and event types")
-        network.load_state_dict(weights, strict=False)
+        network.load_state_dict({name: w for name, w in weights.items() if name != "rates"}, strict=False)
         for name in shared:
             own[name].zero_()
         assert isinstance(density, WindowDensity)
@@ -121,3 +136,24 @@ class WindowBackbone(TrainedBackbone):
         network = WindowNetwork(config)
         network.load_state_dict(weights)
         return WindowDensity(network, vocabulary, knows_hidden=saved.knows_hidden, device=saved.device)
+
+
+def _count(train_set: SequenceSet, network: WindowNetwork, vocabulary: Vocabulary, sizes: Sizes) -> AdditiveEffects:
+    """Return the additive effects of the cases, of the first 300,000 events of them at most."""
+    windows, targets, places, n = [], [], [], 0
+    for case in train_set:
+        if n >= _MOST_COUNTED:
+            break
+        n += len(case.ids)
+        where = np.arange(len(case.ids))
+        windows.append(observed_windows(case.ids, where, sizes.memory, vocabulary.begin_id))
+        targets.append(case.ids)
+        if sizes.times:
+            assert case.times is not None
+            knots = network.knots(torch.from_numpy(observed_gaps(case.times, where, sizes.memory)))
+            assert knots is not None
+            places.append((knots @ torch.arange(_KNOTS, dtype=torch.float32)).numpy())
+    return AdditiveEffects.count(
+        np.concatenate(windows), np.concatenate(targets), vocabulary,
+        places=np.concatenate(places).astype(np.float64) if places else None, n_knots=_KNOTS,
+    )  # fmt: skip

@@ -43,6 +43,7 @@ _ROWS = {"cpu": 1024}
 _ROWS_ACCELERATOR = 16_384
 _LOGIT_BYTES = 16 * 2**20
 _DECAY = 0.3
+_LEAST_RATE = 1e-30
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class WindowConfig:
         longest_seconds: Gap up to which they are.
         n_component_values: Components that types share, see `SharedComponents.n_values`; 0 for a network without
             components.
+        additive: Whether past events also add to the rates of events, by a table of ``n_inputs * n_types`` rates.
     """
 
     n_types: int
@@ -77,6 +79,7 @@ class WindowConfig:
     shortest_seconds: float = 1.0
     longest_seconds: float = 2.0
     n_component_values: int = 0
+    additive: bool = False
 
 
 class _GatedBlock(nn.Module):
@@ -105,6 +108,7 @@ class WindowNetwork(nn.Module):
 
     components: Tensor
     holds: Tensor
+    rates: Tensor
 
     def __init__(self, config: WindowConfig, components: Tensor | None = None) -> None:
         super().__init__()
@@ -126,6 +130,15 @@ class WindowNetwork(nn.Module):
             if config.wide:
                 self.table_timing = nn.Embedding(config.n_inputs, config.n_knots)
                 nn.init.zeros_(self.table_timing.weight)
+        if config.additive:
+            # Counted before training and not trained: a table of so many numbers would learn the noise by heart.
+            self.register_buffer("rates", torch.zeros(config.n_inputs, config.n_types))
+            self.rate_lag = nn.Parameter(torch.zeros(config.memory))
+            self.rate_source = nn.Parameter(torch.zeros(config.n_inputs))
+            if config.n_knots:
+                self.rate_curve = nn.Parameter(torch.zeros(config.n_knots))
+                self.rate_timing = nn.Embedding(config.n_inputs, config.n_knots)
+                nn.init.zeros_(self.rate_timing.weight)
         if config.n_component_values:
             assert components is not None
             self._add_components(config, components)
@@ -223,6 +236,12 @@ class WindowNetwork(nn.Module):
                 to_components = _direct(windows, self._table_components(), scale)
                 direct = direct + to_components @ self.holds  # [B, n_component_values] -> [B, n_types]
             logits = logits + direct
+        if self.config.additive:
+            scale = (self.rate_lag + self.rate_source[windows]).exp()
+            if knots is not None:
+                scale = scale * ((self.rate_curve + self.rate_timing(windows)).exp() * knots).sum(-1)
+            added = _direct(windows, self.rates, scale)
+            logits = torch.logaddexp(logits, added.clamp(min=_LEAST_RATE).log())
         return logits
 
 
@@ -292,7 +311,7 @@ class WindowDensity(FiniteMemoryDensity, NetworkDensity):
         if self.uses_times:
             a_window += config.memory * (6 * config.n_knots + 4 * config.embedding)
         chunk = self._rows * 4 * (4 * config.n_types + a_window + 12 * config.width)
-        looked_up = ("embedding.weight", "table.weight", "table_timing.weight")
+        looked_up = ("embedding.weight", "table.weight", "table_timing.weight", "rate_timing.weight")
         flops = 2.0 * sum(w.numel() for name, w in self.network.named_parameters() if name not in looked_up)
         step = window_bytes(self) + (32 * self.memory if self.uses_times else 0)
         return Cost(step_bytes=step, least_bytes=chunk, most_bytes=chunk, step_flops=flops)

@@ -48,7 +48,7 @@ class Problem:
         causes: Positions of the causes (int64, ``[P]``, each with at least one later event).
         horizon: Largest lag ``m``.
         settings: How to intervene.
-        untested: Pairs within the sequence that are not asked for (bool, ``[P, m]``); None where all are.
+        untested: Pairs of the sequence that are not asked for (bool, ``[L, m]``); None where all are.
     """
 
     density: Density
@@ -72,7 +72,7 @@ class Problem:
     def inside(self) -> NDArray[np.bool_]:
         """Which pairs are asked for: their effect lies within the sequence (bool, ``[P, m]``)."""
         after = self._after
-        return after if self.untested is None else after & ~self.untested
+        return after if self.untested is None else after & ~self.untested[self.causes]
 
     def wanted(self, rows: NDArray[np.int64], *, mediators: bool = False) -> NDArray[np.bool_] | None:
         """Return which steps of branches are asked for (bool, ``[K, m]``); None for all.

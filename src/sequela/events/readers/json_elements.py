@@ -57,7 +57,7 @@ class _Scan:
         self.in_text = False
         self.depth = 0
         self.element = bytearray()
-        self.outside = bytearray()  # the document, an array with elements as [0]
+        self.outside = bytearray()  # the document, with [] for elements, one for those that follow one another
         self.after = 0  # where the last element stands in it
         self.key: str | None = None  # the array that the last element stood in, while nothing but a comma came after
         self.n_bytes = 0
@@ -115,7 +115,7 @@ class _Scan:
         else:
             found = _KEY.search(self.outside)
             self.key = found[1].decode("utf-8", "replace") if found else None
-            self.outside += b"0"
+            self.outside += b"[]"  # unlike a number, it cannot become one with what stands beside it
             self.after = len(self.outside)
 
     def check(self) -> None:

@@ -43,6 +43,7 @@ def scan_parquet(path: Path) -> tuple[pl.LazyFrame, int]:
         with path.open("rb") as file:
             opened = pq.ParquetFile(file, page_checksum_verification=True)
             for batch in opened.iter_batches(batch_size or _ROWS, columns=with_columns):
+                batch.validate(full=True)  # text that is not UTF-8 would end the process later
                 rows = pl.DataFrame(batch).head(left)
                 left -= rows.height
                 rows = rows.select(with_columns or schema.names())

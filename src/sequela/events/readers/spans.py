@@ -83,10 +83,11 @@ def finish(spans: pl.LazyFrame, learned: Mapping[str, Any] | None) -> Finished:
     Returns:
         The spans with ``duration_ms`` and ``outcome``, their number, the limits, and sentences.
     """
-    n_all = _count(spans)
-    spans = spans.unique(["trace", "span"], keep="first", maintain_order=True).with_columns(
-        duration_ms=(pl.col("end") - pl.col("start")) / 1e6
-    )
+    n_all = int(spans.select(pl.len()).collect(engine="streaming").item())
+    once = spans.group_by("trace", "span").len().select(pl.len())
+    if int(once.collect(engine="streaming").item()) < n_all:  # asked first: to leave them out needs all rows in memory
+        spans = spans.unique(["trace", "span"], keep="first", maintain_order=True)
+    spans = spans.with_columns(duration_ms=(pl.col("end") - pl.col("start")) / 1e6)
     if learned is None:
         rows = spans.group_by("service", "operation").agg(
             pl.len(), limit=pl.col("duration_ms").quantile(SLOW, "higher")
@@ -143,7 +144,3 @@ def _notes(spans: pl.LazyFrame, n_all: int) -> tuple[list[str], int]:
         "links to other spans are no parents and were left out": counts["links"],
     }
     return [f"{count:,} {what}" for what, count in said.items() if count], counts["n"]
-
-
-def _count(frame: pl.LazyFrame) -> int:
-    return int(frame.select(pl.len()).collect(engine="streaming").item())

@@ -7,7 +7,7 @@ import polars as pl
 from sequela.files import whole_file
 from sequela.graphs.exports.values import StrPath
 
-_FORMULA = r"^[=+\-@\t\r]"
+_FORMULA = r"^[=+\-@\t\r\n\u{FF1D}\u{FF0B}\u{FF0D}\u{FF20}]"
 
 
 def write_csv(table: pl.DataFrame, path: StrPath, *, guard: bool = True) -> None:

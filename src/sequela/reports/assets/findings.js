@@ -71,7 +71,7 @@ function rootCard(root, i) {
 /** How often the typical chain was seen, in one plain sentence. */
 function plainWords(root) {
   const often = `Typical chain, seen ${plural(root.chain_count, "time")}${data.counts.is_one_case ? "" : ` in ${plural(root.chain_cases, "case")}`}`;
-  return `${often}${root.seconds === null ? "" : `, ${duration(root.seconds)} from first to last (median)`}.`;
+  return `${often}${root.seconds === null ? "" : root.seconds ? `, ${duration(root.seconds)} from first to last (median)` : ", mostly at one time"}.`;
 }
 
 function showInGraph(root) {

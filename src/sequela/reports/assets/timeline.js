@@ -255,6 +255,7 @@ function caseDetails(picked, found) {
   return [
     make("p", { class: "name" }, chip(one.events[picked])),
     make("p", { class: "quiet" }, `event ${picked + 1} of ${one.n_events}${one.times ? `, ${timeOf(one, picked)}${isDated(one) ? "" : " after the start of the case"}` : ""}`),
+    ...Object.entries(one.attributes ?? {}).filter(([, values]) => values[picked] !== null).map(([name, values]) => make("p", { class: "quiet attribute" }, `${name}: ${values[picked]}`)),
     make("h4", {}, "Where it began"),
     isOwnRoot
       ? make("p", { class: "quiet" }, "No earlier event in this graph made it more likely.")

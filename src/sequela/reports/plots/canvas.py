@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from sequela.errors import MissingExtraError
 from sequela.files import whole_file
 from sequela.text import visible
+
+if find_spec("matplotlib") is None:
+    raise MissingExtraError("a plot", "plots")
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,5 @@
+"""`python -m sequela` is the command `sequela`."""
+
+from sequela.cli import main
+
+main()

@@ -1,0 +1,122 @@
+"""Columns of a log: which are case, event, time and state, and what becomes of lists and messages in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from sequela.errors import ConfigError, LogFormatError, nearest
+from sequela.text import quoted
+
+DEFAULT_COLUMNS = {
+    "case": ("case:concept:name", "case", "case_id"),
+    "event": ("concept:name", "event", "activity"),
+    "time": ("time:timestamp", "time", "timestamp"),
+}
+"""Column names recognised when none is given, in order: the process-mining standard's first."""
+_TAKEN = ("case", "event", "time", "position", "neighbour")
+"""What attributes may not be called."""
+
+
+def roles(known: Mapping[str, Any], usual: Mapping[str, Any], case: Any, event: Any, time: Any, state: Any) -> Any:
+    """Return the columns of case, event, time and state: as named, else as known (all of them), else as usual."""
+    if known is not usual and (case, event, time, state) == (None, None, None, None):
+        state = known.get("state")  # it is the last of the event columns
+        return known["case"], [name for name in known["event"] if name != state], known["time"] or False, state
+    if event is None and state is None:
+        event, state = usual.get("event"), usual.get("state")
+    return case or usual.get("case"), event, usual.get("time") if time is None else time, state
+
+
+def find_event_columns(
+    event: str | Sequence[str] | None, state: str | None, columns: list[str], source: str
+) -> tuple[str, ...]:
+    """Return the columns of the event type, that of the state last."""
+    given = [event] if event is None or isinstance(event, str) else list(event)
+    if not given:
+        raise ConfigError("event must name at least one column; got an empty list")
+    found = [pick_column("event", column, columns, source) for column in given]
+    if state is not None:
+        last = pick_column("state", state, columns, source)
+        found = [column for column in found if column != last] + [last]
+        if len(found) == 1:
+            raise ConfigError(f"state '{quoted(state)}' is the only event column: name another that says what acted")
+    return tuple(found)
+
+
+def no_bool(time: str | bool | None) -> str | None:
+    """Return the time column as named, None where there is to be none."""
+    if time is True:
+        raise ConfigError("time must be a column name, False or None; got True")
+    return time or None
+
+
+def pick_column(role: str, given: str | None, columns: list[str], source: str, *, optional: bool = False) -> Any:
+    """Return the column of a role: the named one, or the first of its usual names.
+
+    Raises:
+        LogFormatError: There is no such column, or none is named and none has a usual name (unless ``optional``).
+    """
+    if given is not None:
+        if given not in columns:
+            raise LogFormatError(
+                f"{source} has no column '{quoted(given)}' for the {role}{nearest(given, columns)}; "
+                f"its columns are {', '.join(map(quoted, columns[:20]))}"
+            )
+        return given
+    lower = {column.lower(): column for column in reversed(columns)}
+    for default in DEFAULT_COLUMNS[role]:
+        if default in lower:
+            return lower[default]
+    if optional:
+        return None
+    raise LogFormatError(
+        f"{source}: name the {role} column ({role}=… or --{role} …); "
+        f"its columns are {', '.join(map(quoted, columns[:20]))}"
+    )
+
+
+def spread_cases(frame: pl.DataFrame, case: str) -> tuple[pl.DataFrame, list[str]]:
+    """Put an event that belongs to several cases into each of them, and say how many there are, and of none."""
+    n_cases = frame["case"].list.len().fill_null(0)
+    none, several = int((n_cases == 0).sum()), int((n_cases > 1).sum())
+    rows = frame.filter(n_cases > 0).explode("case")
+    where = f"'{quoted(case)}'"
+    said = {f"of {frame.height:,} events belong to no {where} and were left out": none}
+    said[f"of {frame.height:,} events belong to several {where} and are in each: {rows.height:,} in all"] = several
+    return rows, [f"{count:,} {what}" for what, count in said.items() if count]
+
+
+def with_templates(
+    frame: pl.DataFrame, columns: tuple[str, ...], template: str, learned: Mapping[str, Any] | None
+) -> tuple[pl.DataFrame, list[str], list[str]]:
+    """Put the templates of messages in their place; they are learned unless an earlier log has taught them.
+
+    Returns:
+        The frame, the templates, and sentences.
+    """
+    from sequela.events.templates import NONE, Templates
+
+    if template not in columns:
+        named = ", ".join(map(quoted, columns))
+        raise ConfigError(f"template '{quoted(template)}' is no event column; the event is {named}")
+    place = f"event_{columns.index(template)}"
+    known = None if learned is None else learned.get("templates")
+    found = Templates.learn(frame[place]) if known is None else Templates(known)
+    types = found.types(frame[place])
+    n_none = int((types == NONE).sum())
+    notes = [f"{len(found.names):,} templates of messages"]
+    notes += [f"{n_none:,} messages meet no template that the model knows: {NONE}"] if n_none else []
+    return frame.with_columns(types.alias(place)), found.names, notes
+
+
+def attribute_columns(given: str | Sequence[str] | None, columns: list[str], source: str) -> list[str]:
+    """Return the columns that are carried along."""
+    names = [] if given is None else [given] if isinstance(given, str) else list(dict.fromkeys(given))
+    for name in names:
+        pick_column("attribute", name, columns, source)
+        if name in _TAKEN:
+            raise ConfigError(f"an attribute cannot be called '{name}', which names something else here: rename it")
+    return names
