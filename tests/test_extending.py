@@ -1,6 +1,7 @@
 """What CONTRIBUTING says of extending Sequela, tried: one piece of code and one line in a registry each."""
 
-from contextlib import contextmanager
+import sqlite3
+from contextlib import closing, contextmanager
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ from sequela.effects.thresholds import RULES, Fixed
 from sequela.evaluation.baselines import Method
 from sequela.events.readers import READERS
 from sequela.events.readers.source import Table
+from sequela.events.readers.sql import DATABASES
 from sequela.execution import engines
 from sequela.graphs.exports import GRAPH_WRITERS, export
 from sequela.worlds import catalogue
@@ -31,6 +33,18 @@ def test_a_file_format(tmp_path, monkeypatch):
     monkeypatch.setitem(READERS, ".words", read_words)
     (tmp_path / "log.words").write_text("a x\na y\n")
     assert sq.read_log(tmp_path / "log.words").events == ["x", "y"]
+
+
+def test_a_database(monkeypatch):
+    def own(uri):
+        connection = sqlite3.connect(":memory:")
+        connection.execute("CREATE TABLE log AS SELECT 1 AS 'case', 'x' AS event UNION ALL SELECT 1, 'y'")
+        return closing(connection)
+
+    monkeypatch.setitem(DATABASES, "own", own)
+    log = sq.read_log("SELECT * FROM log", connection="own://host/shop")
+    assert log.events == ["x", "y"]
+    assert log.source == "query of shop"
 
 
 def test_a_design(monkeypatch):

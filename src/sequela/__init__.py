@@ -24,6 +24,8 @@ _HOMES = {
     "Discovery": "sequela.graphs.results",
     "EventLog": "sequela.events.log",
     "InstanceGraph": "sequela.graphs.instance",
+    "OutcomeGraph": "sequela.graphs.outcomes",
+    "OutcomeModel": "sequela.density.outcomes.model",
     "PopulationGraph": "sequela.graphs.population",
     "RunResult": "sequela.discovery.run_folder",
     "SequelaError": "sequela.errors",
@@ -36,14 +38,19 @@ _HOMES = {
     "load_cross_fit": "sequela.density.training.crossfit",
     "discover": "sequela.discovery.discover",
     "discover_log": "sequela.discovery.discover",
+    "discover_outcomes": "sequela.discovery.outcomes",
     "discover_population": "sequela.discovery.population",
     "estimate": "sequela.discovery.discover",
     "explain": "sequela.discovery.explain",
     "explain_incident": "sequela.discovery.incident",
+    "explain_outcome": "sequela.discovery.explain_outcome",
     "filter_result": "sequela.graphs.filtered",
     "fit": "sequela.density.training.fit",
+    "fit_outcomes": "sequela.density.outcomes.fit",
     "load_density": "sequela.density.checkpoint",
     "load_discovery": "sequela.graphs.saved",
+    "load_outcome_graph": "sequela.graphs.outcomes",
+    "load_outcomes": "sequela.density.outcomes.model",
     "load_population": "sequela.graphs.saved",
     "load_run": "sequela.discovery.run_folder",
     "read_knowledge": "sequela.discovery.knowledge",
@@ -65,6 +72,8 @@ __all__ = ["__version__", *_HOMES, *_MODULES]  # noqa: PLE0604
 if TYPE_CHECKING:
     from sequela.density.checkpoint import load_density
     from sequela.density.decoder.wrap import wrap_huggingface
+    from sequela.density.outcomes.fit import fit_outcomes
+    from sequela.density.outcomes.model import OutcomeModel, load_outcomes
     from sequela.density.training.crossfit import CrossFit, cross_fit, load_cross_fit
     from sequela.density.training.fit import fit
     from sequela.density.wrap_model import wrap_model
@@ -72,8 +81,10 @@ if TYPE_CHECKING:
     from sequela.discovery.diagnose import diagnose_log
     from sequela.discovery.discover import discover, discover_log, estimate
     from sequela.discovery.explain import explain
+    from sequela.discovery.explain_outcome import explain_outcome
     from sequela.discovery.incident import explain_incident
     from sequela.discovery.knowledge import read_knowledge
+    from sequela.discovery.outcomes import discover_outcomes
     from sequela.discovery.population import discover_population
     from sequela.discovery.run import run
     from sequela.discovery.run_folder import RunResult, load_run
@@ -89,6 +100,7 @@ if TYPE_CHECKING:
     from sequela.graphs.changes import Changes
     from sequela.graphs.filtered import filter_result
     from sequela.graphs.instance import InstanceGraph
+    from sequela.graphs.outcomes import OutcomeGraph, load_outcome_graph
     from sequela.graphs.population import PopulationGraph
     from sequela.graphs.results import Discovery
     from sequela.graphs.root_causes import root_causes

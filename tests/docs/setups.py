@@ -111,6 +111,19 @@ def incident(folder):
         lines.write_parquet(folder / name / "logs.parquet")
 
 
+def claims(folder):
+    """Fault codes of vehicles and the outcomes of some of them."""
+    from sequela.worlds.outcomes import OutcomeRule, OutcomeWorld
+
+    names = ("start", "coolant low", "overheat", "fan", "battery low", "stall", "warning")
+    weights = [[0] * 7, [0, 0, 2.5, 0, 0, 0, 0], [0, 0, 0, 2.5, 0, 0, 2.0], *([[0] * 7] * 4)]
+    world = SoftmaxWorld([1.5, -1, -1.5, -1, -1, -1.5, -1], weights, horizon=1, names=names)
+    rules = [OutcomeRule("engine claim", ("overheat",)), OutcomeRule("tow", ("battery low", "stall"), k=2)]
+    events, table = OutcomeWorld(world, rules).simulate(1200, 10, seed=5)
+    events.rename({"case": "vehicle"}).write_csv(folder / "codes.csv")
+    table.write_csv(folder / "claims.csv")
+
+
 def releases(folder):
     """Events of requests before and after a release that halves one effect and brings another."""
     names = ("login", "search", "cart", "pay", "error")
@@ -125,6 +138,7 @@ def releases(folder):
 def traces(folder):
     """Spans as the file exporter of the OpenTelemetry Collector writes them: a document a line."""
     spans = simulate_incident("cpu_contention").window_spans.with_columns(number=pl.col("TraceID").rank("dense"))
+    spans = spans.filter(pl.col("number") <= 40)
     documents = []
     for (pod,), rows in spans.group_by("PodName", maintain_order=True):
         about = {"service.name": pod.partition("-")[0], "service.instance.id": pod}
@@ -182,6 +196,7 @@ def app_log(folder):
 
 SETUPS = {
     "releases": releases,
+    "claims": claims,
     "alarms.csv": alarms,
     "answer": answer,
     "model": model,

@@ -12,7 +12,9 @@ from browser import find_browser, opened
 
 import sequela as sq
 from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph
+from sequela.graphs.outcomes import OutcomeGraph
 from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
+from sequela.graphs.schemas import OUTCOME_CAUSES, OUTCOME_PAIRS, OUTCOME_SETS
 from sequela.graphs.summary import SummaryGraph
 
 AXE = Path(__file__).parents[2] / ".cache/axe.min.js"
@@ -770,3 +772,26 @@ def test_same_page_same_picture(open_page):
     )
     first, second = graph_page(open_page), graph_page(open_page)
     assert json.dumps(first.evaluate(positions)) == json.dumps(second.evaluate(positions))
+
+
+def test_outcomes_have_a_tab(open_page):
+    causes = [
+        (NASTY, "<b>claim</b>", True, 0.4, 0.01, 50, 40, 9.0, 1e-6),
+        ("fan", "tow", True, -0.2, 0.01, 9, 8, 3.0, 0.01),
+    ]
+    found = OutcomeGraph(
+        pl.DataFrame(causes, schema=OUTCOME_CAUSES.schema, orient="row"),
+        pl.DataFrame([("tow", ["fan", "pump"], 7, 0.9)], schema=OUTCOME_SETS.schema, orient="row"),
+        pl.DataFrame([("tow", "fan", "pump", -0.3, 0.01, 12)], schema=OUTCOME_PAIRS.schema, orient="row"),
+        {"<b>claim</b>": 60, "tow": 20}, 0.05, 0.02, 100, "log",
+    )  # fmt: skip
+    page = open_page(summary(), tab="outcomes", settings={"outcomes": found})
+    assert "+40.0 %" in page.inner_text("#outcome-shown")
+    assert "60 cases of 100" in page.inner_text("#outcome-shown")
+    page.select_option("#outcome", label="tow")
+    text = page.inner_text("#outcome-shown")
+    assert "−20.0 %" in text
+    assert "fan and pump" in text
+    assert "fan, pump" in text
+    assert page.evaluate("window.hacked") is None
+    assert not open_page(summary()).is_visible("#tab-outcomes")

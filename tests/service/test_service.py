@@ -109,6 +109,20 @@ def test_times_may_be_text(explainer, cases):
     assert one == explainer.explain([NewCase(log.events, seconds.to_list())])[0]
 
 
+def test_messages_become_the_types_of_the_model(small_run, monkeypatch):
+    """Of a model whose log was read with `template`: a message, or its template, is the same event."""
+    one = Explainer(small_run.folder)
+    known = one.explain([NewCase(["e0", "e1", "e1"], [1, 2, 3])])[0]
+    read_as = one.density.info["log"]["columns"]
+    monkeypatch.setitem(read_as, "template", "event")
+    monkeypatch.setitem(read_as, "learned", {"templates": ["e0", "e1"]})
+    two = Explainer(small_run.folder)
+    monkeypatch.setattr(two, "density", one.density)
+    two.columns = dict(read_as)
+    assert two.explain([NewCase([" e0 ", "e1", ["e1"]], [1, 2, 3])])[0] == known
+    assert two.explain([NewCase(["e0", "e2", "e1"], [1, 2, 3])])[0].n_unknown == 1
+
+
 def test_cases_of_the_run(client, explainer):
     listed = client.get("/cases", params={"contains": "0004", "limit": 3}).json()
     assert listed["n_cases"] == 11

@@ -23,6 +23,9 @@ def report(
         Path | None,
         typer.Option(help="Folder that `sequela population` wrote: only links with evidence then count as causes."),
     ] = None,
+    outcomes: Annotated[
+        Path | None, typer.Option(help="Folder that `sequela outcomes` wrote: a tab of what leads to them.")
+    ] = None,
     case: Annotated[
         list[str] | None,
         typer.Option(help="Embed this case; repeat it. By default as many as fit, those with the most effects first."),
@@ -44,7 +47,7 @@ def report(
     from sequela.reports.page import report as write
 
     write(
-        part(results), out, population=population, cases=case, title=title, max_links=max_links,
+        part(results), out, population=population, outcomes=outcomes, cases=case, title=title, max_links=max_links,
         max_megabytes=max_megabytes, hierarchy_level=hierarchy_level, anonymise=anonymise,
     )  # fmt: skip
     size = out.stat().st_size

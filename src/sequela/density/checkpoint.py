@@ -91,7 +91,7 @@ def save_density(density: Density, path: str | Path, *, overwrite: bool = False)
     with whole_folder(path, marker=MARKER, overwrite=overwrite) as folder:
         settings = backbone.save(density, folder)
         density.vocabulary.save(folder / _VOCABULARY)
-        _check_weights(folder, "this density cannot be saved")
+        check_weights(folder, "this density cannot be saved")
         meta = {
             "format": FORMAT,
             "sequela": __version__,
@@ -137,7 +137,7 @@ def load_density(path: str | Path, *, device: str | None = None, precision: str 
     described = _read_description(folder)
     chosen = choose_device(device)
     _check_files(folder, described)
-    _check_weights(folder, f"'{folder}' is damaged")
+    check_weights(folder, f"'{folder}' is damaged")
     try:
         vocabulary = Vocabulary.load(folder / _VOCABULARY)
     except (VocabularyError, RecursionError) as error:
@@ -215,7 +215,7 @@ def _check_files(folder: Path, described: Description) -> None:
         raise CheckpointError(f"'{folder}' is damaged: {_quoted(name)} {_escaped(how)}; copy the whole folder again")
 
 
-def _check_weights(folder: Path, what: str) -> None:
+def check_weights(folder: Path, what: str) -> None:
     """Raise `CheckpointError` unless all weights can be read and are finite."""
     import torch
     from safetensors import SafetensorError, safe_open

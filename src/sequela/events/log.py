@@ -25,6 +25,7 @@ from sequela.events.columns import (
 from sequela.events.filters import WHERE, carried, filtered, of_carried
 from sequela.events.labels import to_labels
 from sequela.events.neighbours import Neighbours, read_neighbours
+from sequela.events.outcomes import AskedOutcomes
 from sequela.events.readers import read_table
 from sequela.events.rows import read_rows, sort_rows
 from sequela.events.times import parse_duration, seconds_to_datetime, time_and_kind
@@ -53,7 +54,9 @@ class EventLog(Shown):
         columns: How it was read (``case``, ``event`` as a list, ``time``, ``state``, ``time_format``, ``ties``,
             ``tick``, and what a reader ``learned``), so that another log can be read the same way (``like``).
         notes: What its reader left out or changed, in sentences.
-        neighbours: Events of other entities that join a case as context; None where there are none. The rows of
+        outcomes: Labels of cases, columns ``case``, ``label`` and ``time`` (seconds; missing where all events of the
+            case count); None where none were read.
+        neighbours: Events of other entities that join a case; None where there are none. The rows of
             `frame` are the events of the cases themselves.
     """
 
@@ -63,6 +66,7 @@ class EventLog(Shown):
     columns: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     neighbours: Neighbours | None = None
+    outcomes: pl.DataFrame | None = None
 
     @property
     def has_times(self) -> bool:
@@ -124,7 +128,8 @@ class EventLog(Shown):
         if missing:
             hint = nearest(missing[0], self.case_names[:10_000])
             raise LogFormatError(f"{self.source} has no case '{quoted(missing[0])}'{hint}")
-        return replace(self, frame=frame, n_ties=_count_ties(frame))
+        outcomes = None if self.outcomes is None else self.outcomes.filter(pl.col("case").is_in(wanted))
+        return replace(self, frame=frame, n_ties=_count_ties(frame), outcomes=outcomes)
 
     @property
     def events(self) -> list[str]:
@@ -159,6 +164,8 @@ class EventLog(Shown):
         file_format=TEXT,
         connection=Either((TEXT, Kind("an open connection", has=("cursor",)))),
         glob=FLAG,
+        outcome=TEXT,
+        outcomes=Either((PATH, _FRAME)),
         attributes=Either((TEXT, list_of("a list of columns"))),
         only=Either((TEXT, list_of("a list of patterns"))),
         since=Either((TEXT, Number())),
@@ -183,6 +190,8 @@ def read_log(
     file_format: str | None = None,
     connection: Any = None,
     glob: bool = False,
+    outcome: str | None = None,
+    outcomes: str | Path | pl.DataFrame | None = None,
     attributes: str | Sequence[str] | None = None,
     only: str | Sequence[str] | None = None,
     since: str | float | None = None,
@@ -218,6 +227,10 @@ def read_log(
         connection: Database to ask: ``postgresql://…``, ``sqlite:FILE``, ``duckdb:FILE`` (``duckdb:`` to query files),
             or an open connection of any driver. What it says of user and password is neither shown nor stored.
         glob: Whether names of files are patterns; by default ``*`` is a character like any other.
+        outcome: Column of an outcome of the whole case (a failure, a claim), for `fit_outcomes`. Each different value
+            in a case is one label; empty cells are none.
+        outcomes: Instead of it, a table (file or frame) with the columns ``case``, ``label`` and, if known, ``time``:
+            then only events before that time count.
         attributes: Further columns that are carried along with the events: shown, and kept by exports.
         only: Only cases whose names match a pattern with ``*`` and ``?``, or one of several.
         since: Only events at this time or later (as times are written in the log).
@@ -225,7 +238,7 @@ def read_log(
         where: Only rows for which this holds: SQL over the columns, as ``"status == 'failed'"``. Columns of a text file
             are text: ``CAST(duration AS DOUBLE) > 3``.
         neighbours: Table of two columns of entities (a file or frame): pairs of cases that influence each other. The
-            events of its neighbours join a case as context, with types of their own (``"down (at a neighbour)"``): they
+            events of its neighbours join a case, with types of their own (``"down (at a neighbour)"``): they
             can be causes, and never effects. ``only`` and the like choose among the cases; their neighbours stay.
         lines: What stands in a line of a text file (``.log``), as a regular expression with named groups, which become
             columns: ``(?P<time>.{19}) (?P<message>.*)``.
@@ -263,9 +276,11 @@ def read_log(
     time_column = None if time is False else pick_column("time", no_bool(time), columns, name, optional=True)
 
     components = [pl.col(column).alias(f"event_{i}") for i, column in enumerate(event_columns)]
+    asked = AskedOutcomes(outcome and pick_column("outcome", outcome, columns, name), outcomes, name)
     picked = [pl.col(case_column).alias("case"), *components]
     if time_column is not None:
         picked.append(pl.col(time_column).alias("time"))
+    picked += [pl.col(outcome).alias("outcome")] if outcome is not None else []
     picked += carried(attribute_columns(attributes, columns, name), where, table.frame.collect_schema(), name)
     spread: list[str] = []
     found: dict[str, Any] = dict(table.learned)
@@ -282,6 +297,7 @@ def read_log(
             to_labels(rows[label], role=label.partition("_")[0], column=column, source=name).alias(label)
             for label, column in labels.items()
         )
+        asked.add(rows)
         if template is not None:
             rows, names, said = with_templates(rows, event_columns, template, learned)
             found["templates"] = names
@@ -309,12 +325,19 @@ def read_log(
         "time_format": time_format,
         "ties": ties,
         "tick": tick,
+        **({"learned": found} if found else {}),
+        **{key: value for key, value in (("lines", lines), ("template", template)) if value is not None},
     }
-    if found:
-        read_as["learned"] = found
-    read_as |= {key: value for key, value in (("lines", lines), ("template", template)) if value is not None}
-    n_ties = n_ties if events.height == frame.height else _count_ties(events)
-    return EventLog(events, name, n_ties, read_as, (*table.notes, *spread), beside)
+    labelled, said_of_them = asked.of_cases(events["case"], has_times=time_column is not None, time_format=time_format)
+    return EventLog(
+        events,
+        name,
+        n_ties if events.height == frame.height else _count_ties(events),
+        read_as,
+        (*table.notes, *spread, *said_of_them),
+        beside,
+        labelled,
+    )
 
 
 def _resolution(tick: str | float | None, time_column: str | None) -> float | None:

@@ -353,8 +353,77 @@ KNOWLEDGE = Table(
     },
 )
 
+_LABEL = Column(pl.String(), "", "Name of the label.")
+
+OUTCOME_EFFECTS = Table(
+    "effects of the events of one case on its labels (`explain_outcome`)",
+    {
+        "position": Column(pl.Int64(), "events", "Position of the event in its case, counted from 0."),
+        "event": Column(pl.String(), "", "Its event type."),
+        "label": _LABEL,
+        "probability": Column(pl.Float64(), "", "Of the label, given all events."),
+        "direct_effect": Column(
+            pl.Float64(), "", "How much likelier the event made the label, all others as they were.", nullable=True
+        ),
+        "direct_std_error": Column(pl.Float64(), "", "Its standard error; 0 where all replacements were tried.",
+                                   nullable=True),
+        "total_effect": Column(
+            pl.Float64(), "", "The same with all later events drawn anew, so that what it brought about counts.",
+            nullable=True,
+        ),
+        "total_std_error": Column(pl.Float64(), "", "Its standard error over simulations.", nullable=True),
+    },
+)  # fmt: skip
+
+OUTCOME_CAUSES = Table(
+    "event types and labels (`OutcomeGraph.causes`)",
+    {
+        "event": Column(pl.String(), "", "Event type."),
+        "label": _LABEL,
+        "is_cause": Column(pl.Boolean(), "", "Whether effect and evidence suffice."),
+        "effect": Column(
+            pl.Float64(), "", "Mean difference of the label's probability, on cases with the type, against the same "
+            "cases without it: the direct effect.",
+        ),
+        "effect_std_error": Column(pl.Float64(), "", "Its standard error over cases."),
+        "n_cases": Column(pl.Int64(), "cases", "Cases that hold the type and were judged."),
+        "n_affected": Column(pl.Int64(), "cases", "Those where the effect is at least `delta`, up or down."),
+        "log10_e": Column(pl.Float64(), "log10", "Evidence: the e-value against no effect."),
+        "q_value": Column(pl.Float64(), "", "Least false discovery rate at which it is a cause."),
+    },
+)  # fmt: skip
+
+OUTCOME_SETS = Table(
+    "sets of causes that suffice for a label (`OutcomeGraph.sets`)",
+    {
+        "label": _LABEL,
+        "causes": Column(pl.List(pl.String()), "", "Event types of which none could be left out."),
+        "n_cases": Column(
+            pl.Int64(), "cases", "Cases with the label, made at least three times as likely by its causes, where this "
+            "set suffices.",
+        ),
+        "probability": Column(pl.Float64(), "", "Mean probability of the label with these of its causes only."),
+    },
+)  # fmt: skip
+
+OUTCOME_PAIRS = Table(
+    "causes that act together (`OutcomeGraph.pairs`)",
+    {
+        "label": _LABEL,
+        "cause_a": Column(pl.String(), "", "Event type."),
+        "cause_b": Column(pl.String(), "", "Another."),
+        "interaction": Column(
+            pl.Float64(), "", "Effect of both less the sum of the effects of each alone, where both came: above 0 they "
+            "need each other, below 0 one is enough.",
+        ),
+        "interaction_std_error": Column(pl.Float64(), "", "Its standard error over cases."),
+        "n_cases": Column(pl.Int64(), "cases", "Cases that hold both."),
+    },
+)  # fmt: skip
+
 TABLES = (
     INSTANCE, EDGES, EVENTS, NODES, PLACES, SUMMARY, POPULATION, LAGS, ROOTS, KNOWLEDGE, CHANGED_LINKS, CHANGED_TYPES,
+    OUTCOME_EFFECTS, OUTCOME_CAUSES, OUTCOME_SETS, OUTCOME_PAIRS,
 )  # fmt: skip
 
 

@@ -15,10 +15,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from sequela.arguments import FLAG, PATH, TEXT, Either, Kind, Number, checks, list_of, public
 from sequela.errors import ConfigError, check_range
 from sequela.files import whole_file
 from sequela.graphs.changes import Changes
+from sequela.graphs.outcomes import OutcomeGraph, load_outcome_graph
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.saved import load_population, load_results
 from sequela.reports.changes import changes_page
@@ -27,9 +30,11 @@ from sequela.reports.payload import Result, page_data
 _ASSETS = files("sequela.reports") / "assets"
 _SCRIPTS = (
     "base", "links", "layouts", "picture", "details", "table", "exports", "story", "timeline", "cases", "findings",
-    "main",
+    "outcomes", "main",
 )  # fmt: skip
 """Our scripts, in the order in which they are joined into one."""
+MOST_OUTCOME_ROWS = 50
+"""Most causes, sets and pairs of one label in the page."""
 
 
 _RESULT = Kind(
@@ -44,6 +49,10 @@ _RESULT = Kind(
         result=_RESULT,
         path=PATH,
         population=_RESULT,
+        outcomes=Kind(
+            "what discover_outcomes gave, or its folder",
+            "sequela.graphs.outcomes:OutcomeGraph builtins:str pathlib:Path",
+        ),
         cases=Either((list_of("a list of names"), TEXT)),
         title=TEXT,
         max_links=Number(1, whole=True),
@@ -58,6 +67,7 @@ def report(
     path: str | Path,
     *,
     population: PopulationGraph | str | Path | None = None,
+    outcomes: OutcomeGraph | str | Path | None = None,
     cases: Sequence[str] | None = None,
     title: str | None = None,
     max_links: int = 20_000,
@@ -74,6 +84,8 @@ def report(
         path: The file to write.
         population: Evidence over cases, to show with a discovery: a population graph or its folder. Root causes and the
             default graph then rest on links that have evidence.
+        outcomes: What leads to outcomes of cases, for a tab of its own: what `discover_outcomes` gave, or the folder of
+            ``sequela outcomes``.
         cases: Names of cases to embed; by default as many as fit ``max_megabytes``, first the examples of the root
             causes, then those with the most events that have a cause.
         title: Heading; by default the name of the log.
@@ -110,11 +122,16 @@ def report(
     if isinstance(cases, str):
         raise ConfigError(f"cases must be a list of names; got the text {cases!r}: write [{cases!r}]")
     if isinstance(result, Changes):
-        if population is not None or cases or hierarchy_level is not None or anonymise:
-            raise ConfigError("the page of a comparison takes no population, cases, hierarchy_level or anonymise")
+        if population is not None or outcomes is not None or cases or hierarchy_level is not None or anonymise:
+            raise ConfigError(
+                "the page of a comparison takes no population, outcomes, cases, hierarchy_level or anonymise"
+            )
         text = changes_page(result, title)
     else:
-        text = render(_data(result, population, cases, title, max_links, max_megabytes, hierarchy_level, anonymise))
+        told = {} if outcomes is None else {"outcomes": outcomes_data(outcomes)}
+        text = render(
+            _data(result, population, cases, title, max_links, max_megabytes, hierarchy_level, anonymise) | told
+        )
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
@@ -128,6 +145,19 @@ def _data(result: Result | str | Path, population: PopulationGraph | str | Path 
         population = load_population(population)
     names = ("cases", "title", "max_links", "max_megabytes", "hierarchy_level", "anonymise")
     return page_data(result, population=population, **dict(zip(names, rest, strict=True)))
+
+
+def outcomes_data(outcomes: OutcomeGraph | str | Path) -> dict[str, Any]:
+    """Return what the tab of outcomes shows: for each label its causes, sets that suffice, pairs that act together."""
+    found = load_outcome_graph(outcomes) if isinstance(outcomes, str | Path) else outcomes
+    labels = []
+    for label, n_cases in sorted(found.labels.items(), key=lambda each: (-each[1], each[0])):
+        causes, sets, pairs = (
+            table.filter(pl.col("label") == label).head(MOST_OUTCOME_ROWS).to_dicts()
+            for table in (found.links, found.sets, found.pairs)
+        )
+        labels.append({"label": label, "n_cases": n_cases, "causes": causes, "sets": sets, "pairs": pairs})
+    return {"labels": labels, "n_cases": found.n_cases, "fdr": found.fdr, "delta": found.delta}
 
 
 def render(data: dict[str, Any]) -> str:

@@ -120,6 +120,7 @@ def page_data(
         },
         "links": _links(links, index, n_links),
         "findings": None,
+        "outcomes": None,
         "cases": [],
     }
     data["badge"] = asdict(badge(run, beside, evidence is not None))

@@ -21,6 +21,7 @@ from sequela.effects.settings import TABLE
 from sequela.errors import ConfigError, LogFormatError
 from sequela.events.log import EventLog, joined_components
 from sequela.events.sequences import SequenceSet
+from sequela.events.templates import Templates
 from sequela.events.times import parse_duration, time_to_seconds
 from sequela.events.vocabulary import Vocabulary
 from sequela.evidence.edge_probability import Beliefs, TypeBeliefs
@@ -217,14 +218,21 @@ class Explainer:
         return log, frame["order"].to_numpy().astype(np.int64)
 
     def _event(self, where: str, event: Event) -> str:
-        n_columns = len(self.columns["event"])
-        if isinstance(event, str):
+        columns = self.columns["event"]
+        if isinstance(event, str) and len(columns) > 1:
             return event
-        if len(event) != n_columns:
-            raise ConfigError(f"{where} has {len(event)} texts, and the log's event has {n_columns} columns")
-        if n_columns == 1:
-            return event[0]
-        return joined_components(event)
+        texts = [event] if isinstance(event, str) else list(event)
+        if len(texts) != len(columns):
+            raise ConfigError(f"{where} has {len(texts)} texts, and the log's event has {len(columns)} columns")
+        if self._templates is not None:
+            place = columns.index(self.columns["template"])
+            texts[place] = str(self._templates.types(pl.Series([texts[place]])).item())
+        return texts[0] if len(columns) == 1 else joined_components(texts)
+
+    @cached_property
+    def _templates(self) -> Templates | None:
+        """Templates of the messages that are events, where the log was read so."""
+        return Templates.of(self.density) if "template" in self.columns else None
 
     def _seconds(self, where: str, times: Sequence[float | str]) -> pl.Series:
         if any(isinstance(time, str) for time in times):

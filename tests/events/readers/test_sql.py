@@ -215,10 +215,10 @@ def run(*words, **options):
 
 def test_commands_read_queries_and_keep_no_password(postgres, tmp_path):
     where = ["--sql", QUERY, "--database", postgres]
-    told = run("fit", *where, "--out", tmp_path / "model", "--max-steps", "3").output
+    told = run("fit", *where, "--out", tmp_path / "model", "--max-steps", "3", "--width", "8").output
     told += run("discover", tmp_path / "model", *where, "--out", tmp_path / "found", "--only", "3", "--json").output
     told += run("diagnose", tmp_path / "model", *where).output
-    told += run("run", *where, "--out", tmp_path / "answer", "--max-steps", "3", "--folds", "2").output
+    told += run("run", *where, "--out", tmp_path / "answer", "--max-steps", "3", "--folds", "2", "--fast").output
     told += run("explain", tmp_path / "answer", *where, "--case", "3").output
     plan = run("plan", tmp_path / "model", "--sql", QUERY, "--json", env={"SEQUELA_DATABASE": postgres})
     assert json.loads(plan.stdout)

@@ -217,7 +217,7 @@ function startTheme() {
   set(dark.matches);
 }
 
-const TABS = ["tab-findings", "tab-types", "tab-cases"];
+const TABS = ["tab-findings", "tab-types", "tab-cases", "tab-outcomes"];
 
 function openTab(chosen) {
   for (const id of TABS) {
@@ -260,6 +260,7 @@ function startTabs() {
       other.focus();
     });
   }
+  $("tab-outcomes").hidden = data.outcomes === null;
   $("tab-cases").hidden = data.cases.length === 0;
   if (data.counts.is_one_case && data.cases.length) openTab("tab-cases");
 }
@@ -272,5 +273,6 @@ startButtons();
 readFilters();
 startFindings();
 if (data.cases.length) startCases();
+if (data.outcomes !== null) startOutcomes();
 startTabs();
 document.documentElement.dataset.ready = "yes";

@@ -1,0 +1,1 @@
+"""Outcomes of cases: how likely each label is, given the events of a case."""
