@@ -41,7 +41,7 @@ def test_cases_are_joined_in_order_and_counted():
         assert (np.diff(case.times) >= 0).all()
     counts = by_hand()["event"].value_counts().rows()
     assert dict(counts) == {name: n for name, n in zip(WORDS.names, WORDS.counts, strict=True) if n}
-    assert joined.n_events - joined.n_context == LOG.n_events == ALONE.n_events
+    assert joined.n_events - joined.n_at_neighbours == LOG.n_events == ALONE.n_events
     assert joined.take([3])[0].ids.tolist() == joined[3].ids.tolist()
     assert sq.SequenceSet.from_log(LOG.case("N003"), WORDS)[0].ids.tolist() == joined[3].ids.tolist()
 
@@ -65,7 +65,7 @@ def test_they_are_causes_and_never_effects():
     assert found.edges["cause"].str.ends_with(AT_NEIGHBOUR).any()
     tested = found.places.select("effect").to_series()
     assert not tested.str.ends_with(AT_NEIGHBOUR).any()
-    assert (found.run.log.n_events, found.run.log.n_context_events) == (LOG.n_events, by_hand().height - LOG.n_events)
+    assert (found.run.log.n_events, found.run.log.n_neighbour_events) == (LOG.n_events, by_hand().height - LOG.n_events)
     events = found.events
     near = events["event"].str.ends_with(AT_NEIGHBOUR)
     assert (events["neighbour"].is_not_null() == near).all()

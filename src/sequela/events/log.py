@@ -56,7 +56,7 @@ class EventLog(Shown):
         notes: What its reader left out or changed, in sentences.
         outcomes: Labels of cases, columns ``case``, ``label`` and ``time`` (seconds; missing where all events of the
             case count); None where none were read.
-        neighbours: Events of other entities that join a case as context; None where there are none. The rows of
+        neighbours: Events of other entities that join a case; None where there are none. The rows of
             `frame` are the events of the cases themselves.
     """
 
@@ -238,7 +238,7 @@ def read_log(
         where: Only rows for which this holds: SQL over the columns, as ``"status == 'failed'"``. Columns of a text file
             are text: ``CAST(duration AS DOUBLE) > 3``.
         neighbours: Table of two columns of entities (a file or frame): pairs of cases that influence each other. The
-            events of its neighbours join a case as context, with types of their own (``"down (at a neighbour)"``): they
+            events of its neighbours join a case, with types of their own (``"down (at a neighbour)"``): they
             can be causes, and never effects. ``only`` and the like choose among the cases; their neighbours stay.
         lines: What stands in a line of a text file (``.log``), as a regular expression with named groups, which become
             columns: ``(?P<time>.{19}) (?P<message>.*)``.

@@ -1,4 +1,4 @@
-"""Events of neighbouring entities as context: they can be causes of what happens in a case, and never effects of it.
+"""Events of neighbouring entities in a case: they can be causes of what happens in a case, and never effects of it.
 
 Cases are often entities that influence each other: devices on a link, machines of a line. With a table of neighbours
 every case also holds the events of its neighbours, in time order, under types of their own: ``link|down (at a

@@ -99,7 +99,7 @@ class SequenceSet:
         return cls(ids, np.array(offsets, np.int64), cases, times, n_unknown, log.has_unordered_ties, rows)
 
     @property
-    def n_context(self) -> int:
+    def n_at_neighbours(self) -> int:
         """Events of neighbours among the events, each as often as it stands in a case."""
         return 0 if self.rows is None else int((self.rows < 0).sum())
 

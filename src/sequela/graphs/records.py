@@ -112,14 +112,14 @@ class LogRecord(msgspec.Struct, frozen=True, kw_only=True):
         n_events: Events.
         n_ties: Events that share their time with the one before in their case.
         event_columns: Columns that make up the event type, for patterns.
-        n_context_events: Events of neighbours, as often as they stand in a case.
+        n_neighbour_events: Events of neighbours, as often as they stand in a case.
     """
 
     source: str = ""
     n_events: int = 0
     n_ties: int = 0
     event_columns: list[str] = []
-    n_context_events: int = 0
+    n_neighbour_events: int = 0
 
 
 class CountsRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -108,8 +108,8 @@ def run_record(
         arguments=arguments_record(settings, density, horizon=settings.horizon_for(density, longest), **arguments),
         log=LogRecord(
             source=Path(log.source.strip("'")).name,
-            n_events=sequences.n_events - sequences.n_context,
-            n_context_events=sequences.n_context,
+            n_events=sequences.n_events - sequences.n_at_neighbours,
+            n_neighbour_events=sequences.n_at_neighbours,
             n_ties=log.n_ties,
             event_columns=list(log.columns.get("event", [])),
         ),
