@@ -32,9 +32,11 @@ _ROPE = _LAYERS | {"intermediate_size": 32, "num_key_value_heads": 1, "max_posit
 _WINDOWED = {"sliding_window": 8}
 _MIXED = ["sliding_attention", "full_attention"]
 
+_GPT = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
+
 CONFIGS = {
     "llama": ("Llama", _ROPE),
-    "gpt2": ("GPT2", {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}),
+    "gpt2": ("GPT2", _GPT),
     "gpt-neox": ("GPTNeoX", _LAYERS | {"intermediate_size": 32, "max_position_embeddings": 64}),
     "qwen2": ("Qwen2", _ROPE),
     "opt": ("OPT", _LAYERS | {"ffn_dim": 32, "word_embed_proj_dim": 16, "max_position_embeddings": 64}),
@@ -63,6 +65,38 @@ CONFIGS = {
         {"hidden_size": 64, "num_hidden_layers": 2, "num_heads": 4, "chunk_size": 16, "mode": "inference"},
     ),
 }  # fmt: skip
+_MAMBA = {
+    "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8, "mamba_chunk_size": 8,
+}  # fmt: skip
+_EXPERTS = {"num_local_experts": 2, "num_experts_per_tok": 1}
+MORE = {
+    "gemma2": ("Gemma2", HuggingFaceDensity, _ROPE | _WINDOWED | {"head_dim": 8}),
+    "cohere2": ("Cohere2", HuggingFaceDensity, _ROPE | _WINDOWED | {"head_dim": 8, "layer_types": _MIXED}),
+    "gpt-j": ("GPTJ", HuggingFaceDensity, _GPT | {"rotary_dim": 4}),
+    "gpt-bigcode": ("GPTBigCode", HuggingFaceDensity, _GPT),
+    "phi3": ("Phi3", HuggingFaceDensity, _ROPE | _WINDOWED | {"pad_token_id": 0}),
+    "mixtral": ("Mixtral", HuggingFaceDensity, _ROPE | _WINDOWED | _EXPERTS),
+    "gpt-oss": ("GptOss", HuggingFaceDensity, _ROPE | _WINDOWED | _EXPERTS | {"head_dim": 8, "layer_types": _MIXED}),
+    "falcon": ("Falcon", HuggingFaceStateDensity, _LAYERS | {"alibi": True}),
+    "mpt": ("Mpt", HuggingFaceStateDensity, {"d_model": 16, "n_heads": 2, "n_layers": 2, "max_seq_len": 64}),
+    "falcon-h1": ("FalconH1", HuggingFaceStateDensity, _ROPE | _MAMBA | {"mamba_d_ssm": 32, "head_dim": 8}),
+    "lfm2": ("Lfm2", HuggingFaceStateDensity, _ROPE | {"layer_types": ["conv", "full_attention"]}),
+    "jamba": (
+        "Jamba", HuggingFaceStepDensity, _ROPE | {
+            "attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1,
+            "num_experts": 2, "num_experts_per_tok": 1, "use_mamba_kernels": False, "mamba_d_state": 4,
+            "mamba_dt_rank": 4,
+        },
+    ),
+    "bamba": ("Bamba", HuggingFaceRerunDensity, _ROPE | _MAMBA | {"attn_layer_indices": [1]}),
+    "recurrent-gemma": (
+        "RecurrentGemma", HuggingFaceRerunDensity, _LAYERS | {
+            "num_hidden_layers": 3, "intermediate_size": 32, "lru_width": 16, "attention_window_size": 8,
+        },
+    ),
+}  # fmt: skip
+"""Architectures that are tried once, by `make test-slow` but for two of them."""
+_QUICK = ("falcon", "falcon-h1")
 _CLASSES = {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM"}
 SHARED = ["llama", "gpt2", "gpt-neox", "qwen2", "opt", "mistral", "qwen2, window", "gemma3"]
 STATE = ["gpt-neo", "bloom", "mamba2", "rwkv"]
@@ -80,7 +114,7 @@ WAYS = {
 def model_of(name):
     """A model of two layers with weights large enough that what it sees matters."""
     transformers = importlib.import_module("transformers")
-    kind, sizes = CONFIGS[name]
+    kind, sizes = CONFIGS[name] if name in CONFIGS else MORE[name][::2]
     config = getattr(transformers, f"{kind}Config")(vocab_size=N_TOKENS, bos_token_id=BEGIN, eos_token_id=0, **sizes)
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -158,6 +192,23 @@ def test_how_branches_are_scored_is_as_documented(name):
     faster = tried.index(type(density).__name__) if name not in RERUN else 3
     assert [said.partition(":")[0] for said in density.tried] == tried[:faster]
     assert all(len(said.partition(":")[2]) > 10 and "\n" not in said for said in density.tried)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in _QUICK else pytest.mark.slow) for n in MORE])
+def test_other_architectures_find_a_way_and_are_exact(name):
+    density = density_of(name)
+    assert type(density) is MORE[name][1]
+    check(density)
+
+
+def test_a_state_that_is_not_honoured_is_found_where_the_past_matters_little():
+    transformers = importlib.import_module("transformers")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = transformers.BambaConfig(vocab_size=N_TOKENS, bos_token_id=BEGIN, eos_token_id=0, **MORE["bamba"][2])
+        model = transformers.BambaForCausalLM(config).eval()  # first weights: what is far back hardly matters
+    found = wrap_huggingface(model, {f"e{i}": i for i in range(V)}, hidden_token=HIDDEN, device="cpu")
+    assert type(found) is HuggingFaceRerunDensity
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gemma3", "mamba2", "rwkv"])

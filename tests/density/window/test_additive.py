@@ -11,7 +11,8 @@ from sequela.density.checkpoint import load_density
 from sequela.density.training import size
 from sequela.density.training.crossfit import cross_fit
 from sequela.density.training.fit import fit
-from sequela.density.training.size import AdditiveChoice
+from sequela.density.training.short_runs import ShortRuns
+from sequela.density.training.size import AdditiveChoice, WidthChoice
 from sequela.density.window.additive import AdditiveEffects
 from sequela.density.window.finite_memory import observed_windows
 from sequela.errors import ConfigError
@@ -106,6 +107,20 @@ def test_counts_must_be_better_by_more_than_the_noise():
     assert choice.std_error == pytest.approx(np.std([-1, 1, -0.5, 0], ddof=1) / 2 / 10)
     assert not choice.additive
     assert AdditiveChoice.between(trained - [[0.5, 0.0]], trained).additive
+
+
+@pytest.mark.parametrize("with_them", [1.9, 2.1])
+def test_counts_that_training_spoils_are_left_out(with_them, monkeypatch):
+    def choose_width(self, recipe):
+        loss = with_them if recipe.additive else 2.0
+        return WidthChoice(8, 1, {8: loss}, {8: 0.0}, np.array([[loss, 1.0]]))
+
+    monkeypatch.setattr(size, "LEAST_STEPS", 5)
+    monkeypatch.setattr(ShortRuns, "choose_width", choose_width)
+    monkeypatch.setattr(ShortRuns, "choose_additive", lambda *_: AdditiveChoice(1.5, 2.0, 0.1))
+    info = fit(LOG, **SHORT).info
+    assert info["arguments"]["additive"] == (with_them < 2.0)
+    assert info["width_choice"]["validation_loss"] == {"8": min(with_them, 2.0)}
 
 
 def test_fit_does_as_it_is_told():

@@ -28,6 +28,10 @@ _LONGEST = 2048
 _SHORTEST = 32
 _TOLERANCE = {torch.float32: 5e-4, torch.float64: 5e-4}
 _TOLERANCE_HALF = 3e-2
+_SHARE, _LEAST = 1e-3, 2e-5
+"""Of what an event a few places back changes, a density may be off by this share, or by the least; a model whose past
+matters little hides a state that is not honoured (Bamba's, by 8e-4 nats of 0.2), and has no larger errors of rounding
+(3e-6 at most over 13 architectures)."""
 
 
 class NotSharedError(ConfigError):
@@ -72,8 +76,8 @@ def probe(density: Probed) -> None:
     n = probe_length(density)
     ids = rng.integers(0, density.vocabulary.n_types, n).astype(np.int32)
     with torch.inference_mode():
-        plain = _checked_plain(density, ids)
-        _compare(density, "score", density.score(ids), plain)
+        plain, most = _checked_plain(density, ids)
+        _compare(density, "score", density.score(ids), plain, most)
         steps = min(3, density.max_tail or 3, n - 1)
         starts = np.unique([min(1, n - 1 - steps), (n - 1 - steps) // 2, n - 1 - steps]).repeat(2)
         tails = rng.integers(0, density.vocabulary.n_types, (len(starts), steps)).astype(np.int32)
@@ -82,11 +86,11 @@ def probe(density: Probed) -> None:
             whole = np.concatenate([ids[:start], tails[row]])
             logs = density.plain_log_probs(whole)[start + 1 :]
             expected = logs[np.arange(steps), ids[start + 1 : start + 1 + steps]]
-            _compare(density, "branch", found[row], expected)
+            _compare(density, "branch", found[row], expected, most)
 
 
-def _checked_plain(density: Probed, ids: Ids) -> Floats:
-    """Return the plain scores of a sequence, after a look at the model itself (float64, ``[L]``)."""
+def _checked_plain(density: Probed, ids: Ids) -> tuple[Floats, float]:
+    """Return the plain scores of a sequence (float64, ``[L]``) and the largest error, after a look at the model."""
     n, name = len(ids), type(density.model).__name__
     whole = density.plain_log_probs(ids[:-1])
     if not np.isfinite(whole).all():
@@ -102,16 +106,20 @@ def _checked_plain(density: Probed, ids: Ids) -> Floats:
                 f"{name} is no model of the next event: at {n} events a later token moves the score of an earlier one; "
                 "give a causal model, or a smaller context"
             )
-    return whole[np.arange(n), ids]
+    other, cut = ids.copy(), n // 2
+    other[cut] = (ids[cut] + 1) % density.vocabulary.n_types
+    later = np.abs(density.plain_log_probs(other[:-1]) - whole)[cut + 4 :]
+    most = max(_LEAST, _SHARE * float(later.max(initial=0.0)))
+    return whole[np.arange(n), ids], most if density.model.dtype in _TOLERANCE else np.inf
 
 
-def _apart(density: Probed, found: Floats, expected: Floats) -> bool:
+def _apart(density: Probed, found: Floats, expected: Floats, most: float = np.inf) -> bool:
     tolerance = _TOLERANCE.get(density.model.dtype, _TOLERANCE_HALF)
-    return not bool((np.abs(found - expected) < tolerance * np.maximum(1.0, np.abs(expected))).all())
+    return not bool((np.abs(found - expected) < np.minimum(most, tolerance * np.maximum(1.0, np.abs(expected)))).all())
 
 
-def _compare(density: Probed, what: str, found: Floats, expected: Floats) -> None:
-    if _apart(density, found, expected):
+def _compare(density: Probed, what: str, found: Floats, expected: Floats, most: float) -> None:
+    if _apart(density, found, expected, most):
         worst = int(np.argmax(np.where(np.isfinite(found), np.abs(found - expected), np.inf)))
         raise NotSharedError(
             f"{type(density.model).__name__} does not honour a 4-D attention mask with position ids and a cache "

@@ -117,8 +117,11 @@ def fit(
         if may_add and not recipe.additive:
             added = short_runs.choose_additive(recipe, choice)
             if added.additive:
-                recipe = replace(recipe, additive=True)
-                choice = short_runs.choose_width(recipe)
+                with_them = short_runs.choose_width(replace(recipe, additive=True))
+                if with_them.lowest_loss < choice.lowest_loss:
+                    recipe, choice = replace(recipe, additive=True), with_them
+                else:
+                    tell.say("effects multiply after all: training with those that add up forecasts worse")
         recipe = replace(recipe, width=choice.width)
     return train_recipe(
         recipe, log, vocabulary, sequences, parts, device=device, out=out, overwrite=overwrite, tell=tell,

@@ -10,7 +10,8 @@ takes a quarter of the steps of the training, but 300 at least and 1,000 at most
 most as many steps as the training itself has (1,200 where it has fewer), and far less than that where it is long.
 
 Effects that add up: whether they are in the network is decided in the same way (`AdditiveChoice`), and costs next to
-nothing, because the counted effects need no training to forecast. Where they win, the width is chosen anew with them.
+nothing, because the counted effects need no training to forecast. Where they win, the width is chosen anew with them,
+and they stay if that brings a lower loss.
 
 Source: the one-standard-error rule: Breiman, Friedman, Olshen and Stone (1984), "Classification and regression trees".
 """
@@ -58,9 +59,14 @@ class WidthChoice:
     std_errors: dict[int, float]
     lowest: Pieces
 
+    @property
+    def lowest_loss(self) -> float:
+        """The lowest of the losses."""
+        return min(self.losses.values())
+
     def sentence(self) -> str:
         """Say in one line what was tried and what was kept."""
-        best = min(self.losses.values())
+        best = self.lowest_loss
         tried = ", ".join(
             f"{loss:.3f} with {width}" + (f" (difference ± {self.std_errors[width]:.3f})" if loss > best else "")
             for width, loss in sorted(self.losses.items())
