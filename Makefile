@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint format docs bench screenshots vendor axe clean
+.PHONY: demo test test-slow test-ray fuzz kills lint format docs bench screenshots vendor axe clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Sequela needs Python 3.11 or newer; set PYTHON=… (this is " + sys.version.split()[0] + ")" if sys.version_info < (3, 11) else 0)'
@@ -24,6 +24,19 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# Needs the extra "ray"; a cluster of two actors on this machine.
+test-ray: $(READY)
+	$(BIN)/python -c "import ray"
+	$(BIN)/python -m pytest -m slow tests/execution/test_ray.py
+
+# Random and damaged logs, models and results (INPUTS of them), and a thousand kills and losses of power.
+INPUTS ?= 1000000
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz/test_fuzz.py --inputs $(INPUTS)
+
+kills: $(READY)
+	$(BIN)/python -m pytest -m slow tests/execution/test_kills.py tests/execution/test_power.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -182,3 +182,18 @@ def test_the_command_ends_with_what_to_open(frame, tmp_path):
     assert shown.exit_code == 0, shown.output
     assert json.loads(shown.stdout)["n_cases"] == 80
     assert CliRunner().invoke(app, ["verify", str(tmp_path / "out")]).exit_code == 0
+
+
+def test_a_changed_page_is_noticed_and_locks_of_a_killed_run_are_no_part_of_it(frame, tmp_path):
+    out = tmp_path / "out"
+    found = sq.run(sq.read_log(frame), out=out, max_steps=2, folds=2, fast=True, progress=False)
+    record = json.loads((out / "run.json").read_text()) | {"complete": False}
+    (out / "run.json").write_text(json.dumps(record))
+    (out / ".population.lock").write_text("of a process that was killed")
+    (out / ".results.discovering").mkdir()
+    sq.run(sq.read_log(frame), out=out, max_steps=2, folds=2, fast=True, progress=False)
+    assert not [name for name in json.loads((out / "run.json").read_text())["files"] if name.startswith(".")]
+    sq.load_run(out)
+    found.report_path.write_text("another page")
+    with pytest.raises(LogFormatError, match=r"report\.html has"):
+        sq.load_run(out)

@@ -59,12 +59,15 @@ def independent(suffix, content):
     found = []
     for trace in root:
         if trace.tag.rpartition("}")[2] == "trace":
-            values = {e.get("key"): e.get("value") for e in trace if e.tag.rpartition("}")[2] != "event"}
             events = [e for e in trace if e.tag.rpartition("}")[2] == "event"]
-            found += [
-                (values.get("case"), {e.get("key"): e.get("value") for e in event}.get("event")) for event in events
-            ]
+            found += [(attributes(trace).get("case"), attributes(event).get("event")) for event in events]
     return sorted(found)
+
+
+def attributes(element):
+    """Return the attributes of an element of XES."""
+    kinds = {"string", "date", "int", "float", "boolean", "id"}
+    return {e.get("key"): e.get("value") for e in element if e.tag.rpartition("}")[2] in kinds}
 
 
 def check(rng, folder):

@@ -189,3 +189,27 @@ def test_names_of_cases_that_are_not_there_get_no_other_device_suggested(results
     assert "there are 10: case-00000, case-00001, case-00002, …" in str(caught.value)
     with pytest.raises(LogFormatError, match="did you mean 'case-00003'"):
         found.case("Case-3")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("edges", pl.col("effect_position") + 100, "an edge of the case 'case-\\d+' is not between two of its events"),
+        ("edges", pl.lit("other").alias("cause"), "is not between two of its events"),
+        ("edges", pl.lit("nobody").alias("case"), "the case 'nobody' is not between two of its events"),
+        ("events", pl.col("position") * 2, "the positions of the case 'case-\\d+' do not count from 0 on"),
+        ("events", pl.lit("other").alias("event"), "has an event of unknown type, or without a time"),
+    ],
+)
+def test_forged_edges_and_events_must_fit_each_other(copy, name, change, says):
+    """Found by fuzzing: they ended in tracebacks of the page."""
+    table(copy / "discovery", name, lambda frame: frame.with_columns(change))
+    with pytest.raises(LogFormatError, match=says):
+        load_discovery(copy / "discovery")
+
+
+def test_a_forged_horizon_takes_no_memory(copy):
+    """Found by fuzzing: 96 GiB were asked for."""
+    values = json.loads((copy / "discovery" / "run.json").read_text())
+    record(copy / "discovery", lambda _: values | {"arguments": values["arguments"] | {"horizon": 2**31}})
+    assert load_discovery(copy / "discovery").case("case-00000").n_tested == 8 * 7 // 2

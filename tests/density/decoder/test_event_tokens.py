@@ -137,3 +137,9 @@ def test_it_is_saved_loaded_fits_memory_and_finds_a_graph(tmp_path):
 def test_what_does_not_fit_is_refused(given, says):
     with pytest.raises(ConfigError, match=says):
         sq.wrap_huggingface(made()[0], device="cpu", **given)
+
+
+@pytest.mark.parametrize("model", [object(), 3, torch.nn.Linear(2, 2)], ids=["object", "number", "module"])
+def test_what_is_no_model_is_refused_by_its_kind(model):
+    with pytest.raises(ConfigError, match=r"must be a causal model of Hugging Face"):
+        sq.wrap_huggingface(model, {"a": 0, "b": 1})

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 
+from conftest import tiny_window, vocabulary_of
 from sequela.density.checkpoint import load_density, save_density
 from sequela.density.registry import trained_backbone
 from sequela.density.training import crossfit
@@ -16,6 +17,7 @@ from sequela.density.training.recipe import Recipe
 from sequela.errors import CheckpointError, ConfigError
 from sequela.events.log import read_log
 from sequela.events.sequences import SequenceSet
+from sequela.files import write_record
 from sequela.worlds.softmax import SoftmaxWorld
 
 WORLD = SoftmaxWorld.random(6, horizon=2, decay=0.2, seed=0)
@@ -222,3 +224,17 @@ def test_save_and_load(tmp_path):
     assert isinstance(loaded, CrossFit)
     with pytest.raises(CheckpointError, match="not a folder of cross-fitted densities"):
         load_cross_fit(tmp_path)
+
+
+def test_a_folder_that_was_changed_is_refused(tmp_path):
+    """Found by fuzzing: no checksum, and numbers that no code expects."""
+    CrossFit((tiny_window(vocabulary_of(3)),)).save(tmp_path / "out")
+    marker = tmp_path / "out" / "crossfit.json"
+    marker.write_text(marker.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(CheckpointError, match="has changed"):
+        load_cross_fit(tmp_path / "out", device="cpu")
+    for forged in ({"seed": 2**70}, {"n_densities": 0}, {"seed": float("inf")}, {"scheme": "x" * 5000}):
+        write_record(tmp_path / "out", "crossfit.json", json.loads(marker.read_text()) | {"seed": 0} | forged)
+        with pytest.raises(CheckpointError, match="not a folder of cross-fitted densities") as caught:
+            load_cross_fit(tmp_path / "out", device="cpu")
+        assert len(str(caught.value)) < 500

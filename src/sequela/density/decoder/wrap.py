@@ -20,6 +20,7 @@ from sequela.density.decoder.state import HuggingFaceStateDensity, HuggingFaceSt
 from sequela.density.runtime.devices import choose_device
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
+from sequela.text import quoted
 
 
 def wrap_huggingface(
@@ -63,6 +64,11 @@ def wrap_huggingface(
     """
     if isinstance(model, str | os.PathLike):
         model = load_causal_lm(Path(model))
+    if not hasattr(getattr(model, "config", None), "get_text_config"):
+        raise ConfigError(
+            f"model must be a causal model of Hugging Face, or a folder with one; got {quoted(type(model).__name__)} "
+            "(wrap_model takes any other network)"
+        )
     config = model.config.get_text_config()
     if begin_token is None:
         begin_token = config.bos_token_id

@@ -25,6 +25,7 @@ from sequela.density.objectives import Task
 from sequela.density.runtime.threads import right_threads
 from sequela.errors import DensityError, check_range
 from sequela.files import disk, read_json, whole_folder, write_json
+from sequela.locks import locked
 from sequela.progress import Reporter
 
 _STATE = "state.json"
@@ -314,5 +315,7 @@ def _under(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
 
 def forget_state(folder: Path | None) -> None:
     """Remove the state of a finished run."""
-    if folder is not None and (folder / _STATE).is_file():
-        disk.remove(folder)
+    if folder is not None:
+        with locked(folder):  # the lock of a process that was killed goes with it
+            if (folder / _STATE).is_file():
+                disk.remove(folder)
