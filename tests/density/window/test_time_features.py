@@ -143,7 +143,7 @@ def test_times_that_tell_are_used_and_predict_better(tmp_path):
     assert again.uses_times
     assert np.array_equal(again.score(IDS % 4, TIMES), density.score(IDS % 4, TIMES))
     assert again.fingerprint == density.fingerprint
-    assert not fit(LOG, backbone="llama", max_steps=2, progress=False, device="cpu").uses_times
+    assert not fit(LOG, backbone="gru", max_steps=2, progress=False, device="cpu").uses_times
 
 
 def test_times_that_tell_nothing_are_left_out():
@@ -158,8 +158,8 @@ def test_times_that_tell_nothing_are_left_out():
     assert told == pytest.approx(1.07 - 0.5 * np.log(4), abs=0.05)
     assert chance < 0.02
     assert time_gain(SequenceSet(whole.ids, whole.offsets, whole.case_names), 5) == (0.0, 0.0)
-    with pytest.raises(ConfigError, match="llama"):
-        fit(LOG, backbone="llama", times=True, **QUICK)
+    with pytest.raises(ConfigError, match="gru"):
+        fit(LOG, backbone="gru", times=True, **QUICK)
     with pytest.raises(ConfigError, match="time column"):
         fit(read_log(LOG.frame, time=False), times=True, **QUICK)
     with pytest.raises(ConfigError, match="times must be"):
