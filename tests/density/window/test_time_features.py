@@ -173,6 +173,8 @@ def test_the_scale_spans_the_gaps():
     assert 5000 < longest <= 10_000
     still = SequenceSet(sequences.ids, sequences.offsets, sequences.case_names, np.zeros(sequences.n_events))
     assert time_scale(still, 2) == (1.0, 2.0)
+    single = SequenceSet(sequences.ids, np.arange(len(sequences.ids) + 1), None, sequences.times)
+    assert time_scale(single, 2) == (1.0, 2.0)
 
 
 @pytest.mark.parametrize("gap", [5e-324, 1e-300, 1e9])

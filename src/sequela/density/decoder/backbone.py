@@ -95,7 +95,7 @@ class HuggingFaceBackbone(Backbone):
 
 
 class LlamaBackbone(HuggingFaceBackbone, TrainedBackbone):
-    """A small ``LlamaForCausalLM``; its densities are saved as ``"huggingface"``."""
+    """A small ``LlamaForCausalLM``, with times or without; its densities are saved as ``"huggingface"``."""
 
     name = "llama"
     unit = "blocks"
