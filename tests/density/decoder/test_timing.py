@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 
-from conftest import tiny_llama
+from conftest import timely_log, tiny_llama
 from sequela.density.base import Branches
 from sequela.density.blocks import blocks
 from sequela.density.checkpoint import load_density, save_density
@@ -18,7 +17,6 @@ from sequela.density.runtime.network_density import Batches
 from sequela.density.training import loop as training
 from sequela.density.training.fit import fit, fit_further
 from sequela.errors import CheckpointError, ConfigError
-from sequela.events.log import read_log
 from sequela.events.vocabulary import Vocabulary
 
 V, LENGTH = 7, 30
@@ -129,20 +127,6 @@ def test_a_checkpoint_holds_the_timing(tmp_path, density):
     save_density(other, tmp_path / "other")
     with pytest.raises(CheckpointError, match="does not fit"):
         load_density(tmp_path / "other", device="cpu")
-
-
-def timely_log(n_cases=120, length=20):
-    """After a short gap comes what the last event says, after a long one anything."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for case in range(n_cases):
-        event, time = int(rng.integers(4)), 0.0
-        for _ in range(length):
-            rows.append((f"c{case:03}", f"e{event}", time))
-            short = rng.random() < 0.5
-            time += rng.uniform(1, 5) if short else rng.uniform(1000, 5000)
-            event = (event + 1) % 4 if short else int(rng.integers(4))
-    return read_log(pl.DataFrame(rows, schema=["case", "event", "time"], orient="row"))
 
 
 LOG = timely_log()

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 
+from conftest import timely_log
 from sequela.density.base import Branches
 from sequela.density.checkpoint import load_density
 from sequela.density.training import loop as training
@@ -111,20 +112,6 @@ def test_times_are_asked_for_where_they_are_missing():
         discover(DENSITY, ["e0", "e1", "e2"])
     with pytest.raises(ConfigError, match="need gaps"):
         DENSITY.window_conditional(np.zeros((1, MEMORY), np.int32))
-
-
-def timely_log(n_cases=120, length=20, seed=0):
-    """After a short gap comes what the last event says, after a long one anything."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for case in range(n_cases):
-        event, time = int(rng.integers(4)), 0.0
-        for _ in range(length):
-            rows.append((f"c{case:03}", f"e{event}", time))
-            short = rng.random() < 0.5
-            time += rng.uniform(1, 5) if short else rng.uniform(1000, 5000)
-            event = (event + 1) % 4 if short else int(rng.integers(4))
-    return read_log(pl.DataFrame(rows, schema=["case", "event", "time"], orient="row"))
 
 
 LOG = timely_log()
