@@ -3,8 +3,8 @@
     python benchmarks/timed_backbones.py [--logs fault_codes alarms cascades] [--seed 0] [--seconds 15]
 
 Each gets as many training steps, at the default sizes of `fit`, as cost the processor time given (the cost of a step is
-that between 40 and 120 steps), and may stop earlier by itself. Both are judged on the same held-out cases: nats an event,
-and the difference with its standard error over cases. One process, one thread. Rows are appended to
+that between 40 and 120 steps), and may stop earlier by itself. Both are judged on the same held-out cases: nats an
+event, and the difference with its standard error over cases. One process, one thread. Rows are appended to
 benchmarks/results/timed_backbones.csv.
 """
 
