@@ -11,11 +11,12 @@ from conftest import RUN_ASKED as ASKED
 from conftest import run_frame
 from sequela.cli.app import app
 from sequela.discovery import run as module
-from sequela.discovery.run_folder import read_progress
+from sequela.discovery.run_folder import RunProgress, begin, read_progress
 from sequela.discovery.stream import discover_to
 from sequela.errors import ConfigError, LogFormatError
 from sequela.graphs.run_record import verify_results
 from sequela.locks import locked
+from sequela.progress import Silent
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +156,18 @@ def test_what_is_not_ours_is_never_touched(whole, log, tmp_path):
         thread.start()
         thread.join()
     assert "is being written by another thread" in errors[0]
+
+
+def test_a_run_that_was_killed_while_it_wrote_its_first_record_is_no_obstacle(tmp_path):
+    (tmp_path / ".run.json.4711-0a.partial").write_text('{"form')
+    (tmp_path / ".run.json.lock").touch()
+    begin(tmp_path, RunProgress(), False, Silent())
+    assert "run.json" in {path.name for path in tmp_path.iterdir()} <= {"run.json", ".run.json.lock"}
+    (tmp_path / "run.json").rename(tmp_path / ".run.json.4711-0a.partial")
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(ConfigError, match="holds other files"):
+        begin(tmp_path, RunProgress(), False, Silent())
+    assert (tmp_path / ".run.json.4711-0a.partial").exists()
 
 
 def test_a_damaged_folder_is_refused(whole, log, tmp_path):

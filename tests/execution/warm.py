@@ -155,14 +155,18 @@ class Warm:
 
 
 def content(path):
-    """What a file or folder holds, without what differs between two runs that were not disturbed."""
+    """What a file or folder holds, without what differs between two runs that were not disturbed.
+
+    A lock file that a killed process left is no part of it.
+    """
     if path.is_file():
         return path.read_bytes()
     found = {}
     for file in path.rglob("*"):
-        if file.is_file():
-            name = file.relative_to(path).as_posix()
-            found[name] = plain(json.loads(file.read_bytes())) if file.suffix == ".json" else file.read_bytes()
+        if file.is_file() and file.suffix != ".lock":
+            name, read = file.relative_to(path).as_posix(), file.read_bytes()
+            unfinished = any(part.startswith(".") for part in name.split("/"))  # of a killed process
+            found[name] = plain(json.loads(read)) if file.suffix == ".json" and not unfinished else read
     return found
 
 

@@ -233,6 +233,10 @@ def begin(out: Path, asked: RunProgress, overwrite: bool, tell: Reporter) -> Run
     Raises:
         ConfigError: The folder holds something else, or a result that may not be replaced.
     """
+    left = list(out.iterdir()) if out.is_dir() else []
+    if all(path.match(f".{MARKER}.*") and path.suffix in (".partial", ".lock") for path in left):
+        for path in left:  # of a run that was killed while it wrote its first record
+            disk.remove(path)
     found = read_progress(out)
     unfinished = found is not None and not found.complete
     if unfinished and found is not None:
@@ -253,7 +257,7 @@ def begin(out: Path, asked: RunProgress, overwrite: bool, tell: Reporter) -> Run
 
 def tidy(out: Path) -> None:
     """Remove what killed processes left beside the stages of a run (locks, work folders): no part of the result."""
-    for name in _CONTENT:
+    for name in (*_CONTENT, MARKER):
         for path in out.glob(f".{name}.*"):
             disk.remove(path)
 
