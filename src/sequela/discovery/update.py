@@ -87,7 +87,8 @@ def update(
         >>> from sequela.worlds.softmax import SoftmaxWorld
         >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
         >>> table = world.to_log(world.sample(40, 8, seed=1))
-        >>> old, new = (sq.read_log(table.filter(pl.col("case") < "case-00030", is_old)) for is_old in (True, False))
+        >>> is_old = pl.col("case") < "case-00030"
+        >>> old, new = sq.read_log(table.filter(is_old)), sq.read_log(table.filter(~is_old))
         >>> found = sq.run(old, out=Path(tempfile.mkdtemp()) / "out", max_steps=10, folds=2, progress=False)
         >>> update(found, new, progress=False).record.updates[-1].n_cases
         10
