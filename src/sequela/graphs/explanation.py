@@ -206,9 +206,11 @@ def _step(graph: TimedCase, row: Mapping[str, Any]) -> Step:
 
 def _neighbour(graph: TimedCase, position: int) -> str | None:
     """Return the case at which an event happened, where that is a neighbour."""
-    table = getattr(graph, "attributes", None)
-    near = graph.events[position].endswith(AT_NEIGHBOUR) and table is not None and "neighbour" in table.columns
-    return table["neighbour"][position] if near else None
+    table: pl.DataFrame | None = getattr(graph, "attributes", None)
+    if table is None or "neighbour" not in table.columns or not graph.events[position].endswith(AT_NEIGHBOUR):
+        return None
+    found: str | None = table["neighbour"][position]
+    return found
 
 
 def _sentence(
