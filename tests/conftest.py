@@ -4,6 +4,7 @@ The factories are plain functions (``from conftest import tiny_window``), becaus
 """
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -53,6 +54,20 @@ def tiny_llama(vocabulary, *, context=16, knows_hidden=True, **config):
         model, vocabulary, tokens=np.arange(n_types), begin_token=n_types + 1,
         hidden_token=n_types + 2 if knows_hidden else None, context=context,
     )  # fmt: skip
+
+
+def timely_log(n_cases=120, length=20, seed=0):
+    """After a short gap comes what the last event says, after a long one anything."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for case in range(n_cases):
+        event, time = int(rng.integers(4)), 0.0
+        for _ in range(length):
+            rows.append((f"c{case:03}", f"e{event}", time))
+            short = rng.random() < 0.5
+            time += rng.uniform(1, 5) if short else rng.uniform(1000, 5000)
+            event = (event + 1) % 4 if short else int(rng.integers(4))
+    return sequela.read_log(pl.DataFrame(rows, schema=["case", "event", "time"], orient="row"))
 
 
 RUN_ASKED = {"max_steps": 40, "folds": 2, "delta": 0.01, "seed": 3, "progress": False}

@@ -145,7 +145,7 @@ def test_every_key_is_needed(saved, key):
     [
         {}, {"n_types": 3}, {"memory": None}, {"memory": "8"}, {"memory": -1}, {"memory": 10**12}, {"width": 10**9},
         {"n_types": 2**70}, {"n_component_values": 3}, {"n_knots": -1}, {"wide": "yes"}, {"n_blocks": 0},
-        {"dropout": "much"}, {"n_knots": 6},
+        {"dropout": "much"}, {"n_knots": 6}, {"n_blocks": 2**31},
     ],
     ids=str,
 )  # fmt: skip

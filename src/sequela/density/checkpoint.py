@@ -4,6 +4,7 @@
 density.json        format, backbone, its settings, how it was trained, its report; checksums of all files and of itself
 vocabulary.json     event types and counts
 weights.safetensors (window)   or   model/ (Hugging Face: config.json, model.safetensors)
+                    and timing.safetensors where that uses times
 ```
 """
 

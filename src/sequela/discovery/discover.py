@@ -18,10 +18,12 @@ from sequela.effects.encoding import encode_case, encode_log, longest_case
 from sequela.effects.knowledge import Knowledge
 from sequela.effects.scorer import grouped, score_cases
 from sequela.effects.settings import Settings
+from sequela.effects.stretches import Stretch, stretches
+from sequela.effects.thresholds import EffectSize, Fixed
 from sequela.effects.ties import Precedence
 from sequela.events.log import EventLog
 from sequela.events.sequences import Case, SequenceSet
-from sequela.graphs.instance import InstanceGraph
+from sequela.graphs.instance import Decided, InstanceGraph
 from sequela.graphs.places import count_places
 from sequela.graphs.results import Discovery, empty_edges, log_events, log_nodes
 from sequela.graphs.run_record import Counts, arguments_record, run_record
@@ -286,26 +288,32 @@ def _graphs(
     allotment = settings.allotment(density, horizon, longest)
     own_beliefs = None if beliefs is None else beliefs.for_types(density.vocabulary)
     precedence = None if own_beliefs is None else own_beliefs.precedence
-    for batch in grouped(iter(cases), settings, horizon, allotment):
+    by_pair = own_beliefs is None and isinstance(rule, EffectSize | Fixed)  # each pair is decided by itself
+
+    def cut(case: Case) -> list[Stretch]:
+        whole = [Stretch(case, range(len(case.ids)))]
+        return list(stretches(case, horizon, density.memory)) if by_pair and density.memory is not None else whole
+
+    def scored(some: Sequence[Stretch]) -> list[Decided]:
         estimates = score_cases(
-            density, [case for case, _ in batch], settings, horizon, allotment, deciding=True, precedence=precedence
-        )
+            density, [one.case for one in some], settings, horizon, allotment, deciding=True, precedence=precedence,
+            causes=[one.causes for one in some],
+        )  # fmt: skip
+        if own_beliefs is None:
+            return [Decided(one.case, found, rule.edges(found)) for one, found in zip(some, estimates, strict=True)]
+        return [
+            Decided(one.case, found, *own_beliefs.edges(one.case, found, settings.delta, settings.error_rate))
+            for one, found in zip(some, estimates, strict=True)
+        ]
+
+    for batch in grouped(iter(cases), settings, horizon, allotment):
+        pieces = [cut(case) for case, _ in batch]
+        together = iter(scored([own[0] for own in pieces if len(own) == 1]))
         graphs = []
-        for (case, n_unknown), found in zip(batch, estimates, strict=True):
-            confidence = None
-            if own_beliefs is None:
-                edges = rule.edges(found)
-            else:
-                edges, confidence = own_beliefs.edges(case, found, settings.delta, settings.error_rate)
-            graph = InstanceGraph.from_estimate(
-                case,
-                density.vocabulary,
-                found,
-                edges,
-                confidence=confidence,
-                n_unknown=n_unknown,
-                settings=record,
-                knowledge=settings.knowledge,
+        for (case, n_unknown), own in zip(batch, pieces, strict=True):
+            decided = [next(together)] if len(own) == 1 else (scored([stretch])[0] for stretch in own)
+            graph = InstanceGraph.from_stretches(
+                case, density.vocabulary, decided, n_unknown=n_unknown, settings=record, knowledge=settings.knowledge
             )
             graphs.append(graph)
         yield graphs

@@ -89,7 +89,7 @@ def draw_states(problem: Problem, weights: str = "even") -> Draws:
     groups = state_groups(problem.density.vocabulary)
     observed, n = problem.ids[problem.causes], problem.settings.n_particles
     if weights == "even":
-        return draw_siblings(observed, problem.causes, groups, n, problem.key)
+        return draw_siblings(observed, problem.positions, groups, n, problem.key)
     whole = np.exp(problem.density.conditional(problem.ids, problem.causes, problem.case.times))  # [P, V]
     low, size = groups.low[observed], groups.size[observed]
     place = np.minimum(np.arange(int(groups.size.max())), size[:, None] - 1)  # [P, S]
@@ -100,9 +100,9 @@ def draw_states(problem: Problem, weights: str = "even") -> Draws:
     mass[rows[real], members[real]] = whole[rows[real], members[real]]
     mass /= np.maximum(mass.sum(axis=1, keepdims=True), 1e-300)
     if (size - 1).max(initial=0) > n:
-        draws = draw_weighted(observed, problem.causes, mass, n, problem.key)
+        draws = draw_weighted(observed, problem.positions, mass, n, problem.key)
     else:
-        even = draw_siblings(observed, problem.causes, groups, n, problem.key)
+        even = draw_siblings(observed, problem.positions, groups, n, problem.key)
         weight = np.where(even.weight > 0, np.take_along_axis(mass, even.types.astype(np.int64), 1), 0.0)
         draws = Draws(even.types, weight, np.zeros_like(weight), mass[np.arange(len(observed)), observed])
     return draws._replace(observed_weight=np.where(size > 1, draws.observed_weight, np.nan))

@@ -54,6 +54,7 @@ def score_cases(
     *,
     deciding: bool = False,
     precedence: Precedence | None = None,
+    causes: Sequence[range] | None = None,
 ) -> list[CMIEstimate]:
     """Estimate a batch of cases; each result depends on its own case, the settings and the seed alone.
 
@@ -66,6 +67,7 @@ def score_cases(
         deciding: Whether only the decisions matter (is it an edge?): screening ``"auto"`` is then on.
             Cases with ties are not screened: what decides is a mean over orders.
         precedence: Which types are known to cause which, to order the events of a tick.
+        causes: Places to test in each case (see `sequela.effects.stretches`); None for all. Others are NaN.
     """
     if settings.design == "masked" and not density.knows_hidden:
         raise ConfigError(
@@ -78,9 +80,15 @@ def score_cases(
     plain = [index for index, case in enumerate(cases) if case.ticks is None]
     tied = [index for index, case in enumerate(cases) if case.ticks is not None]
     with right_threads():
-        found = _score_ordered(density, [cases[index] for index in plain], design, settings, horizon, allotment, limits)
-        some = [cases[index] for index in tied]
-        found += _score_tied(density, some, settings, horizon, allotment, limits, precedence)
+        asked = [range(len(case.ids)) for case in cases] if causes is None else causes
+        some = [cases[index] for index in plain]
+        places = [
+            np.arange(max(asked[index].start, settings.context - case.first), min(asked[index].stop, len(case.ids) - 1))
+            for index, case in zip(plain, some, strict=True)
+        ]
+        found = _score_ordered(density, some, design, settings, horizon, allotment, limits, places)
+        some, wanted = [cases[index] for index in tied], [asked[index] for index in tied]
+        found += _score_tied(density, some, settings, horizon, allotment, limits, precedence, wanted)
     by_index = dict(zip(plain + tied, found, strict=True))
     return [by_index[index] for index in range(len(cases))]
 
@@ -93,6 +101,7 @@ def _score_tied(
     allotment: Allotment,
     limits: PairLimits | None,
     precedence: Precedence | None,
+    causes: Sequence[range],
 ) -> list[CMIEstimate]:
     """Estimate cases with ties: all orders of all of them, as many at a time as may be held."""
     furthest = [limit for limit in (density.memory, density.max_tail) if limit is not None]
@@ -105,8 +114,9 @@ def _score_tied(
             limit=min(furthest, default=None),
             precedence=precedence,
             limits=limits,
+            causes=wanted,
         )
-        for case in cases
+        for case, wanted in zip(cases, causes, strict=True)
     ]
     reach = max((one.reach for one in tied), default=1)
     waiting: list[tuple[TiedCase, Order]] = []
@@ -143,17 +153,17 @@ def _score_ordered(
     horizon: int,
     allotment: Allotment,
     limits: PairLimits | None,
-    causes: Sequence[NDArray[np.int64]] | None = None,
+    causes: Sequence[NDArray[np.int64]],
 ) -> list[CMIEstimate]:
-    """Estimate cases whose events are in order; ``causes`` names the positions to test in each, by default all."""
+    """Estimate cases whose events are in order; ``causes`` are the places to test in each."""
     asked = design_settings(settings)
     bands = [Band(case, horizon, settings, limits) for case in cases]
     a_cause = settings.particles_for(density) * horizon
     size = max(1, allotment.n_cells // a_cause)
     waiting: list[tuple[Band, Problem]] = []
     n_cells = 0
-    for index, band in enumerate(bands):
-        chosen = np.arange(settings.context, len(band.case.ids) - 1) if causes is None else causes[index]
+    for band, places in zip(bands, causes, strict=True):
+        chosen = places
         if band.excluded is not None:
             inside = np.arange(1, horizon + 1) < (len(band.case.ids) - chosen)[:, None]
             chosen = chosen[(inside & ~band.excluded[chosen]).any(axis=1)]

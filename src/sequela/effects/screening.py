@@ -148,7 +148,7 @@ def _in_stages(asked: Problem, sizes: Sequence[int], rule: Rule) -> Inquiry:
     """
     early = np.arange(max(0, asked.causes[0] - asked.horizon + 1), asked.causes[0])
     problem = replace(asked, causes=np.concatenate([early, asked.causes]))
-    draws = shuffled(problem.draw(), problem.causes, problem.key)
+    draws = shuffled(problem.draw(), problem.positions, problem.key)
     row, column = np.nonzero(problem.inside & (problem.causes[:, None] + np.arange(problem.horizon) >= asked.causes[0]))
     scores = yield _branches(problem, draws.types[:, : sizes[0]], row, column)
     log_p = problem.observed(scores.observed)[row, column]
@@ -157,7 +157,7 @@ def _in_stages(asked: Problem, sizes: Sequence[int], rule: Rule) -> Inquiry:
 
     own = row >= len(early)
     row, column, log_p, log_f, doubtful = row[own], column[own], log_p[own], log_f[own], doubtful[own]
-    audited = random_bits(problem.key ^ 0xA0D17, problem.causes.astype(np.uint64))[row] % np.uint64(_AUDITED) == 0
+    audited = random_bits(problem.key ^ 0xA0D17, problem.positions.astype(np.uint64))[row] % np.uint64(_AUDITED) == 0
     first = np.full(len(row), -1)  # what the stages decided: 0, 1, or -1 for not yet
     stopped = np.full(len(row), sizes[-1])
     result = _Result(len(row))

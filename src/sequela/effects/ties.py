@@ -99,6 +99,7 @@ class TiedCase:
         precedence: Which types are known to precede which.
         limits: Which pairs of types are tested. Of a pair within a tick one direction alone may be: it then has that
             direction.
+        causes: Positions to test, whole ticks.
     """
 
     def __init__(
@@ -109,13 +110,14 @@ class TiedCase:
         context: int,
         seed: int,
         limit: int | None,
+        causes: range,
         precedence: Precedence | None = None,
         limits: PairLimits | None = None,
     ) -> None:
         assert case.ticks is not None
         self.precedence, self.limits = precedence, limits
         self.case, self.ticks, self.horizon, self.context = case, case.ticks, horizon, context
-        self.key = case_hash(case.name, seed)
+        self.key, self.causes = case_hash(case.name, seed), causes
         self.first = np.searchsorted(self.ticks, np.arange(self.ticks[-1] + 1))  # [n_ticks]
         self.size = np.bincount(self.ticks)
         ends = self.first + self.size
@@ -132,7 +134,7 @@ class TiedCase:
     def orders(self) -> Iterator[Order]:
         """Yield the orders to score."""
         for rotation in range(int(self.n_orders.max())):
-            events, reads = random_order(self.ticks, self.key, rotation), self.first
+            events, reads = random_order(self.ticks, self.key, rotation, self.case.first), self.first
             if self.precedence is not None:
                 events, reads = self._preceded(events)
             wanted = self.n_orders > rotation
@@ -140,9 +142,12 @@ class TiedCase:
             numbers = np.flatnonzero(wanted)
             np.add.at(near, np.maximum(numbers - self.horizon, 0), 1)
             np.add.at(near, numbers + 1, -1)
-            places = np.flatnonzero((np.cumsum(near)[:-1] > 0)[self.ticks] & (events >= self.context))
-            case = Case(self.case.name, self.case.ids[events], self.case.times)
-            yield Order(case, events, wanted, reads, places[places < len(events) - 1])
+            places = np.flatnonzero((np.cumsum(near)[:-1] > 0)[self.ticks] & (events + self.case.first >= self.context))
+            places = places[(places >= self.causes.start) & (places < min(self.causes.stop, len(events) - 1))]
+            if not len(places):
+                continue
+            case = Case(self.case.name, self.case.ids[events], self.case.times, first=self.case.first)
+            yield Order(case, events, wanted, reads, places)
 
     def _preceded(self, events: Positions) -> tuple[Positions, Positions]:
         """Put what precedes the first event of each tick before it; return the order, and that event's place."""

@@ -36,12 +36,14 @@ class Case(NamedTuple):
         times: Seconds (float64, ``[L]``), or None.
         ticks: Number of the tick of each event (int64, ``[L]``, from 0 on): events of one tick have no order. None
             where every event has a tick of its own.
+        first: Position of the first of these events in the case; not 0 where they are a stretch of a long case.
     """
 
     name: str
     ids: NDArray[np.int32]
     times: NDArray[np.float64] | None
     ticks: NDArray[np.int64] | None = None
+    first: int = 0
 
 
 @dataclass(frozen=True, repr=False)

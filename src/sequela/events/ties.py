@@ -15,7 +15,7 @@ from sequela.events.sequences import SequenceSet, case_hash
 Positions = NDArray[np.int64]
 
 
-def random_order(ticks: Positions, key: int, rotation: int = 0) -> Positions:
+def random_order(ticks: Positions, key: int, rotation: int = 0, first: int = 0) -> Positions:
     """Return a random order of the events of each tick.
 
     The orders of rotations ``0 … k - 1`` put each of the k events of a tick in its first place exactly once, and in
@@ -25,6 +25,7 @@ def random_order(ticks: Positions, key: int, rotation: int = 0) -> Positions:
         ticks: Tick of each event (int64, ``[L]``, sorted).
         key: Of the random order, of seed and case.
         rotation: By how many places every tick is rotated after that.
+        first: Position of the first of these events in the case, at the start of a tick.
 
     Returns:
         The event that stands at each place (int64, ``[L]``): place ``i`` holds event ``order[i]``, of the same tick.
@@ -35,7 +36,8 @@ def random_order(ticks: Positions, key: int, rotation: int = 0) -> Positions:
         >>> sorted(int(order[1]) for order in orders), sorted(int(order[3]) for order in orders)
         ([1, 2, 3], [1, 2, 3])
     """
-    order = np.lexsort((np.random.default_rng(key).random(len(ticks)), ticks))
+    numbers = np.random.PCG64(key).advance(first)  # one a position
+    order = np.lexsort((np.random.Generator(numbers).random(len(ticks)), ticks))
     start, size = np.searchsorted(ticks, ticks), np.bincount(ticks)[ticks] if len(ticks) else ticks
     rotated: Positions = order[start + (np.arange(len(ticks)) - start + rotation) % np.maximum(size, 1)]
     return rotated

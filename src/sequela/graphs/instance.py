@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -29,6 +30,54 @@ if TYPE_CHECKING:
 
 INSTANCE_SCHEMA = INSTANCE.schema
 """Columns of an instance edge table that are always there; positions are 0-based."""
+
+
+class Decided(NamedTuple):
+    """The estimate of a case, or of a stretch of it, and which pairs are edges.
+
+    Attributes:
+        case: The events.
+        estimate: Of their pairs.
+        edges: The pairs that are edges (bool, ``[L, m]``).
+        confidence: Probability of each (float64, ``[L, m]``).
+    """
+
+    case: Case
+    estimate: CMIEstimate
+    edges: NDArray[np.bool_]
+    confidence: NDArray[np.float64] | None = None
+
+    def table(self, vocabulary: Vocabulary, settings: Arguments) -> pl.DataFrame:
+        """Return the edges (columns `sequela.graphs.schemas.INSTANCE`), by positions in the whole case."""
+        case, estimate, first = self.case, self.estimate, self.case.first
+        row, column = np.nonzero(self.edges)
+        lag = column + 1 if estimate.lags is None else estimate.lags[row, column]
+        towards = np.sign(lag) if estimate.directions is None else estimate.directions[row, column]
+        one, two = row, row + column + 1
+        cause, effect = np.where(towards < 0, two, one), np.where(towards < 0, one, two)
+        order = np.lexsort((cause, effect))
+        row, column, lag, towards = row[order], column[order], lag[order], towards[order]
+        cause, effect = cause[order], effect[order]
+        names = np.array(vocabulary.names, dtype=object)
+        columns: dict[str, Any] = {
+            "cause_position": cause + first,
+            "effect_position": effect + first,
+            "cause": pl.Series(names[case.ids[cause]].tolist(), dtype=pl.String),
+            "effect": pl.Series(names[case.ids[effect]].tolist(), dtype=pl.String),
+            "lag": lag,
+            "directed": towards != 0,
+            "cmi_nats": estimate.cmi[row, column],
+            "std_error": estimate.std_error[row, column],
+            "pointwise_nats": estimate.pointwise[row, column],
+        }
+        if estimate.mean_of_kl is not None:
+            columns["mean_of_kl_nats"] = estimate.mean_of_kl[row, column]
+        columns |= {k: values[row, column] for k, values in estimate.columns.items() if k in INSTANCE.columns}
+        if self.confidence is not None:
+            columns["confidence"] = self.confidence[row, column]
+        if (told_by := settings.told_by) is not None:
+            columns["oriented_by"] = [told_by if told else None for told in (lag == 0) & (towards != 0)]
+        return pl.DataFrame(columns, schema={name: INSTANCE.columns[name].kind for name in columns})
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -87,45 +136,41 @@ class InstanceGraph(Graph, AnnotatedLog):
             settings: How the graph was found.
             knowledge: What was known beside the log.
         """
-        row, column = np.nonzero(edges)
-        lag = column + 1 if estimate.lags is None else estimate.lags[row, column]
-        towards = np.sign(lag) if estimate.directions is None else estimate.directions[row, column]
-        first, second = row, row + column + 1
-        cause, effect = np.where(towards < 0, second, first), np.where(towards < 0, first, second)
-        order = np.lexsort((cause, effect))
-        row, column, lag, towards = row[order], column[order], lag[order], towards[order]
-        cause, effect = cause[order], effect[order]
+        return cls.from_stretches(
+            case, vocabulary, [Decided(case, estimate, edges, confidence)],
+            n_unknown=n_unknown, settings=settings, knowledge=knowledge,
+        )  # fmt: skip
+
+    @classmethod
+    def from_stretches(
+        cls,
+        case: Case,
+        vocabulary: Vocabulary,
+        stretches: Iterable[Decided],
+        *,
+        n_unknown: int = 0,
+        settings: Arguments | None = None,
+        knowledge: Knowledge | None = None,
+    ) -> InstanceGraph:
+        """Build a graph from stretches of a case, one at a time; the other arguments are those of `from_estimate`."""
+        tables, n_tested, n_clamped, counts = [], 0, 0, Counter[str]()
+        for one in stretches:
+            tables.append(one.table(vocabulary, settings or Arguments()))
+            n_tested += one.estimate.n_tested
+            n_clamped += one.estimate.n_clamped
+            counts.update(one.estimate.counts)
+        edges = pl.concat([table for table in tables if table.height] or [max(tables, key=lambda table: table.width)])
         names = np.array(vocabulary.names, dtype=object)
-        columns: dict[str, Any] = {
-            "cause_position": cause,
-            "effect_position": effect,
-            "cause": pl.Series(names[case.ids[cause]].tolist(), dtype=pl.String),
-            "effect": pl.Series(names[case.ids[effect]].tolist(), dtype=pl.String),
-            "lag": lag,
-            "directed": towards != 0,
-            "cmi_nats": estimate.cmi[row, column],
-            "std_error": estimate.std_error[row, column],
-            "pointwise_nats": estimate.pointwise[row, column],
-        }
-        if estimate.mean_of_kl is not None:
-            columns["mean_of_kl_nats"] = estimate.mean_of_kl[row, column]
-        columns |= {k: values[row, column] for k, values in estimate.columns.items() if k in INSTANCE.columns}
-        if confidence is not None:
-            columns["confidence"] = confidence[row, column]
-        told_by = None if settings is None else settings.told_by
-        if told_by is not None:
-            columns["oriented_by"] = [told_by if told else None for told in (lag == 0) & (towards != 0)]
-        schema = {name: INSTANCE.columns[name].kind for name in columns}
         return cls(
             case=case.name,
             events=tuple(names[case.ids].tolist()),
-            edges=pl.DataFrame(columns, schema=schema),
+            edges=edges if len(tables) == 1 else edges.sort("effect_position", "cause_position"),
             times=None if case.times is None else tuple(case.times.tolist()),
-            n_tested=estimate.n_tested,
-            n_clamped=estimate.n_clamped,
+            n_tested=n_tested,
+            n_clamped=n_clamped,
             n_unknown=n_unknown,
             settings=settings or Arguments(),
-            counts=dict(estimate.counts),
+            counts=dict(counts),
             knowledge=knowledge,
         )
 

@@ -145,4 +145,4 @@ def _as_format_errors(folder: Path, kind: str) -> Iterator[None]:
     except OSError as error:
         raise LogFormatError(f"{what}: {error.strerror or error}: {Path(str(error.filename or '')).name}") from None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, TypeError) as error:
-        raise LogFormatError(f"{what}: a table is damaged: {str(error)[:200]}") from None
+        raise LogFormatError(f"{what}: a table is damaged: {str(error).partition(chr(10))[0][:200]}") from None

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 
+from conftest import timely_log
 from sequela.density.base import Branches
 from sequela.density.checkpoint import load_density
 from sequela.density.training import loop as training
@@ -113,20 +114,6 @@ def test_times_are_asked_for_where_they_are_missing():
         DENSITY.window_conditional(np.zeros((1, MEMORY), np.int32))
 
 
-def timely_log(n_cases=120, length=20, seed=0):
-    """After a short gap comes what the last event says, after a long one anything."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for case in range(n_cases):
-        event, time = int(rng.integers(4)), 0.0
-        for _ in range(length):
-            rows.append((f"c{case:03}", f"e{event}", time))
-            short = rng.random() < 0.5
-            time += rng.uniform(1, 5) if short else rng.uniform(1000, 5000)
-            event = (event + 1) % 4 if short else int(rng.integers(4))
-    return read_log(pl.DataFrame(rows, schema=["case", "event", "time"], orient="row"))
-
-
 LOG = timely_log()
 QUICK = {"max_steps": 300, "memory": 2, "progress": False, "device": "cpu"}
 
@@ -143,7 +130,7 @@ def test_times_that_tell_are_used_and_predict_better(tmp_path):
     assert again.uses_times
     assert np.array_equal(again.score(IDS % 4, TIMES), density.score(IDS % 4, TIMES))
     assert again.fingerprint == density.fingerprint
-    assert not fit(LOG, backbone="llama", max_steps=2, progress=False, device="cpu").uses_times
+    assert not fit(LOG, backbone="gru", max_steps=2, progress=False, device="cpu").uses_times
 
 
 def test_times_that_tell_nothing_are_left_out():
@@ -158,8 +145,8 @@ def test_times_that_tell_nothing_are_left_out():
     assert told == pytest.approx(1.07 - 0.5 * np.log(4), abs=0.05)
     assert chance < 0.02
     assert time_gain(SequenceSet(whole.ids, whole.offsets, whole.case_names), 5) == (0.0, 0.0)
-    with pytest.raises(ConfigError, match="llama"):
-        fit(LOG, backbone="llama", times=True, **QUICK)
+    with pytest.raises(ConfigError, match="gru"):
+        fit(LOG, backbone="gru", times=True, **QUICK)
     with pytest.raises(ConfigError, match="time column"):
         fit(read_log(LOG.frame, time=False), times=True, **QUICK)
     with pytest.raises(ConfigError, match="times must be"):
@@ -173,6 +160,8 @@ def test_the_scale_spans_the_gaps():
     assert 5000 < longest <= 10_000
     still = SequenceSet(sequences.ids, sequences.offsets, sequences.case_names, np.zeros(sequences.n_events))
     assert time_scale(still, 2) == (1.0, 2.0)
+    single = SequenceSet(sequences.ids, np.arange(len(sequences.ids) + 1), None, sequences.times)
+    assert time_scale(single, 2) == (1.0, 2.0)
 
 
 @pytest.mark.parametrize("gap", [5e-324, 1e-300, 1e9])

@@ -9,29 +9,38 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
 from sequela.density.base import Density
 from sequela.density.decoder.event_tokens import EventTokensDensity
 from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.decoder.model import DecoderDensity
 from sequela.density.decoder.objective import DecoderTask
+from sequela.density.decoder.timing import TimedModel, Timing
 from sequela.density.decoder.wrap import decoder_density, event_tokens_density, load_causal_lm, quiet_transformers
 from sequela.density.registry import Backbone, Saved, Sizes, Steps, TrainedBackbone
+from sequela.density.window.time_features import time_scale
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
 
 _MAX_CONTEXT = 256
+_TIMING = "timing.safetensors"
+_OPTIONAL = ("event_tokens", "timed")
 
 
 @dataclass(frozen=True)
 class DecoderSettings:
-    """What a checkpoint says of a decoder; see `DecoderDensity` and, with ``event_tokens``, `EventTokensDensity`."""
+    """What a checkpoint says of a decoder; see `DecoderDensity` and, with ``event_tokens``, `EventTokensDensity`.
+
+    With ``timed`` there is a file of weights for the gaps between events; see `Timing`.
+    """
 
     tokens: list[int]
     begin_token: int
     hidden_token: int | None
     context: int
     event_tokens: list[list[int]] | None = None
+    timed: bool = False
 
 
 class HuggingFaceBackbone(Backbone):
@@ -43,10 +52,17 @@ class HuggingFaceBackbone(Backbone):
         """See `Backbone.save`."""
         with quiet_transformers():
             density.model.save_pretrained(folder / "model")
+        timing = density.timing if isinstance(density, HuggingFaceDensity) else None
+        if timing is not None:
+            save_file(
+                {name: weight.contiguous().cpu() for name, weight in timing.state_dict().items()}, folder / _TIMING
+            )
         strings = density.event_tokens if isinstance(density, EventTokensDensity) else None
         tokens = [] if isinstance(density, EventTokensDensity) else density.tokens.tolist()
-        settings = DecoderSettings(tokens, density.begin_token, density.hidden_token, density.context, strings)
-        return {key: value for key, value in asdict(settings).items() if key != "event_tokens" or value is not None}
+        settings = DecoderSettings(
+            tokens, density.begin_token, density.hidden_token, density.context, strings, timing is not None
+        )
+        return {key: value for key, value in asdict(settings).items() if key not in _OPTIONAL or value}
 
     def load(self, folder: Path, saved: Saved) -> DecoderDensity | EventTokensDensity:
         """See `Backbone.load`."""
@@ -63,9 +79,13 @@ class HuggingFaceBackbone(Backbone):
                 context=settings.context,
                 device=saved.device,
             )
-        return decoder_density(
-            load_causal_lm(folder / "model"),
+        model = load_causal_lm(folder / "model")
+        timed = {"timing": _load_timing(folder / _TIMING, model)} if settings.timed else {}
+        make = HuggingFaceDensity if settings.timed else decoder_density
+        return make(
+            model,
             saved.vocabulary,
+            **timed,
             tokens=np.array(settings.tokens, dtype=np.int64),
             begin_token=settings.begin_token,
             hidden_token=settings.hidden_token,
@@ -75,10 +95,11 @@ class HuggingFaceBackbone(Backbone):
 
 
 class LlamaBackbone(HuggingFaceBackbone, TrainedBackbone):
-    """A small ``LlamaForCausalLM``; its densities are saved as ``"huggingface"``."""
+    """A small ``LlamaForCausalLM``, with times or without; its densities are saved as ``"huggingface"``."""
 
     name = "llama"
     unit = "blocks"
+    uses_times = True
 
     def default_memory(self, longest: int) -> int:
         """See `TrainedBackbone.default_memory`."""
@@ -115,28 +136,44 @@ class LlamaBackbone(HuggingFaceBackbone, TrainedBackbone):
             tie_word_embeddings=False,
         )
         model: torch.nn.Module = LlamaForCausalLM(config)
-        return model
+        return TimedModel(model, Timing(width, *time_scale(train_set, 1))) if sizes.times else model
 
     def go_on(self, network: Any, density: Density) -> None:
         """See `TrainedBackbone.go_on`."""
-        weights = density.model.state_dict() if isinstance(density, HuggingFaceDensity) else {}
+        weights: dict[str, torch.Tensor] = {}
+        if isinstance(density, HuggingFaceDensity):
+            old = density.model if density.timing is None else TimedModel(density.model, density.timing)
+            weights = old.state_dict()
         if {name: w.shape for name, w in network.state_dict().items()} != {n: w.shape for n, w in weights.items()}:
             raise ConfigError("training can go on only from a decoder of the same sizes and event types")
         network.load_state_dict(weights)
 
     def task(self, cases: SequenceSet, sizes: Sizes) -> DecoderTask:
         """See `TrainedBackbone.task`."""
-        return DecoderTask(cases, sizes.vocabulary, context=sizes.memory, hide=sizes.hide)
+        return DecoderTask(cases, sizes.vocabulary, context=sizes.memory, hide=sizes.hide, times=sizes.times)
 
     def density(self, network: Any, sizes: Sizes) -> HuggingFaceDensity:
         """See `TrainedBackbone.density`."""
         vocabulary = sizes.vocabulary
+        timed = isinstance(network, TimedModel)
         return HuggingFaceDensity(
-            network,
+            network.model if timed else network,
             vocabulary,
+            timing=network.timing if timed else None,
             tokens=np.arange(vocabulary.n_types),
             begin_token=vocabulary.begin_id,
             hidden_token=vocabulary.hidden_id if sizes.hide > 0 else None,
             context=sizes.memory,
             device=sizes.device,
         )
+
+
+def _load_timing(file: Path, model: Any) -> Timing:
+    weights = load_file(file)
+    width, n_knots = weights["knots.weight"].shape
+    shortest, longest = weights["scale"].tolist()
+    if n_knots < 2 or width != model.get_input_embeddings().weight.shape[1] or not 0 < shortest < longest:
+        raise ValueError(f"{file.name} does not fit the model")
+    timing = Timing(width, n_knots=n_knots)
+    timing.load_state_dict(weights)
+    return timing

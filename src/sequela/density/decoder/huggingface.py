@@ -30,10 +30,13 @@ from sequela.density.blocks import blocks
 from sequela.density.decoder.llama import LlamaTiles
 from sequela.density.decoder.model import DecoderDensity
 from sequela.density.decoder.tiles import TILE_TOKENS, Job, Tile, batches_of, jobs_of, padded, tiles_of
+from sequela.density.decoder.timing import Timing, gaps_before
 from sequela.density.decoder.windows import additive, masks, windows_of
 from sequela.density.output_head import MIN_ROWS, Head
 from sequela.density.runtime.network_density import Batches, Cost, Runtime
+from sequela.density.window.time_features import Gaps, check_times
 from sequela.errors import MissingExtraError
+from sequela.events.vocabulary import Vocabulary
 
 try:
     from transformers import DynamicCache
@@ -68,9 +71,21 @@ class _PrefixCache(DynamicCache):  # type: ignore[misc]
 class HuggingFaceDensity(DecoderDensity):
     """A Hugging Face causal decoder whose branches share the observed prefix; see `DecoderDensity`.
 
+    Args:
+        model: A causal language model.
+        vocabulary: Event types.
+        timing: What the gaps before events add to its embeddings; the density then uses times.
+        settings: See `DecoderDensity`.
+
     Raises:
         NotSharedError: The model does not honour a 4-D attention mask, position ids and a cache (this is probed).
     """
+
+    def __init__(self, model: Any, vocabulary: Vocabulary, *, timing: Timing | None = None, **settings: Any) -> None:
+        self.uses_times = timing is not None
+        if timing is not None:
+            self.timing = timing.to(settings.get("device", "cpu")).eval().requires_grad_(False)
+        super().__init__(model, vocabulary, **settings)
 
     def _make(self) -> None:
         """See `DecoderDensity`."""
@@ -142,9 +157,11 @@ class HuggingFaceDensity(DecoderDensity):
         self._head = replace(self._head, n_rows=self._batches.n_rows)
 
     def score_many(self, sequences: Sequence[Ids], times: Times = None) -> list[Floats]:
-        """See `Density.score_many`; times play no part."""
+        """See `Density.score_many`."""
         nothing = np.zeros(0, np.int64), np.zeros((0, 1), np.int32)
-        return self._run([Branches(ids, *nothing) for ids in sequences], observed=True)[0]
+        own = times if times is not None else [None] * len(sequences)
+        asked = [Branches(ids, *nothing, seconds) for ids, seconds in zip(sequences, own, strict=True)]
+        return self._run(asked, observed=True)[0]
 
     def score_branches_many(self, branches: Sequence[Branches]) -> list[Floats]:
         """See `Density.score_branches_many`."""
@@ -154,20 +171,9 @@ class HuggingFaceDensity(DecoderDensity):
         """See `Density.score_both`; the prefix runs once for both."""
         return self._run(branches, observed=True)
 
-    @torch.inference_mode()
     def conditional(self, ids: Ids, positions: NDArray[np.int64], times: Floats | None = None) -> Floats:
         """See `Density.conditional`."""
-        positions = np.asarray(positions)
-        result = np.empty((len(positions), self.vocabulary.n_types))
-        for block in blocks(len(ids) + 1, self.context):
-            wanted = np.flatnonzero((positions >= block.low) & (positions < block.high))
-            if len(wanted):
-                last = int(positions[wanted].max())
-                job = Job(0, block, wanted, wanted, 1 + last - block.begin)
-                hidden, _ = self._run_prefixes([job], [ids])
-                rows = torch.from_numpy(positions[wanted] - block.begin).to(self.runtime.device)
-                result[wanted] = self._head.log_probs(hidden[0][rows])
-        return result
+        return self.conditional_many([ids], [np.asarray(positions)], [times])[0]
 
     @torch.inference_mode()
     def conditional_many(
@@ -175,6 +181,10 @@ class HuggingFaceDensity(DecoderDensity):
     ) -> list[Floats]:
         """See `Density.conditional_many`; prefixes of like length run as one batch."""
         results = [np.empty((len(where), self.vocabulary.n_types)) for where in positions]
+        needed = [
+            max(len(ids), int(where.max(initial=-1)) + 1) for ids, where in zip(sequences, positions, strict=True)
+        ]
+        gaps = self._gaps(times, needed)
         jobs = []
         for case, (ids, where) in enumerate(zip(sequences, positions, strict=True)):
             for block in blocks(len(ids) + 1, self.context):
@@ -183,7 +193,7 @@ class HuggingFaceDensity(DecoderDensity):
                     jobs.append(Job(case, block, wanted, wanted, 1 + int(where[wanted].max()) - block.begin))
         for flight in self._flights(jobs):
             for batch in self._prefix_batches(flight):
-                hidden, _ = self._run_prefixes(batch, [sequences[job.case] for job in batch])
+                hidden, _ = self._run_prefixes(batch, sequences, gaps)
                 for job, own in zip(batch, hidden, strict=True):
                     where = positions[job.case]
                     wanted = np.flatnonzero((where >= job.block.low) & (where < job.block.high))
@@ -199,17 +209,23 @@ class HuggingFaceDensity(DecoderDensity):
             check_branches(one, self.vocabulary, self.max_tail)
         scores = [np.full(len(one.ids) if observed else 0, np.nan) for one in branches]
         results = [np.full(one.tails.shape, np.nan) for one in branches]
+        sequences = [one.ids for one in branches]
+        gaps = self._gaps([one.times for one in branches], [len(ids) for ids in sequences])
         for jobs in self._flights(jobs_of(branches, self.context, observed=observed)):
             layers: list[Layers] = []
             for batch in self._prefix_batches(jobs):
-                hidden, found = self._run_prefixes(batch, [branches[job.case].ids for job in batch])
+                hidden, found = self._run_prefixes(batch, sequences, gaps)
                 layers += found if self._llama is None else map(self._llama.prefix, found)
                 if observed:
                     self._score_observed(batch, hidden, branches, scores)
             tiles = [tile for number, job in enumerate(jobs) for tile in tiles_of(number, job, branches[job.case])]
             for same in batches_of(tiles, self._batches.n_tokens):
-                self._score_tiles(same, jobs, layers, branches, results)
+                self._score_tiles(same, jobs, layers, branches, gaps, results)
         return scores, results
+
+    def _gaps(self, times: Times, needed: list[int]) -> list[Gaps] | None:
+        """Return the gaps of sequences of which the times of so many events are needed; None without times."""
+        return [gaps_before(own) for own in check_times(times, needed)] if self.uses_times else None
 
     def _flights(self, jobs: list[Job]) -> Iterator[list[Job]]:
         """Cut jobs into groups whose keys and values may be held at once, of like lengths together."""
@@ -218,8 +234,10 @@ class HuggingFaceDensity(DecoderDensity):
     def _prefix_batches(self, jobs: list[Job]) -> Iterator[list[Job]]:
         yield from _groups(jobs, self._batches.n_tokens, same=True)
 
-    def _run_prefixes(self, jobs: list[Job], ids: list[Ids]) -> tuple[list[Tensor], list[Layers]]:
-        """Run the prefixes of some jobs of equal padded length.
+    def _run_prefixes(
+        self, jobs: list[Job], ids: Sequence[Ids], gaps: list[Gaps] | None
+    ) -> tuple[list[Tensor], list[Layers]]:
+        """Run the prefixes of some jobs of equal padded length, on sequences and their gaps.
 
         Returns:
             For each the last hidden layer (``[n_prefix, d]``; row ``i`` predicts event ``block.begin + i``), and the
@@ -227,8 +245,12 @@ class HuggingFaceDensity(DecoderDensity):
         """
         length = padded(max(job.n_prefix for job in jobs))
         tokens = np.full((len(jobs), length), self.begin_token, dtype=np.int64)
-        for row, (job, own) in enumerate(zip(jobs, ids, strict=True)):
-            tokens[row, 1 : job.n_prefix] = self._token_of_id[own[job.block.begin :][: job.n_prefix - 1]]
+        ago = None if gaps is None else np.zeros(tokens.shape, dtype=np.float32)
+        for row, job in enumerate(jobs):
+            begin = job.block.begin
+            tokens[row, 1 : job.n_prefix] = self._token_of_id[ids[job.case][begin:][: job.n_prefix - 1]]
+            if ago is not None and gaps is not None:
+                ago[row, 1 : job.n_prefix] = gaps[job.case][begin + 1 : begin + job.n_prefix]
         cache = DynamicCache()
         parts = []
         size = max(16, self._batches.n_tokens // len(jobs))
@@ -237,7 +259,8 @@ class HuggingFaceDensity(DecoderDensity):
             place = torch.arange(low, high)
             sees = (torch.arange(high) <= place[:, None])[None].expand(len(jobs), -1, -1)
             before = torch.arange(high).expand(len(jobs), -1)
-            parts.append(self._forward(tokens[:, low:high], place.expand(len(jobs), -1), sees, before, cache))
+            given = self._inputs(self._head.run, tokens[:, low:high], None if ago is None else ago[:, low:high])
+            parts.append(self._forward(given, place.expand(len(jobs), -1), sees, before, cache))
         hidden = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         layers = [(layer.keys, layer.values) for layer in cache.layers]
         return (
@@ -261,11 +284,13 @@ class HuggingFaceDensity(DecoderDensity):
         jobs: list[Job],
         layers: list[Layers],
         branches: Sequence[Branches],
+        gaps: list[Gaps] | None,
         results: list[Floats],
     ) -> None:
         """Run tiles of one shape as one batch."""
         n_rows, n_steps, n_prefix = tiles[0].shape
         tail = np.full((len(tiles), n_rows, n_steps), self.begin_token, dtype=np.int64)
+        ago = None if gaps is None else np.zeros((len(tiles), n_rows * n_steps), dtype=np.float32)
         n_visible = np.ones((len(tiles), n_rows), dtype=np.int64)
         has_target = np.zeros((len(tiles), n_rows, n_steps), dtype=bool)
         targets, places = [], []
@@ -283,6 +308,8 @@ class HuggingFaceDensity(DecoderDensity):
             if one.wanted is not None:
                 good &= one.wanted[rows, :n_steps]
             has_target[part].reshape(-1, n_steps)[filled] = good
+            if ago is not None and gaps is not None:
+                ago[part].reshape(-1, n_steps)[filled] = gaps[job.case][np.minimum(target, len(one.ids))]
             targets.append(one.ids[target[good]])
             row, step = np.nonzero(good)
             places.append((job.case, rows[row], step))
@@ -294,11 +321,13 @@ class HuggingFaceDensity(DecoderDensity):
         tokens, positions = tail.reshape(len(tiles), -1), (visible + order).flatten(1)
         if self._llama is not None:
             prefixes = [(part, layers[tiles[part.start].job]) for part in _runs(tiles)]
-            hidden = self._llama.hidden(tokens, positions, additive(sees, self._head.dtype), prefixes)
+            added = None if self.timing is None or ago is None else self.timing(torch.from_numpy(ago))
+            hidden = self._llama.hidden(tokens, positions, additive(sees, self._head.dtype), prefixes, added)
         else:
             cache = _PrefixCache(_stacked(tiles, layers, n_prefix))
             places_ = torch.cat([torch.arange(n_prefix).expand(len(tiles), -1), positions], dim=1)
-            hidden = self._forward(tokens, positions, sees, places_, cache).flatten(0, 1)
+            given = self._inputs(self._head.run, tokens, ago)
+            hidden = self._forward(given, positions, sees, places_, cache).flatten(0, 1)
         if not has_target.any():
             return
         rows_ = torch.from_numpy(np.flatnonzero(has_target)).to(self.runtime.device)
@@ -307,11 +336,11 @@ class HuggingFaceDensity(DecoderDensity):
         for (index, row, step), own in zip(places, np.split(values, ends[:-1]), strict=True):
             results[index][row, step] = own
 
-    def _forward(self, tokens: NDArray[np.int64], positions: Tensor, sees: Tensor, keys: Tensor, cache: Any) -> Tensor:
+    def _forward(self, given: dict[str, Tensor], positions: Tensor, sees: Tensor, keys: Tensor, cache: Any) -> Tensor:
         """Run tokens after cached ones.
 
         Args:
-            tokens: Int64, ``[B, n]``.
+            given: The tokens, as `_inputs` gives them.
             positions: Their positions (int64, ``[B, n]``).
             sees: What is in the past of each, among the cached and these (bool, ``[B, n, cached + n]``).
             keys: Positions of those (int64, ``[B, cached + n]``).
@@ -323,7 +352,7 @@ class HuggingFaceDensity(DecoderDensity):
         found = masks(self._windows, sees, positions, keys, self._head.dtype)
         device = self.runtime.device
         return self._head.body(
-            input_ids=torch.from_numpy(tokens).to(device),
+            **given,
             position_ids=positions.clamp(max=self.context - 1).to(device),  # padding may stand beyond all
             attention_mask={k: m.to(device) for k, m in found.items()} if isinstance(found, dict) else found.to(device),
             past_key_values=cache,

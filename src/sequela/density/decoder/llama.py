@@ -95,6 +95,7 @@ class LlamaTiles:
         positions: Tensor,
         mask: Tensor,
         prefixes: Sequence[tuple[slice, list[tuple[Tensor, Tensor]]]],
+        added: Tensor | None = None,
     ) -> Tensor:
         """Run tiles of one shape.
 
@@ -103,6 +104,7 @@ class LlamaTiles:
             positions: Their places (int64, ``[T, n]``).
             mask: 0 where a token sees, the lowest number where not (``[T, n, P + n]``).
             prefixes: For runs of tiles, the keys and values of each layer before them (`prefix`, ``P`` or more places).
+            added: What is added to the embeddings (``[T, n, d]``), if anything.
 
         Returns:
             Their last hidden layer (``[T * n, d]``).
@@ -110,18 +112,21 @@ class LlamaTiles:
         n_tiles, n = tokens.shape
         n_prefix = mask.shape[2] - n
         turns = self._turns_at(positions.flatten())  # [T * n, 1, d_head / 2]
-        distinct, which = np.unique(tokens, return_inverse=True)
-        which_ = torch.from_numpy(which.ravel())
-        some = torch.from_numpy(np.resize(distinct, max(len(distinct), MIN_ROWS)))
-        table = self._embedding.index_select(0, some)
-        x = table.index_select(0, which_)
+        if added is None:
+            distinct, which = np.unique(tokens, return_inverse=True)
+            some = torch.from_numpy(np.resize(distinct, max(len(distinct), MIN_ROWS)))
+            table, place = self._embedding.index_select(0, some), torch.from_numpy(which.ravel())
+        else:  # equal tokens may differ in their times
+            table = self._embedding.index_select(0, torch.from_numpy(tokens.ravel())) + added.flatten(0, 1)
+            place = torch.arange(len(table))
+        x = table.index_select(0, place)
         width = x.shape[1]
         head = width // self.n_heads
         keys, values = (torch.empty(n_tiles, self.n_heads, n_prefix + n, head) for _ in range(2))
         for depth, layer in enumerate(self._layers):
             qkv = self._normal(x if depth else table) @ layer.qkv
             if depth == 0:
-                qkv = qkv.index_select(0, which_)
+                qkv = qkv.index_select(0, place)
             rotating = torch.view_as_complex(qkv[:, : 2 * width].view(-1, 2 * self.n_heads, head // 2, 2))
             rotating.mul_(turns)
             # [T * n, 3 * d] -> [3, T, heads, n, d_head]

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sequela.density.base import Floats, Ids
 from sequela.density.decoder.probe import probe
+from sequela.density.decoder.timing import Timing, gaps_before
 from sequela.density.output_head import Head
 from sequela.density.runtime.devices import fingerprint_of
 from sequela.density.runtime.network_density import NetworkDensity, Runtime
+from sequela.density.window.time_features import Gaps
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
 
@@ -31,6 +34,7 @@ class DecoderDensity(NetworkDensity):
         device: Where it runs.
 
     Attributes:
+        timing: What the gaps before events add to the embeddings, for a density that uses times.
         tried: Why branches are not scored in a faster way: each that was tried, and what failed.
 
     Raises:
@@ -39,6 +43,7 @@ class DecoderDensity(NetworkDensity):
 
     backbone = "huggingface"
     tried: tuple[str, ...] = ()
+    timing: Timing | None = None
 
     def __init__(
         self,
@@ -78,13 +83,25 @@ class DecoderDensity(NetworkDensity):
     def _make(self) -> None:
         """Make what the subclass needs, before the probe."""
 
+    def _inputs(self, model: Any, tokens: NDArray[np.int64], gaps: Gaps | None) -> dict[str, Tensor]:
+        """Return what a model is called with: tokens, or with times their embeddings (``[B, n]`` each)."""
+        given = torch.from_numpy(tokens).to(self.runtime.device)
+        if self.timing is None:
+            return {"input_ids": given}
+        assert gaps is not None
+        ago = torch.from_numpy(gaps).to(self.runtime.device)
+        return {"inputs_embeds": self.timing.embedded(model, given, ago)}
+
     @property
     def fingerprint(self) -> str:
         """See `Density.fingerprint`."""
         settings = f"{self.tokens.tolist()} {self.begin_token} {self.hidden_token} {self.context} {self._head.dtype}"
         window = getattr(self.model.config.get_text_config(), "sliding_window", None)
         settings += "" if window is None else f" {window}"
-        return fingerprint_of(self.model.state_dict(), self.vocabulary.fingerprint, settings)
+        weights = dict(self.model.state_dict())
+        if self.timing is not None:
+            weights |= {f"timing.{name}": weight for name, weight in self.timing.state_dict().items()}
+        return fingerprint_of(weights, self.vocabulary.fingerprint, settings)
 
     @property
     def token_flops(self) -> float:
@@ -98,17 +115,19 @@ class DecoderDensity(NetworkDensity):
         return 2.0 * float(body - sum(tables.values()) + width * self.vocabulary.n_types)
 
     @torch.inference_mode()
-    def plain_log_probs(self, past: Ids) -> Floats:
+    def plain_log_probs(self, past: Ids, times: Floats | None = None) -> Floats:
         """Return what the model says by itself: one forward, no cache, no mask of ours.
 
         Args:
             past: Events of one block (int32, ``[n]``).
+            times: Seconds of these events and the next one (float64, ``[n + 1]`` or more), for one that uses times.
 
         Returns:
             ``log P(. | past[:i])`` for ``i = 0 … n`` (float64, ``[n + 1, n_types]``).
         """
         tokens = np.concatenate([[self.begin_token], self._token_of_id[past]])
-        logits = self.model(input_ids=torch.from_numpy(tokens)[None].to(self.runtime.device), use_cache=False).logits[0]
+        gaps = None if times is None else gaps_before(times)[None, : len(tokens)]
+        logits = self.model(**self._inputs(self.model, tokens[None], gaps), use_cache=False).logits[0]
         if logits.shape[-1] <= self.tokens.max():
             raise ConfigError(
                 f"{type(self.model).__name__} gives {logits.shape[-1]} log-probabilities: too few for the token "

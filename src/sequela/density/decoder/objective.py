@@ -19,10 +19,13 @@ from sequela.events.vocabulary import Vocabulary
 class DecoderTask:
     """Examples are blocks of a case, cut as `HuggingFaceDensity` cuts them; every event is a target once."""
 
-    def __init__(self, sequences: SequenceSet, vocabulary: Vocabulary, *, context: int, hide: float) -> None:
+    def __init__(
+        self, sequences: SequenceSet, vocabulary: Vocabulary, *, context: int, hide: float, times: bool = False
+    ) -> None:
         self.vocabulary = vocabulary
         self.hide = hide
         self._ids = sequences.ids
+        self._times = sequences.times if times else None
         self._ticks = None
         if sequences.unordered_ties and sequences.times is not None:
             self._ticks = np.cumsum(np.diff(sequences.times, prepend=-np.inf) != 0)  # within a case
@@ -53,8 +56,13 @@ class DecoderTask:
         inputs = np.concatenate([np.full((len(inputs), 1), self.vocabulary.begin_id, np.int32), inputs[:, :-1]], 1)
         if rng is not None and self.hide:
             hide_some(inputs, self.vocabulary.hidden_id, self.vocabulary.n_types, self.hide, rng)
+        given = {"input_ids": torch.from_numpy(inputs).to(device).long()}
+        if self._times is not None:
+            seconds = self._times[place]
+            gaps = np.where(inside, np.diff(seconds, axis=1, prepend=seconds[:, :1]), 0.0).astype(np.float32)
+            given["gaps"] = torch.from_numpy(gaps).to(device)
         # Padding stands at the end and attention is causal, so no mask is needed.
-        logits = model(input_ids=torch.from_numpy(inputs).to(device).long(), use_cache=False).logits
+        logits = model(**given, use_cache=False).logits
         logits = logits[..., : self.vocabulary.n_types].flatten(0, 1).float()
         goal = torch.from_numpy(targets).to(device).long().flatten()
         total = F.cross_entropy(logits, goal, reduction="sum", ignore_index=-100)

@@ -45,6 +45,7 @@ class Probed(Protocol):
     vocabulary: Vocabulary
     context: int
     runtime: Runtime
+    uses_times: bool
 
     @property
     def max_tail(self) -> int | None:
@@ -54,10 +55,10 @@ class Probed(Protocol):
     def token_flops(self) -> float:
         """Operations of one token."""
 
-    def plain_log_probs(self, past: Ids) -> Floats:
+    def plain_log_probs(self, past: Ids, times: Floats | None = None) -> Floats:
         """Return what one plain forward says."""
 
-    def score(self, ids: Ids) -> Floats:
+    def score(self, ids: Ids, times: Floats | None = None) -> Floats:
         """Return what the density says of a sequence."""
 
     def score_branches_many(self, branches: Sequence[Branches]) -> list[Floats]:
@@ -76,31 +77,32 @@ def probe(density: Probed) -> None:
     n = probe_length(density)
     ids = rng.integers(0, density.vocabulary.n_types, n).astype(np.int32)
     with torch.inference_mode():
-        plain, most = _checked_plain(density, ids)
-        _compare(density, "score", density.score(ids), plain, most)
+        times = np.cumsum(10.0 ** rng.uniform(-1, 6, n)) if density.uses_times else None
+        plain, most = _checked_plain(density, ids, times)
+        _compare(density, "score", density.score(ids, times), plain, most)
         steps = min(3, density.max_tail or 3, n - 1)
         starts = np.unique([min(1, n - 1 - steps), (n - 1 - steps) // 2, n - 1 - steps]).repeat(2)
         tails = rng.integers(0, density.vocabulary.n_types, (len(starts), steps)).astype(np.int32)
-        found = density.score_branches_many([Branches(ids, starts, tails)])[0]
+        found = density.score_branches_many([Branches(ids, starts, tails, times)])[0]
         for row, start in enumerate(starts):
             whole = np.concatenate([ids[:start], tails[row]])
-            logs = density.plain_log_probs(whole)[start + 1 :]
+            logs = density.plain_log_probs(whole, times)[start + 1 :]
             expected = logs[np.arange(steps), ids[start + 1 : start + 1 + steps]]
             _compare(density, "branch", found[row], expected, most)
 
 
-def _checked_plain(density: Probed, ids: Ids) -> tuple[Floats, float]:
+def _checked_plain(density: Probed, ids: Ids, times: Floats | None) -> tuple[Floats, float]:
     """Return the plain scores of a sequence (float64, ``[L]``) and the largest error, after a look at the model."""
     n, name = len(ids), type(density.model).__name__
-    whole = density.plain_log_probs(ids[:-1])
+    whole = density.plain_log_probs(ids[:-1], times)
     if not np.isfinite(whole).all():
         raise ConfigError(f"{name} gives log-probabilities that are not finite numbers: its weights are damaged")
-    if _apart(density, density.plain_log_probs(ids[:-1]), whole):
+    if _apart(density, density.plain_log_probs(ids[:-1], times), whole):
         raise ConfigError(f"{name} gives other log-probabilities each time: turn off what is random in it")
     for cut in {n // 2, n - 2}:
         other = ids.copy()
         other[cut:] = (ids[cut:] + 1) % density.vocabulary.n_types
-        shorter, changed = density.plain_log_probs(ids[:cut]), density.plain_log_probs(other[:-1])
+        shorter, changed = density.plain_log_probs(ids[:cut], times), density.plain_log_probs(other[:-1], times)
         if _apart(density, shorter, whole[: cut + 1]) or _apart(density, changed[: cut + 1], whole[: cut + 1]):
             raise ConfigError(
                 f"{name} is no model of the next event: at {n} events a later token moves the score of an earlier one; "
@@ -108,7 +110,7 @@ def _checked_plain(density: Probed, ids: Ids) -> tuple[Floats, float]:
             )
     other, cut = ids.copy(), n // 2
     other[cut] = (ids[cut] + 1) % density.vocabulary.n_types
-    later = np.abs(density.plain_log_probs(other[:-1]) - whole)[cut + 4 :]
+    later = np.abs(density.plain_log_probs(other[:-1], times) - whole)[cut + 4 :]
     most = max(_LEAST, _SHARE * float(later.max(initial=0.0)))
     return whole[np.arange(n), ids], most if density.model.dtype in _TOLERANCE else np.inf
 

@@ -67,8 +67,8 @@ FIT = {
         Either((FLAG, Choice(("auto",)))),
         "auto",
         more="True, False, or ``\"auto\"``: where the log has times and the time since the last event tells something "
-        "of the next one (at least 0.02 nats beyond the last event, and thrice what shuffled times tell). Only the "
-        "window backbone uses times. What is scored later then needs times too.",
+        "of the next one (at least 0.02 nats beyond the last event, and thrice what shuffled times tell). Not for "
+        "the backbone gru. What is scored later then needs times too.",
         panel=_MODEL,
         flags="--times/--no-times",
     ),

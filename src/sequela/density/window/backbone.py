@@ -129,6 +129,8 @@ class WindowBackbone(TrainedBackbone):
         if (config.n_types, config.n_inputs) != (vocabulary.n_types, vocabulary.n_inputs):
             raise ValueError(f"the model predicts {config.n_types} types, the vocabulary has {vocabulary.n_types}")
         weights = load_file(folder / WEIGHTS)
+        if config.n_blocks > len(weights):  # before that many are made
+            raise ValueError("the weights are not of the sizes in its settings")
         with torch.device("meta"):  # sizes that do not fit the weights are found before they take memory
             shapes = {name: tensor.shape for name, tensor in WindowNetwork(config).state_dict().items()}
         if shapes != {name: tensor.shape for name, tensor in weights.items()}:

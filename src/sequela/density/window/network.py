@@ -202,10 +202,7 @@ class WindowNetwork(nn.Module):
         if not self.config.n_knots:
             return None
         assert gaps is not None
-        unit, last = self.config.shortest_seconds, self.config.n_knots - 1
-        place = torch.log1p(gaps.float() / unit) * (last / math.log1p(self.config.longest_seconds / unit))
-        distance = (place.clamp(0, last)[..., None] - torch.arange(last + 1, device=gaps.device)).abs()
-        return (1 - distance).clamp(min=0)
+        return knot_weights(gaps, self.config.n_knots, self.config.shortest_seconds, self.config.longest_seconds)
 
     def hidden(self, windows: Tensor, knots: Tensor | None = None) -> Tensor:
         """Return the last hidden layer, ``[B, width]``, for windows ``[B, memory]`` and what `knots` gave."""
@@ -243,6 +240,28 @@ class WindowNetwork(nn.Module):
             added = _direct(windows, self.rates, scale)
             logits = torch.logaddexp(logits, added.clamp(min=_LEAST_RATE).log())
         return logits
+
+
+def knot_weights(gaps: Tensor, n_knots: int, shortest: float, longest: float) -> Tensor:
+    """Return the weight of each knot of a log scale for some gaps.
+
+    Args:
+        gaps: Seconds (``[...]``).
+        n_knots: Knots, the first at 0, the last at ``longest``.
+        shortest: Seconds from which on gaps are told apart.
+        longest: Seconds up to which they are.
+
+    Returns:
+        ``[..., n_knots]``, which sum to 1; two neighbours at most are not 0.
+
+    Example:
+        >>> knot_weights(torch.tensor([0.0, 3.0, 99.0]), 3, 1.0, 15.0).tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    last = n_knots - 1
+    place = torch.log1p(gaps.float() / shortest) * (last / math.log1p(longest / shortest))
+    distance = (place.clamp(0, last)[..., None] - torch.arange(last + 1, device=gaps.device)).abs()
+    return (1 - distance).clamp(min=0)
 
 
 def _direct(windows: Tensor, table: Tensor, scale: Tensor) -> Tensor:

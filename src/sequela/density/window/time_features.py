@@ -68,7 +68,7 @@ def time_scale(sequences: SequenceSet, memory: int) -> tuple[float, float]:
     assert sequences.times is not None
     case = np.repeat(np.arange(sequences.n_cases), sequences.lengths)
     near = _lagged(sequences.times, case, 1)
-    far = _lagged(sequences.times, case, min(memory, int(sequences.lengths.max()) - 1))
+    far = _lagged(sequences.times, case, max(1, min(memory, int(sequences.lengths.max()) - 1)))
     near, far = near[near > 0], far[far > 0]
     if not len(near) or not len(far):
         return 1.0, 2.0

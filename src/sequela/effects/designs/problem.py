@@ -64,6 +64,11 @@ class Problem:
         return self.case.ids
 
     @property
+    def positions(self) -> NDArray[np.int64]:
+        """Positions of the causes in the whole case, by which draws are keyed (int64, ``[P]``)."""
+        return self.causes + self.case.first
+
+    @property
     def key(self) -> int:
         """Key of the random draws of this case."""
         return case_hash(self.case.name, self.settings.seed)
@@ -125,14 +130,14 @@ class Problem:
         observed, n = self.ids[self.causes], settings.n_particles
         if settings.proposal == "siblings":
             groups = siblings(vocabulary, settings.kept_components)
-            return proposals.draw_siblings(observed, self.causes, groups, n, self.key)
+            return proposals.draw_siblings(observed, self.positions, groups, n, self.key)
         if settings.proposal == "uniform":
             n_real = vocabulary.n_types - (vocabulary.rare_id is not None)
-            return proposals.draw_uniform(observed, self.causes, n_real, n, self.key)
+            return proposals.draw_uniform(observed, self.positions, n_real, n, self.key)
         weights = self.proposal_weights(self.causes, with_rare=with_rare)
         if weights.shape[1] < vocabulary.n_types:  # <rare> may be observed though it is never drawn
             weights = np.pad(weights, ((0, 0), (0, vocabulary.n_types - weights.shape[1])))
-        return proposals.draw_weighted(observed, self.causes, weights, n, self.key)
+        return proposals.draw_weighted(observed, self.positions, weights, n, self.key)
 
     def proposal_weights(self, positions: NDArray[np.int64], *, with_rare: bool = False) -> Floats:
         """Return the proposal's mass of every type at positions (float64, ``[n, V]``; no ``<rare>`` unless asked)."""

@@ -54,7 +54,8 @@ def draw_noise(problem: Problem) -> Noise:
     n_vectors = n_types**problem.horizon if problem.horizon * np.log2(n_types) < 40 else np.inf
     if n_vectors <= n_particles:
         number = np.arange(int(n_vectors))[:, None]
-        types = (number // n_types ** (place % problem.horizon)[None, :]) % n_types  # [N, places]
+        digit = (place + problem.case.first) % problem.horizon
+        types = (number // n_types**digit) % n_types  # [N, places]
         # Mass of a vector for one row: the product of its digits' masses over the positions the row can see.
         mass = np.ones((len(rows), len(number)))
         for i, row in enumerate(rows):
@@ -62,7 +63,7 @@ def draw_noise(problem: Problem) -> Noise:
                 mass[i] *= weights[row + step - rows[0], types[:, row + step - rows[0]]]
         return Noise(rows, types, mass / mass.sum(axis=1, keepdims=True), exact=True)
     particle = np.arange(n_particles, dtype=np.uint64)[:, None]
-    unit = random_unit(problem.key, place.astype(np.uint64)[None, :], particle)
+    unit = random_unit(problem.key, (place + problem.case.first).astype(np.uint64)[None, :], particle)
     cumulative = np.cumsum(weights, axis=1)
     types = np.stack(
         [np.searchsorted(cumulative[i], unit[:, i] * cumulative[i, -1]) for i in range(len(place))], axis=1
