@@ -16,7 +16,7 @@ from sequela.arguments import public
 from sequela.density.base import Density
 from sequela.density.checkpoint import load_density
 from sequela.density.quality.report import DensityReport, held_out_loss
-from sequela.discovery.arguments import OF_QUESTION, UPDATE, edge_delta
+from sequela.discovery.arguments import UPDATE, edge_delta
 from sequela.discovery.diagnose import Finding
 from sequela.discovery.kept import DENSITY, KeptFolds, Sums, load_sums
 from sequela.discovery.population import discover_population
@@ -204,9 +204,7 @@ class _Updating:
         frame = pl.concat([self.old.frame, new.frame.select(self.old.frame.columns)])
         self.whole = EventLog(frame, self.old.source, self.old.n_ties + new.n_ties, self.old.columns)
         self.arguments = run.record.arguments
-        self.question = {name: self.arguments[name] for name in OF_QUESTION if name != "fdr"}
-        if run.discovery.knowledge is not None:
-            self.question["knowledge"] = run.discovery.knowledge
+        self.question = run.question
 
     def refitted(self, found: Update) -> tuple[RunProgress, Any]:
         """Run anew in the work folder, with training that goes on from the model of the run."""

@@ -10,6 +10,7 @@ import polars as pl
 
 from sequela.errors import ConfigError, LogFormatError, nearest
 from sequela.events.log import event_at_level, event_components
+from sequela.events.neighbours import AT_NEIGHBOUR
 from sequela.evidence.words import link_sentence
 from sequela.graphs.exports import at_level
 from sequela.graphs.instance import InstanceGraph
@@ -289,7 +290,7 @@ def _counts(
     """Count what the heading names."""
     return {
         "n_cases": len(traces.names) if traces is not None else run.get("counts", {}).get("n_cases"),
-        "n_events": int(nodes["count"].sum()),
+        "n_events": int(nodes.filter(~pl.col("event").str.ends_with(AT_NEIGHBOUR))["count"].sum()),
         "n_types": int((nodes["count"] > 0).sum()),
         "n_links": n_links,
         "n_edges": None if traces is None else len(traces.cause),
