@@ -2,18 +2,27 @@
 
     python benchmarks/knowledge.py pairs --seeds 11 12 13
     python benchmarks/knowledge.py neighbours --seeds 11 12
+    python benchmarks/knowledge.py neighbours --seeds 14 15 16 --equal
+    python benchmarks/knowledge.py memory --seeds 0 --cases 20000
 
 Worlds: `sequela.worlds.topology`, alarms that follow a topology of components within an entity and reach its
 neighbours, with exact truth. ``pairs`` discovers each log (window density, all defaults, threshold 0.05 nats, all
 replacements) without knowledge, with the true topology, with one in which a tenth of the pairs of components are wrong,
 and with one that allows everything. ``neighbours`` weighs the evidence for links (five folds, as `run` does) with and
-without the events of neighbours. Seed 0 was used while writing this. Rows go to ``benchmarks/results/knowledge.csv``.
+without the events of neighbours; with ``--equal`` a cause acts at a neighbour as often as in its own entity. ``memory``
+reads a log and encodes it, in a process of its own, and tells the peak
+of its memory. Seed 0 was used while writing this. Rows go to ``benchmarks/results/knowledge.csv``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+import sys
+import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +38,12 @@ RESULTS = Path(__file__).parent / "results" / "knowledge.csv"
 N_COMPONENTS = 8
 
 
-def world(seed: int, *, across: int) -> AlarmTopology:
+def world(seed: int, *, across: int, equal: bool = False) -> AlarmTopology:
     """Return a network of devices."""
     return AlarmTopology.random(
-        24, n_components=N_COMPONENTS, n_links=14, n_across=across, alarms_per_entity=50.0, seed=seed
-    )
+        24, n_components=N_COMPONENTS, n_links=14, n_across=across, equal_strengths=equal, alarms_per_entity=50.0,
+        seed=seed,
+    )  # fmt: skip
 
 
 def scores(found: set[Any], true: set[Any]) -> dict[str, float]:
@@ -84,9 +94,9 @@ def pairs(seed: int, n_cases: int, max_steps: int) -> list[dict[str, Any]]:
     return rows
 
 
-def neighbours(seed: int, n_cases: int, max_steps: int) -> list[dict[str, Any]]:
+def neighbours(seed: int, n_cases: int, max_steps: int, *, equal: bool) -> list[dict[str, Any]]:
     """Find links within entities and to neighbours, with and without the events of neighbours."""
-    simulated = world(seed, across=6).simulate(n_cases, seed=seed)
+    simulated = world(seed, across=6, equal=equal).simulate(n_cases, seed=seed)
     links = simulated.links
     within = set(links.filter(~pl.col("across")).select("cause", "effect").rows())
     across = set(links.filter("across").select("cause", "effect").rows())
@@ -103,7 +113,8 @@ def neighbours(seed: int, n_cases: int, max_steps: int) -> list[dict[str, Any]]:
         own = set(edges.filter(~near).select("cause", "effect").rows())
         other = edges.filter(near).with_columns(pl.col("cause").str.strip_suffix(AT_NEIGHBOUR))
         cross = set(other.select("cause", "effect").rows())
-        shared = {"study": "neighbours", "seed": seed, "knowledge": name, "processor_seconds": round(seconds, 1)}
+        shared = {"study": "neighbours", "seed": seed, "knowledge": name, "strengths": "equal" if equal else None,
+                  "processor_seconds": round(seconds, 1)}  # fmt: skip
         rows.append(shared | {"what": "links within"} | scores(own, within))
         rows.append(shared | {"what": "links across"} | scores(cross, across))
         # Without the join a link across can only show as one within, of the same types or of others.
@@ -113,16 +124,52 @@ def neighbours(seed: int, n_cases: int, max_steps: int) -> list[dict[str, Any]]:
     return rows
 
 
+_READ = """
+import json, re, sys
+from pathlib import Path
+import sequela as sq
+from sequela.events.vocabulary import Vocabulary
+folder, columns, beside = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
+more = {} if beside == "alone" else {"neighbours": folder + "/neighbours.parquet"}
+def peak():  # of this process: what getrusage tells begins with that of the process that started it
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+before = peak()
+log = sq.read_log(folder + "/log.parquet", **columns, **more)
+found = sq.SequenceSet.from_log(log, Vocabulary.build(log, min_count=2))
+print(json.dumps([log.n_events, found.n_events, before, peak()]))
+"""
+
+
+def memory(seed: int, n_cases: int, max_steps: int | None) -> list[dict[str, Any]]:
+    """Read a log and encode it, with and without the events of neighbours."""
+    simulated = world(seed, across=6).simulate(n_cases, seed=seed)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        simulated.log.write_parquet(f"{folder}/log.parquet")
+        simulated.known["neighbours"].write_parquet(f"{folder}/neighbours.parquet")
+        for name in ("joined", "alone"):
+            words = [sys.executable, "-c", _READ, folder, json.dumps(simulated.columns), name]
+            told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+            n_events, n_encoded, before, peak = json.loads(told)
+            rows.append({"study": "memory", "seed": seed, "knowledge": name, "n": n_events, "n_encoded": n_encoded,
+                         "mib_before": before, "mib_peak": peak})  # fmt: skip
+    return rows
+
+
 def main() -> None:
     """Run a study and add its rows to the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=["pairs", "neighbours"])
+    parser.add_argument("study", choices=["pairs", "neighbours", "memory"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
     parser.add_argument("--cases", type=int, default=150)
     parser.add_argument("--max-steps", type=int, default=None)
+    parser.add_argument("--equal", action="store_true", help="neighbours: links of equal strengths")
     parser.add_argument("--dry", action="store_true", help="print only")
     given = parser.parse_args()
-    study = pairs if given.study == "pairs" else neighbours
+    studies: dict[str, Any] = {
+        "pairs": pairs, "neighbours": partial(neighbours, equal=given.equal), "memory": memory
+    }  # fmt: skip
+    study = studies[given.study]
     for seed in given.seeds:
         table = pl.DataFrame(study(seed, given.cases, given.max_steps))
         with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=200, tbl_hide_dataframe_shape=True):

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import polars as pl
 import pytest
 from typer.testing import CliRunner
@@ -116,6 +117,48 @@ def test_other_settings_start_anew_and_results_are_kept(log, tmp_path, monkeypat
         sq.run(log, out=tmp_path / "out", fast=True, **ASKED)
     again = sq.run(log, out=tmp_path / "out", fast=True, overwrite=True, **ASKED)
     assert again.model.info["training"]["max_steps"] == 40
+
+
+def test_it_asks_for_some_causes_and_effects_only(whole, frame, tmp_path, monkeypatch):
+    def refused(*given, **more):
+        raise AssertionError("this stage ran")
+
+    def asked_for(table):
+        return table.select("cause", "effect").unique().rows() == [(cause, effect)]
+
+    cause, effect, _ = whole.discovery.edges.group_by("cause", "effect").len().sort("len").row(-1)
+    names = frame["case"].unique(maintain_order=True)
+    old, new = (sq.read_log(frame.filter(pl.col("case").is_in(some.implode()))) for some in (names[:70], names[70:]))
+    asked = ASKED | {"out": tmp_path / "out", "causes": cause, "effects": f"?{effect[1:]}"}
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "fit", refused)
+        with pytest.raises(ConfigError, match=r"effects='\*ERROR\*' matches no event type"):
+            sq.run(old, **asked | {"effects": "*ERROR*"})
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "discover_to", refused)
+        with pytest.raises(AssertionError):
+            sq.run(old, **asked)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "discover_population", refused)
+        found = sq.run(old, **asked)
+    assert found.record.arguments["causes"] == cause
+    for table in (found.population.pairs, found.discovery.edges, found.discovery.places):
+        assert asked_for(table)
+    new_case = sq.explain(found, new, case=new.case_names[0])
+    assert asked_for(new_case.graph.edges)
+    other = next(n for n, event in enumerate(new_case.graph.events) if event != effect)
+    assert "only effects of these types were asked for: ?" in str(new_case.graph.explain(other))
+    assert "Only effects of these types were asked for: ?" in found.report_path.read_text(encoding="utf-8")
+    n_weighed = found.population.run.counts.n_cases
+    grown = sq.update(found, new, progress=False)
+    assert grown.population.run.counts.n_cases == n_weighed + 10
+    assert asked_for(grown.population.pairs)
+    assert asked_for(grown.discovery.edges.filter(pl.col("case").is_in(names[70:].implode())))
+    unfinished = msgspec.to_builtins(grown.record) | {"complete": False, "log": found.record.log}
+    (grown.folder / "run.json").write_text(json.dumps(unfinished))
+    monkeypatch.setattr(module, "fit", refused)
+    with pytest.raises(AssertionError):  # another question is another run
+        sq.run(old, **asked | {"effects": "e*"})
 
 
 def test_fast_says_what_it_leaves_out(log, tmp_path):

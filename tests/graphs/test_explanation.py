@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from sequela.errors import ConfigError
+from sequela.events.neighbours import AT_NEIGHBOUR
 from sequela.graphs.explanation import times_likelier
 from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph
 
@@ -95,3 +96,18 @@ def test_plain_values_and_text():
         "  e0 [0] → e1 [1]: 3.0 times as likely, 1.10 nats, confidence 0.95 (next)"
     )
     assert times_likelier(math.log(30)) == "30 times as likely"
+
+
+def test_a_cause_at_a_neighbour_is_told_with_its_case():
+    events = (f"down{AT_NEIGHBOUR}", "up")
+    edges = graph(2, [(0, 1, math.log(3))]).edges.with_columns(cause=pl.lit(events[0]), effect=pl.lit("up"))
+    more = pl.DataFrame({"site": ["x", "y"], "neighbour": ["N7", None]})
+    near = InstanceGraph("N3", events, edges, attributes=more)
+    found = near.explain()
+    assert found.sentence == "up was caused by down (at the neighbour N7)."
+    assert "down (at the neighbour N7) [0] → up [1]" in str(found)
+    assert found.to_dict()["chain"][0]["neighbour"] == found.chain[0].neighbour == "N7"
+    assert found.doubts[-1] == "down (at the neighbour N7) happened in another case: what caused it is told by N7"
+    assert near.explain(0).doubts[-1] == "it happened in another case: what caused it is told by N7"
+    own = InstanceGraph("N3", ("down", "up"), edges.with_columns(cause=pl.lit("down")), attributes=more)
+    assert own.explain().chain[0].neighbour is None

@@ -596,6 +596,24 @@ def test_one_case_traces_an_event_to_its_roots(open_page):
     assert all(f">e{i}<" in text for i in range(6))
 
 
+def test_an_event_at_a_neighbour_is_told_with_its_case_and_its_attributes(open_page):
+    names = ("a (at a neighbour)", "b")
+    edges = (
+        case_graph()
+        .edges.head(1)
+        .with_columns(cause_position=pl.lit(0), effect_position=pl.lit(1), cause=pl.lit(names[0]), effect=pl.lit("b"))
+    )
+    more = pl.DataFrame({"neighbour": ["N7", None], "site": [None, "north"]})
+    page = open_page(InstanceGraph("N3", names, edges.cast(INSTANCE_SCHEMA), (1.7e9, 1.7e9 + 1), attributes=more))
+    page.click('.event[data-position="1"]')
+    assert "was caused by a (at the neighbour N7)" in " ".join(page.inner_text("#story").split())
+    assert page.locator("#case-details .attribute").all_inner_texts() == ["site: north"]
+    assert page.inner_text("#roots").startswith("a (at the neighbour N7)")
+    page.click('.event[data-position="0"]')
+    assert page.inner_text("#story").endswith("happened in another case: what caused it is told by N7.")
+    assert page.locator("#case-details .attribute").count() == 0
+
+
 def test_roots_are_those_of_the_library_also_within_a_tick(open_page):
     """Edges within a tick may go against the order of rows, have no direction, or form cycles."""
     rng = np.random.default_rng(4)

@@ -15,6 +15,7 @@ import sequela as sq
 from sequela.cli.app import app
 from sequela.discovery.stream import discover_to
 from sequela.errors import ConfigError, LogFormatError
+from sequela.evidence.words import link_sentence
 from sequela.graphs.instance import INSTANCE_SCHEMA, InstanceGraph
 from sequela.graphs.population import POPULATION_SCHEMA, PopulationGraph
 from sequela.graphs.summary import SummaryGraph
@@ -173,6 +174,8 @@ def test_evidence_decides_what_counts():
     assert links["values"]["is_edge"] == [True, False, False]
     assert links["values"]["cmi_nats"][0] == 0.2
     assert links["values"]["n_edges"] == [2, 1, 1]
+    assert links["sentences"] == [link_sentence(evidence.pairs.row(0, named=True)), None, None]
+    assert page_data(found)["links"]["sentences"] is None
     (root,) = data["findings"]["roots"]
     assert (names[root["type"]], root["n_explained"], root["q_value"]) == ("a", 2, 0.01)
     (case,) = (case for case in data["cases"] if case["name"] == "1")

@@ -127,3 +127,11 @@ def test_bad_networks_are_named():
         AlarmTopology(types, [1], [], [])
     with pytest.raises(ConfigError, match="types of 0"):
         AlarmTopology(types, [1, 1], [AlarmLink(0, 7, 0.5, 1.0)], [])
+
+
+def test_links_to_neighbours_are_weaker_unless_they_are_to_be_equal():
+    for equal, low, high in ((False, 0.2, 0.4), (True, 0.4, 0.9)):
+        links = AlarmTopology.random(40, n_across=40, equal_strengths=equal, seed=0).links
+        chances = [link.probability for link in links if link.across]
+        assert low <= min(chances) < (low + high) / 2 < max(chances) <= high
+        assert all(0.4 <= link.probability <= 0.9 for link in links if not link.across)

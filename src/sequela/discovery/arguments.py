@@ -127,7 +127,7 @@ def _asks_of_states(values: Mapping[str, Any], density: Any) -> bool:
 
 
 OF_MODEL = ("backbone", "min_count", "memory", "max_steps", "seed", "device")
-OF_QUESTION = ("delta", "fdr", "horizon", "horizon_time", "particles")
+OF_QUESTION = ("delta", "fdr", "horizon", "horizon_time", "causes", "effects", "particles")
 """Arguments of `run` that go to training, and to evidence and discovery."""
 RUN = {
     "log": FIT["log"],

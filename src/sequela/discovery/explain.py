@@ -18,8 +18,6 @@ from sequela.graphs.population import PopulationGraph
 from sequela.graphs.results import Discovery
 from sequela.graphs.saved import load_discovery
 
-_QUESTION = ("delta", "horizon", "horizon_time", "particles", "seed")
-
 
 class Explained(NamedTuple):
     """An answer, and what it was taken from.
@@ -81,10 +79,8 @@ def explain(
 
 def explain_new(run: RunResult, case: EventLog) -> InstanceGraph:
     """Return the graph of a case that was not in the log of a run, found as those in it were."""
-    asked = {name: run.record.arguments[name] for name in _QUESTION}
+    asked = run.question | {"seed": run.record.arguments["seed"]}
     asked["delta"] = edge_delta(asked["delta"], weighed=run.population is not None)
-    if run.record.arguments.get("knowledge") is not None:
-        asked["knowledge"] = run.discovery.knowledge
     weighed = {} if run.population is None else {"population": run.population, "fdr": run.record.arguments["fdr"]}
     return discover(run.model, case, **asked, **weighed)
 

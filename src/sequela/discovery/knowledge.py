@@ -38,8 +38,10 @@ import polars as pl
 
 from sequela.arguments import PATH, Either, Kind, checks, public
 from sequela.discovery.knowledge_check import check_knowledge
-from sequela.effects.knowledge import Knowledge, Statement
+from sequela.effects.knowledge import Knowledge, Statement, asked
 from sequela.errors import ConfigError, nearest
+from sequela.events.log import EventLog
+from sequela.events.neighbours import AT_NEIGHBOUR
 from sequela.events.times import parse_duration
 from sequela.graphs.schemas import KNOWLEDGE
 from sequela.text import quoted
@@ -335,7 +337,18 @@ def knowledge_for(given: Knowledge | str | Path, log: Any, density: Any = None) 
     columns = (trained_on or dict(getattr(log, "columns", {}))).get("event", ())
     names = dict.fromkeys([] if one is None else one.vocabulary.names)
     if hasattr(log, "frame"):
-        names |= dict.fromkeys(log.frame["event"].unique().sort())
+        names |= dict.fromkeys(_types_of(log))
     bound = Knowledge(known.statements, known.columns or tuple(columns or ()), known.source)
     check_knowledge(bound, tuple(names))
     return bound
+
+
+def check_asked(log: EventLog, causes: str | None, effects: str | None) -> None:
+    """Raise `ConfigError` where a pattern of causes or effects matches no event type of a log."""
+    asked(_types_of(log), tuple(log.columns.get("event", ())), causes, effects)
+
+
+def _types_of(log: EventLog) -> list[str]:
+    """Return the event types of a log, and those at a neighbour."""
+    near = [] if log.neighbours is None else (log.neighbours.events["event"].unique().sort() + AT_NEIGHBOUR).to_list()
+    return [*log.frame["event"].unique().sort(), *near]

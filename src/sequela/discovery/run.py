@@ -25,10 +25,10 @@ from sequela.density.base import Density
 from sequela.density.training.crossfit import MARKER as FOLDS_MARKER
 from sequela.density.training.crossfit import CrossFit, cross_fit, held_out_cases, load_cross_fit
 from sequela.density.training.fit import fit, fit_further
-from sequela.discovery.arguments import OF_MODEL, OF_QUESTION, RUN, edge_delta
+from sequela.discovery.arguments import OF_MODEL, RUN, edge_delta
 from sequela.discovery.diagnose import diagnose_log
 from sequela.discovery.kept import kept_folds
-from sequela.discovery.knowledge import knowledge_for
+from sequela.discovery.knowledge import check_asked, knowledge_for
 from sequela.discovery.population import discover_population
 from sequela.discovery.run_folder import (
     EVIDENCE,
@@ -82,6 +82,8 @@ def run(
     control: str = "each",
     horizon: int | str | None = None,
     horizon_time: str | float | None = None,
+    causes: str | None = None,
+    effects: str | None = None,
     particles: int = 16,
     folds: int = 5,
     knowledge: Knowledge | str | Path | None = None,
@@ -116,6 +118,7 @@ def run(
     """
     given = dict(locals())
     known = None if knowledge is None else knowledge_for(knowledge, log)
+    check_asked(log, causes, effects)
     if known is not None:
         given["knowledge"] = {"hash": known.fingerprint, "file": known.source}
     asked = RunProgress(
@@ -155,7 +158,7 @@ class Stages:
         self.folder, self.record, self.log, self.device, self.tell = folder, record, log, device, tell
         self.start = start
         self.quiet = BarsOnly(tell)
-        self.question = {name: record.arguments[name] for name in OF_QUESTION if name != "fdr"} | {"knowledge": known}
+        self.question = record.question | {"knowledge": known}
         self.fdr, self.fast = record.arguments["fdr"], bool(record.arguments["fast"])
 
     def run(self) -> None:

@@ -12,6 +12,7 @@ import polars as pl
 
 from sequela.density import checkpoint
 from sequela.density.base import Density
+from sequela.discovery.arguments import OF_QUESTION
 from sequela.discovery.diagnose import Finding
 from sequela.errors import ConfigError, LogFormatError
 from sequela.events.log import EventLog
@@ -121,6 +122,11 @@ class RunProgress(msgspec.Struct, kw_only=True):
     files: dict[str, FileRecord] = {}
     checksum: str | None = None
 
+    @property
+    def question(self) -> dict[str, Any]:
+        """What is asked of effects, as keywords of `discover_population` and, but for `edge_delta`, of `discover`."""
+        return {name: self.arguments.get(name) for name in OF_QUESTION if name != "fdr"}
+
     def write(self, folder: Path) -> None:
         """Write `run.json`; when all is done with checksums of every file in the folder."""
         values = finite(msgspec.to_builtins(self))
@@ -163,6 +169,11 @@ class RunResult:
         if "on_link" in edges.collect_schema().names():
             edges = edges.filter("on_link")
         return int(edges.select((pl.col("pointwise_nats") < 0).sum()).collect().item())
+
+    @property
+    def question(self) -> dict[str, Any]:
+        """What was asked of effects, see `RunProgress.question`, with what was known."""
+        return self.record.question | {"knowledge": self.discovery.knowledge}
 
     @property
     def findings(self) -> list[Finding]:

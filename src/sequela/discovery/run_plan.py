@@ -17,6 +17,7 @@ from sequela.density.training.fit import fit
 from sequela.density.training.recipe import Recipe, split_for_training, training_config
 from sequela.density.training.size import has_time
 from sequela.discovery.arguments import RUN
+from sequela.discovery.knowledge import check_asked
 from sequela.discovery.plan import duration, plan_discovery
 from sequela.discovery.population import discover_population
 from sequela.effects.knowledge import Knowledge
@@ -71,6 +72,8 @@ def plan_run(
     fdr: float = 0.05,
     horizon: int | str | None = None,
     horizon_time: str | float | None = None,
+    causes: str | None = None,
+    effects: str | None = None,
     particles: int = 16,
     folds: int = 5,
     knowledge: Knowledge | str | Path | None = None,
@@ -98,6 +101,7 @@ def plan_run(
         >>> list(found.seconds)
         ['train', 'folds', 'population', 'discover']
     """
+    check_asked(log, causes, effects)
     tell = reporter(progress)
     tell.say("measuring some steps of each stage")
     chosen: dict[str, Any] = {
@@ -117,7 +121,7 @@ def plan_run(
     chooses = trained_backbone(backbone).chooses_width and has_time(max_steps)
     seconds = {"train": times[0] + (2 if chooses else 1) * n_steps * a_step}  # trying widths takes about as long again
     question: dict[str, Any] = {"delta": delta, "horizon": horizon, "horizon_time": horizon_time, "seed": seed}
-    question |= {"particles": particles, "knowledge": knowledge}
+    question |= {"particles": particles, "knowledge": knowledge, "causes": causes, "effects": effects}
     if not fast and log.n_cases >= 2 * folds:
         own = min(n_steps, max(_LEAST_FOLD_STEPS, n_steps // folds))
         seconds["folds"] = (folds - 1) * (times[0] + own * a_step)

@@ -16,7 +16,7 @@ from sequela.arguments import public
 from sequela.density.base import Density
 from sequela.density.checkpoint import load_density
 from sequela.density.quality.report import DensityReport, held_out_loss
-from sequela.discovery.arguments import OF_QUESTION, UPDATE, edge_delta
+from sequela.discovery.arguments import UPDATE, edge_delta
 from sequela.discovery.diagnose import Finding
 from sequela.discovery.kept import DENSITY, KeptFolds, Sums, load_sums
 from sequela.discovery.population import discover_population
@@ -87,7 +87,8 @@ def update(
         >>> from sequela.worlds.softmax import SoftmaxWorld
         >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
         >>> table = world.to_log(world.sample(40, 8, seed=1))
-        >>> old, new = (sq.read_log(table.filter(pl.col("case") < "case-00030", is_old)) for is_old in (True, False))
+        >>> is_old = pl.col("case") < "case-00030"
+        >>> old, new = sq.read_log(table.filter(is_old)), sq.read_log(table.filter(~is_old))
         >>> found = sq.run(old, out=Path(tempfile.mkdtemp()) / "out", max_steps=10, folds=2, progress=False)
         >>> update(found, new, progress=False).record.updates[-1].n_cases
         10
@@ -203,9 +204,7 @@ class _Updating:
         frame = pl.concat([self.old.frame, new.frame.select(self.old.frame.columns)])
         self.whole = EventLog(frame, self.old.source, self.old.n_ties + new.n_ties, self.old.columns)
         self.arguments = run.record.arguments
-        self.question = {name: self.arguments[name] for name in OF_QUESTION if name != "fdr"}
-        if run.discovery.knowledge is not None:
-            self.question["knowledge"] = run.discovery.knowledge
+        self.question = run.question
 
     def refitted(self, found: Update) -> tuple[RunProgress, Any]:
         """Run anew in the work folder, with training that goes on from the model of the run."""

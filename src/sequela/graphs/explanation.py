@@ -12,6 +12,7 @@ import networkx as nx
 import numpy as np
 import polars as pl
 
+from sequela.events.neighbours import AT_NEIGHBOUR
 from sequela.events.times import seconds_to_datetime
 from sequela.events.vocabulary import RARE
 from sequela.graphs.root_causes import CaseGraph, causal_graph, position_of, root_causes
@@ -55,6 +56,7 @@ class Step:
         cmi_nats: Size of the effect.
         pointwise_nats: How much more likely the cause made this effect (log ratio).
         confidence: Probability that the edge is one; None without a population.
+        neighbour: The case at which the cause happened, where that is a neighbour; otherwise None.
     """
 
     cause_position: int
@@ -65,6 +67,14 @@ class Step:
     cmi_nats: float
     pointwise_nats: float
     confidence: float | None
+    neighbour: str | None = None
+
+    @property
+    def cause_text(self) -> str:
+        """The cause, for people: its type, and at which neighbour it happened."""
+        if self.neighbour is None:
+            return visible(self.cause)
+        return f"{visible(self.cause.removesuffix(AT_NEIGHBOUR))} (at the neighbour {visible(self.neighbour)})"
 
 
 @dataclass(frozen=True)
@@ -121,7 +131,7 @@ class Explanation:
             sure = "" if step.confidence is None else f", confidence {sure_text(step.confidence)}"
             when = "at the same time" if step.lag == 0 else "next" if step.lag == 1 else f"{step.lag} later"
             lines.append(
-                f"  {visible(step.cause)} [{step.cause_position}] → {visible(step.effect)} [{step.effect_position}]: "
+                f"  {step.cause_text} [{step.cause_position}] → {visible(step.effect)} [{step.effect_position}]: "
                 f"{times_likelier(step.pointwise_nats)}, {step.cmi_nats:.2f} nats{sure} ({when})"
             )
         return "\n".join([*lines, *(f"  but: {doubt}" for doubt in self.doubts)])
@@ -185,12 +195,22 @@ def _main_chain(graph: TimedCase, position: int, root: int) -> tuple[Step, ...]:
         causes = behind.pred[way[-1]]
         way.append(max(sorted(causes), key=lambda cause: causes[cause]["nats"] * reach.get(cause, 0.0)))
     rows = {(row["cause_position"], row["effect_position"]): row for row in graph.edges.iter_rows(named=True)}
-    return tuple(_step(rows[cause, effect]) for effect, cause in pairwise(way))[::-1]
+    return tuple(_step(graph, rows[cause, effect]) for effect, cause in pairwise(way))[::-1]
 
 
-def _step(row: Mapping[str, Any]) -> Step:
-    names = [name for name in Step.__dataclass_fields__ if name != "confidence"]
-    return Step(**{name: row[name] for name in names}, confidence=row.get("confidence"))
+def _step(graph: TimedCase, row: Mapping[str, Any]) -> Step:
+    names = [name for name in Step.__dataclass_fields__ if name not in ("confidence", "neighbour")]
+    at = _neighbour(graph, row["cause_position"])
+    return Step(**{name: row[name] for name in names}, confidence=row.get("confidence"), neighbour=at)
+
+
+def _neighbour(graph: TimedCase, position: int) -> str | None:
+    """Return the case at which an event happened, where that is a neighbour."""
+    table: pl.DataFrame | None = getattr(graph, "attributes", None)
+    if table is None or "neighbour" not in table.columns or not graph.events[position].endswith(AT_NEIGHBOUR):
+        return None
+    found: str | None = table["neighbour"][position]
+    return found
 
 
 def _sentence(
@@ -199,7 +219,7 @@ def _sentence(
     what = visible(graph.events[position]) + _time(graph, position)
     if not chain:
         return f"{what}: no cause found in this log."
-    way = " → ".join(visible(step.cause) for step in chain)
+    way = " → ".join(step.cause_text for step in chain)
     sure = "" if confidence is None else f" (confidence {sure_text(confidence)})"
     share, others = float(roots["share"][0]), roots.height - 1
     rest = ""
@@ -225,7 +245,7 @@ def _doubts(graph: TimedCase, position: int, chain: tuple[Step, ...]) -> list[st
         found.append("this is one case alone: nobody has asked whether its links hold in others (no population given)")
     weak = [step for step in chain if step.confidence is not None and step.confidence < _WEAK]
     found += [
-        f"weak evidence for {visible(step.cause)} → {visible(step.effect)} (confidence {step.confidence:.2f})"
+        f"weak evidence for {step.cause_text} → {visible(step.effect)} (confidence {step.confidence:.2f})"
         for step in weak
     ]
     tied = [step for step in chain if step.lag == 0]
@@ -247,6 +267,10 @@ def _doubts(graph: TimedCase, position: int, chain: tuple[Step, ...]) -> list[st
         )
     if not chain:
         found += _without_cause(graph, position)
+    at = _neighbour(graph, chain[0].cause_position if chain else position)
+    if at is not None:
+        first = chain[0].cause_text if chain else "it"
+        found.append(f"{first} happened in another case: what caused it is told by {visible(at)}")
     return found
 
 
@@ -273,6 +297,10 @@ def _without_cause(graph: TimedCase, position: int) -> list[str]:
     if left_out:
         names = ", ".join(map(visible, left_out[:3])) + (", …" if len(left_out) > 3 else "")
         found.append(f"excluded by what is known beside the log: {names}")
+    for side in ("causes", "effects"):
+        pattern = getattr(getattr(graph, "settings", None), side, None)
+        if pattern is not None:
+            found.append(f"only {side} of these types were asked for: {visible(pattern)}")
     rarer = into.filter(pl.col("pointwise_nats") <= 0).height
     if rarer:
         found.append(f"{rarer} earlier event{'s' if rarer > 1 else ''} made it less likely: no cause of it")

@@ -65,7 +65,7 @@ def filter_result(
         >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
         >>> whole = discover_log(world, read_log(world.to_log(world.sample(3, 6, seed=1))), progress=False)
         >>> part = filter_result(whole, only="case-00001", effects="e*")
-        >>> part.edges["case"].unique().to_list(), part.events.height
+        >>> part.events["case"].unique().to_list(), part.events.height
         (['case-00001'], 6)
     """
     if isinstance(found, PopulationGraph):

@@ -10,6 +10,8 @@ import polars as pl
 
 from sequela.errors import ConfigError, LogFormatError, nearest
 from sequela.events.log import event_at_level, event_components
+from sequela.events.neighbours import AT_NEIGHBOUR
+from sequela.evidence.words import link_sentence
 from sequela.graphs.exports import at_level
 from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.population import PopulationGraph
@@ -59,6 +61,9 @@ COLUMNS = (
     Column("log10_e", "log10 e", "Evidence: 10 to this power to 1 against there being no link."),
     Column("q_value", "q", "Share of false links expected among all that have at most this q."),
     Column("confidence", "confidence", "Probability that the link is true, as far as the model is right."),
+    Column(
+        "sensitivity", "sensitivity", "Risk ratio that a hidden cause must have with both to explain the link away."
+    ),
     Column("directed", "directed", "Whether the direction is known; it is not where the two events share their time."),
     Column("is_edge", "evidence", "Whether the link is strong enough and has evidence over cases."),
     Column("mark", "remark", "Why it is uncertain."),
@@ -285,7 +290,7 @@ def _counts(
     """Count what the heading names."""
     return {
         "n_cases": len(traces.names) if traces is not None else run.get("counts", {}).get("n_cases"),
-        "n_events": int(nodes["count"].sum()),
+        "n_events": int(nodes.filter(~pl.col("event").str.ends_with(AT_NEIGHBOUR))["count"].sum()),
         "n_types": int((nodes["count"] > 0).sum()),
         "n_links": n_links,
         "n_edges": None if traces is None else len(traces.cause),
@@ -318,6 +323,15 @@ def _says_nothing(links: pl.DataFrame, key: str) -> bool:
     return (key == "n_undirected" and not values.sum()) or (key == "directed" and bool(values.fill_null(True).all()))
 
 
+def _sentences(links: pl.DataFrame) -> list[str | None] | None:
+    """Say each link with evidence in words; None for what was found in single cases only."""
+    if "log10_e" not in links.columns:
+        return None
+    weighed = pl.col("log10_e", "pointwise_nats").is_finite(), pl.col("support_cases").is_not_null()
+    known = links.select(pl.all_horizontal(*weighed).fill_null(False)).to_series()
+    return [link_sentence(row) if one else None for row, one in zip(links.iter_rows(named=True), known, strict=True)]
+
+
 def _links(links: pl.DataFrame, index: Mapping[str, int], n_links: int) -> dict[str, Any]:
     columns = [column for column in COLUMNS if column.key in links.columns and not _says_nothing(links, column.key)]
     has_total = "cmi_nats_total" in links.columns
@@ -326,6 +340,7 @@ def _links(links: pl.DataFrame, index: Mapping[str, int], n_links: int) -> dict[
         "cause": [index[name] for name in links["cause"]],
         "effect": [index[name] for name in links["effect"]],
         "values": {column.key: plain(links[column.key]) for column in columns},
+        "sentences": _sentences(links),
         "measures": ["cmi_nats_total", "cmi_nats"] if has_total else ["cmi_nats"],
         "weight": "n_edges" if has_total else "support",
         "support": "n_cases" if has_total else "support_cases",

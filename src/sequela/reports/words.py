@@ -141,6 +141,9 @@ def trust(
         )
     if arguments.get("context"):
         found.append(Sentence("note", f"The first {_n(arguments['context'], 'event')} of a case are never causes."))
+    for side in ("causes", "effects"):
+        if arguments.get(side):
+            found.append(Sentence("note", f"Only {side} of these types were asked for: {arguments[side]}"))
     found += [] if known is None else known_pairs(known)
     found += _folded(counts)
     n_ties = run.get("log", {}).get("n_ties", 0)

@@ -31,7 +31,6 @@ from sequela.graphs.root_causes import position_of
 from sequela.text import quoted
 
 Event = str | Sequence[str]
-_QUESTION = ("delta", "horizon", "horizon_time", "particles", "seed")
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class Explainer:
         self.density: Density = self.run.model
         self.population = self.run.population
         given: dict[str, Any] = {name: argument.default for name, argument in TABLE.items()}
-        given |= {name: self.run.record.arguments[name] for name in _QUESTION} | {"design": design}
+        given |= self.run.question | {"seed": self.run.record.arguments["seed"], "design": design}
         given["delta"] = edge_delta(given["delta"], weighed=self.population is not None)
         given |= {} if particles is None else {"particles": particles}
         if self.population is not None:

@@ -118,6 +118,7 @@ class AlarmTopology:
         n_components: int = 8,
         n_links: int = 16,
         n_across: int = 6,
+        equal_strengths: bool = False,
         alarms_per_entity: float = 60.0,
         background: float = 0.4,
         degree: float = 3.0,
@@ -132,6 +133,8 @@ class AlarmTopology:
             n_components: Components, joined as a tree with two chords.
             n_links: Links within an entity.
             n_across: Links to neighbours.
+            equal_strengths: Whether a cause acts at each neighbour as often as within an entity (with a probability
+                of 0.4 to 0.9) rather than less often (0.2 to 0.4).
             alarms_per_entity: Mean number of alarms of an entity.
             background: Share of the alarms that neither cause nor are caused.
             degree: Neighbours of an entity, on average.
@@ -162,7 +165,7 @@ class AlarmTopology:
         types = [(names[i % n_components], f"A{100 + i}") for i in range(n_types)]
         n_active = max(2, round(0.7 * n_types))
         order = generator.permutation(n_types)[:n_active]  # links go forward in this order
-        links = _draw_links(types, order, joined, n_links, n_across, generator)
+        links = _draw_links(types, order, joined, n_links, n_across, equal_strengths, generator)
         mean = np.zeros((n_types, n_types))
         for link in links:
             mean[link.cause, link.effect] += link.probability * (degree if link.across else 1.0)
@@ -351,6 +354,7 @@ def _draw_links(
     joined: Sequence[tuple[str, str]],
     n_links: int,
     n_across: int,
+    equal_strengths: bool,
     generator: np.random.Generator,
 ) -> list[AlarmLink]:
     """Draw links forward in an order of the types: within the topology, and to neighbours."""
@@ -369,6 +373,7 @@ def _draw_links(
     far = [rest[int(i)] for i in generator.choice(len(rest), n_across, replace=False)] if n_across else []
     found = []
     for (a, b), across in [(pair, False) for pair in some] + [(pair, True) for pair in far]:
-        chance = float(generator.uniform(0.2, 0.4) if across else generator.uniform(0.4, 0.9))
+        low, high = (0.2, 0.4) if across and not equal_strengths else (0.4, 0.9)
+        chance = float(generator.uniform(low, high))
         found.append(AlarmLink(a, b, chance, float(np.exp(generator.uniform(np.log(10), np.log(300)))), across))
     return found

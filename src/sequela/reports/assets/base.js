@@ -101,10 +101,23 @@ const hasComponents = components.size > 0;
 const componentColour = (component) => (hasComponents ? (components.get(component) ?? OTHER) : colour("node"));
 
 /** The name of an event type, with the colour of its component in front. */
-function chip(type, attributes = {}) {
+function chip(type, attributes = {}, name = shownName[type]) {
   const dot = hasComponents ? make("span", { class: "dot", style: `background:${componentColour(componentsOf[type][0])}`, "aria-hidden": "true" }) : null;
-  return make("span", { class: "chip", ...attributes }, dot, shownName[type]);
+  return make("span", { class: "chip", ...attributes }, dot, name);
 }
+
+const AT_NEIGHBOUR = /\(at a neighbour\)$/;
+
+/** The case at which an event of a case happened, where that is a neighbour. */
+const neighbourOf = (one, position) => (AT_NEIGHBOUR.test(shownName[one.events[position]]) ? (one.attributes?.neighbour?.[position] ?? null) : null);
+
+/** The name of an event of a case: its type, and at which neighbour it happened. */
+function eventName(one, position) {
+  const [name, at] = [shownName[one.events[position]], neighbourOf(one, position)];
+  return at === null ? name : name.replace(AT_NEIGHBOUR, () => `(at the neighbour ${at})`);
+}
+
+const eventChip = (one, position) => chip(one.events[position], {}, eventName(one, position));
 
 /** Types as a chain: A → B → C. */
 function chainWords(types) {

@@ -63,7 +63,8 @@ function openGroups(node) {
 function linkDetails(row) {
   const gain = value.pointwise_nats[row];
   const times = gain === null ? null : Math.exp(Math.abs(gain));
-  const words = gain === null ? null : `${shownName[links.cause[row]]} makes ${shownName[links.effect[row]]} ${gain >= 0 ? "more" : "less"} likely, about ${show(times)} times in the (geometric) mean.`;
+  const sentence = links.sentences && links.sentences[row];
+  const words = sentence ?? (gain === null ? null : `${shownName[links.cause[row]]} makes ${shownName[links.effect[row]]} ${gain >= 0 ? "more" : "less"} likely, about ${show(times)} times in the (geometric) mean.`);
   const end = (type) => make("button", { type: "button", onclick: () => pick({ node: nodeOf(type) }) }, shownName[type]);
   return [
     make("p", { class: "name" }, shownName[links.cause[row]], isUndirected(row) ? " – " : " → ", shownName[links.effect[row]]),

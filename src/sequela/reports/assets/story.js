@@ -89,8 +89,10 @@ function lastCaused(one, kept) {
 function storyWords(position, found, chain) {
   const one = theCase();
   const when = one.times ? ` (${timeBeside(one, position, found.roots[0].position)})` : "";
+  const at = neighbourOf(one, position);
+  if (at !== null) return [eventChip(one, position), `${when} happened in another case: what caused it is told by ${at}.`];
   if (!chain.length) return [chip(one.events[position]), `${when} has no known cause in this log: nothing earlier in the case made it more likely.`, ...besideWords(position)];
-  const steps = chain.map((i) => chip(one.events[one.cause[i]]));
+  const steps = chain.map((i) => eventChip(one, one.cause[i]));
   const shown = steps.length <= 8 ? steps : [...steps.slice(0, 4), `… ${steps.length - 7} more …`, ...steps.slice(-3)];
   const way = shown.flatMap((step, at) => [at ? make("span", { class: "arrow" }, " → ") : "", step]);
   const sure = one.confidence ? chain.reduce((product, i) => product * (one.confidence[i] ?? NaN), 1) : NaN;
@@ -108,7 +110,7 @@ function besideWords(position) {
   const edges = openCase.kept.filter((i) => isUndirectedEdge(one, i) && (one.cause[i] === position || one.effect[i] === position));
   const others = edges.map((i) => (one.cause[i] === position ? one.effect[i] : one.cause[i]));
   if (!others.length) return [];
-  return [" Linked at the same time, direction not known: ", ...others.flatMap((other, i) => [i ? ", " : "", chip(one.events[other])]), "."];
+  return [" Linked at the same time, direction not known: ", ...others.flatMap((other, i) => [i ? ", " : "", eventChip(one, other)]), "."];
 }
 
 const isUndirectedEdge = (one, i) => one.directed?.[i] === false;

@@ -82,7 +82,7 @@ function eventButton(one, i) {
       onpointerenter: () => readout("case-readout", eventWords(i)), onpointerleave: () => readout("case-readout", null),
     },
     make("span", { class: "knot", style: hasComponents ? `background:${componentColour(componentsOf[type][0])}` : null, "aria-hidden": "true" }),
-    make("span", { class: "label" }, shownName[type]),
+    make("span", { class: "label" }, eventName(one, i)),
   );
 }
 
@@ -130,7 +130,7 @@ function arrowHeads() {
 
 function eventWords(i) {
   const one = theCase();
-  return `event ${i + 1}: ${shownName[one.events[i]]}${one.times ? `, ${timeOf(one, i)}` : ""}`;
+  return `event ${i + 1}: ${eventName(one, i)}${one.times ? `, ${timeOf(one, i)}` : ""}`;
 }
 
 function edgeWords(i) {
@@ -141,7 +141,7 @@ function edgeWords(i) {
   const sure = one.confidence?.[i] ?? null;
   const [presence, state] = [one.presence_cmi_nats?.[i] ?? null, one.state_cmi_nats?.[i] ?? null];
   const kinds = presence === null && state === null ? "" : ` (presence ${show(presence)}, state ${show(state)})`;
-  return `${shownName[one.events[from]]} ${isUndirectedEdge(one, i) ? "–" : "→"} ${shownName[one.events[to]]}: ${show(Math.exp(Math.abs(gain)))} times ${gain >= 0 ? "more" : "less"} likely; strength ${show(one.cmi_nats[i])} ± ${show(one.std_error[i])} nats${kinds}; lag ${plural(one.lag[i], "tick")}${later}${sure === null ? "" : `; confidence ${show(sure)}`}`;
+  return `${eventName(one, from)} ${isUndirectedEdge(one, i) ? "–" : "→"} ${eventName(one, to)}: ${show(Math.exp(Math.abs(gain)))} times ${gain >= 0 ? "more" : "less"} likely; strength ${show(one.cmi_nats[i])} ± ${show(one.std_error[i])} nats${kinds}; lag ${plural(one.lag[i], "tick")}${later}${sure === null ? "" : `; confidence ${show(sure)}`}`;
 }
 
 function findInCase() {
@@ -235,7 +235,7 @@ function caseHints() {
 function caseDetails(picked, found) {
   const one = theCase();
   const button = (i, ...rest) => make("button", { type: "button", onclick: () => pickEvent(i) }, ...rest);
-  const what = (i) => make("span", { class: "what" }, chip(one.events[i]), one.times ? make("span", { class: "quiet" }, ` ${timeBeside(one, i, picked)}`) : null);
+  const what = (i) => make("span", { class: "what" }, eventChip(one, i), one.times ? make("span", { class: "quiet" }, ` ${timeBeside(one, i, picked)}`) : null);
   const rootItem = (root) =>
     make("li", {}, button(root.position, what(root.position), make("span", { class: "number" }, `${show(Number((100 * root.share).toPrecision(3)))} %`)), make("span", { class: "meter", style: `width:${100 * root.share}%` }));
   const edgeItem = (end) => (i) =>
@@ -253,12 +253,12 @@ function caseDetails(picked, found) {
     ...(edges.length > 20 ? [make("p", { class: "quiet" }, `and ${edges.length - 20} weaker ones`)] : []),
   ];
   return [
-    make("p", { class: "name" }, chip(one.events[picked])),
+    make("p", { class: "name" }, eventChip(one, picked)),
     make("p", { class: "quiet" }, `event ${picked + 1} of ${one.n_events}${one.times ? `, ${timeOf(one, picked)}${isDated(one) ? "" : " after the start of the case"}` : ""}`),
-    ...Object.entries(one.attributes ?? {}).filter(([, values]) => values[picked] !== null).map(([name, values]) => make("p", { class: "quiet attribute" }, `${name}: ${values[picked]}`)),
+    ...Object.entries(one.attributes ?? {}).filter(([name, values]) => (name !== "neighbour" || neighbourOf(one, picked) === null) && values[picked] !== null).map(([name, values]) => make("p", { class: "quiet attribute" }, `${name}: ${values[picked]}`)),
     make("h4", {}, "Where it began"),
     isOwnRoot
-      ? make("p", { class: "quiet" }, "No earlier event in this graph made it more likely.")
+      ? make("p", { class: "quiet" }, neighbourOf(one, picked) === null ? "No earlier event in this graph made it more likely." : "It happened in another case, which tells its causes.")
       : make("ol", { class: "list", id: "roots" }, ...found.roots.slice(0, 12).map(rootItem)),
     ...(found.roots.length > 12 ? [make("p", { class: "quiet" }, `and ${found.roots.length - 12} smaller ones`)] : []),
     ...list("Direct causes", causes, "cause"),
