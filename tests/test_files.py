@@ -62,3 +62,15 @@ def test_without_what_only_posix_has(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     with right_threads():
         pass
+
+
+def test_what_a_killed_first_write_left_is_no_other_file(tmp_path):
+    from sequela.errors import ConfigError
+    from sequela.files import check_writable_folder
+
+    for name in (".crossfit.json.1-ab.partial", ".crossfit.json.lock"):
+        (tmp_path / name).touch()
+    check_writable_folder(tmp_path, marker="crossfit.json")
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(ConfigError, match="holds other files"):
+        check_writable_folder(tmp_path, marker="crossfit.json")

@@ -196,7 +196,9 @@ def check_writable_folder(path: str | os.PathLike[str], *, marker: str, overwrit
     final = Path(path)
     if final.is_file():
         raise ConfigError(f"'{final}' is a file; give the name of a folder to write")
-    if final.exists() and any(final.iterdir()):
+    # What a process left that was killed while it wrote its first marker is nobody's file.
+    left = (each.match(f".{marker}.*") and each.suffix in (".partial", ".lock") for each in final.glob("*"))
+    if not all(left):
         if not (final / marker).is_file():
             raise ConfigError(f"'{final}' holds other files (no {marker} in it); give a new folder")
         if not overwrite:
