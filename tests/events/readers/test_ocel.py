@@ -183,12 +183,19 @@ def test_json_is_refused(tmp_path, change, said):
         sq.read_log(put(tmp_path, "log.json", log), case="order")
 
 
+@pytest.mark.parametrize("suffix", ["json", "jsonocel"])
+def test_the_older_standard_is_named(tmp_path, suffix):
+    with pytest.raises(LogFormatError, match=r"it is OCEL 1\.0: convert it to OCEL 2\.0"):
+        sq.read_log(put(tmp_path, f"log.{suffix}", {"ocel:global-event": {}, "ocel:events": {"e1": {}}}), case="order")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("<log><events>", "cannot be read as OCEL 2.0"),
         ("<x/>", "not <log>"),
         ("<log/>", "holds no event"),
+        ('<log><global scope="event"/></log>', "it is OCEL 1.0: convert it"),
         ('<log><events><event id="a"/></events></log>', "line 1: <event> has no type"),
         ('<!DOCTYPE x [<!ENTITY a "b">]><log/>', "declares an entity"),
         ('<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><log>&a;</log>', "declares an entity"),

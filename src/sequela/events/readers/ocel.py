@@ -18,11 +18,14 @@ import msgspec
 import polars as pl
 
 from sequela.errors import LogFormatError
-from sequela.events.readers.json_elements import elements
+from sequela.events.readers.json_elements import elements, first_name
 from sequela.events.readers.source import Source, Table
 from sequela.events.readers.spool import BATCH, Spool
 from sequela.text import quoted
 
+OLD_NAMES = "ocel:"
+"""What the names in a document of OCEL 1.0 begin with."""
+_OLD = "it is OCEL 1.0: convert it to OCEL 2.0"
 EVENT, TYPE, TIME = "ocel:eid", "concept:name", "time:timestamp"
 _RELATION, _OBJECT = ("event", "object"), ("object", "type")
 _DECLARED = ("eventTypes", "objectTypes")
@@ -125,6 +128,8 @@ def read_ocel_json(source: Source) -> Table:
         LogFormatError: It is damaged, cut, or no OCEL 2.0; an event or object occurs twice.
     """
     rows = _Rows(source.name)
+    if first_name(source).startswith(OLD_NAMES):
+        raise LogFormatError(f"{source.name} cannot be read as OCEL 2.0: {_OLD}")
     kinds: dict[str, msgspec.json.Decoder[Any]] = {
         "events": msgspec.json.Decoder(_Event, strict=False),
         "objects": msgspec.json.Decoder(_Object, strict=False),
@@ -232,6 +237,8 @@ class _Elements:
         place = "/".join(self.path)
         if len(self.path) == 1 and name != "log":
             self.refuse(f"its first element is <{quoted(name)}>, not <log>")
+        if place == "log/global":
+            self.refuse(_OLD)
         if place == "log/objects/object":
             self.rows.add("objects", (self.need(given, "id"), self.need(given, "type")))
         elif place == "log/events/event":
