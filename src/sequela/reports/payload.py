@@ -67,7 +67,8 @@ COLUMNS = (
         "sensitivity", "sensitivity", "Risk ratio that a hidden cause must have with both to explain the link away."
     ),
     Column(
-        "observed_sensitivity", "sensitivity of others",
+        "observed_sensitivity",
+        "sensitivity of others",
         "The largest such ratio of another recorded cause of the effect: a yardstick for the one before.",
     ),
     Column("attributed", "attributed", "Events of the effect that the cause brought about, by their times alone."),
