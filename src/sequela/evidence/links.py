@@ -78,6 +78,7 @@ def finish(
     pool: bool = False,
     scheme: str = "leave-one-out",
     votes: pl.DataFrame | None = None,
+    episodes: pl.DataFrame | None = None,
     without: Sequence[pl.DataFrame] = (),
     control: str = "fdr",
     residuals: Sequence[pl.DataFrame] = (),
@@ -99,6 +100,9 @@ def finish(
         scheme: How the densities were cross-fitted, which says how their e-values are combined (`combined`).
         votes: ``cause``, ``effect``, ``first`` and ``total``: votes on the order (`sequela.evidence.direction`). A pair
             whose cause makes its effect likelier is an edge only with the majority of its votes, if it has any.
+        episodes: ``cause``, ``effect`` and ``log_e``: evidence from counts (`sequela.evidence.episodes`) of the pairs
+            whose order has evidence. The e-value of every pair is then the mean of this one (0 for other pairs) and
+            that of the bets; a mean of e-values is one, and so is what is at most an e-value.
         without: One frame a density, ``cause``, ``effect``, ``absent`` and ``log_e``: evidence at the places without a
             third type (`triangles`). The e-value of a pair is then the least of all.
         control: One of `CONTROLS`: what ``fdr`` bounds.
@@ -118,6 +122,10 @@ def finish(
     table = table.with_columns(pl.col("log_e").fill_null(0.0))
     table = _with_least(table, without, scheme)
     table = _with_votes(table, votes)
+    if episodes is not None:
+        table = table.join(episodes.rename({"log_e": "counted"}), on=["cause", "effect"], how="left")
+        both = np.logaddexp(table["log_e"].to_numpy(), table["counted"].fill_null(-math.inf).to_numpy()) - math.log(2)
+        table = table.with_columns(log_e=pl.Series(both)).sort("cause", "effect")
     log_e = table["log_e"].to_numpy()
     claim = np.where(table["is_backward"], -np.inf, claimed(log_e, table["cmi_nats"].to_numpy(), delta))
     q_value = e_bh(claim + np.log(family_weights(claim, families(table))) if pool else claim)
