@@ -81,8 +81,9 @@ def interval(
     """Return the ends of 95 % intervals of mean log ratios ``log p - log q`` (float64, ``[n]`` each).
 
     The shift in log-odds is a first step from where the density is. For a rare effect it is the shift of the log ratio;
-    where the density is far off, the same residuals say rather by how much the probability is off: ``p (1 - p)`` times
-    the shift, with the ``p`` that goes with the mean effect and the mean log ratio. The interval holds both.
+    where the density is far off, the same residuals say rather by how much the probability is off: the shift times a
+    mean of ``p (1 - p)`` and ``q (1 - q)``, with the two that go with the mean effect and the mean log ratio. The
+    interval holds all three readings: it is wide where they differ.
 
     Args:
         cmi: Mean effects (float64, ``[n]``), in nats.
@@ -97,8 +98,11 @@ def interval(
     without = np.clip(chance * np.exp(-log_ratio), 1e-6, 1 - 1e-6)
     ends = []
     for moved, worst in ((shift - margin, np.minimum), (shift + margin, np.maximum)):
-        probability = np.clip(chance + moved * chance * (1 - chance), 0.02 * without, 1 - 1e-6)
-        ends.append(worst(log_ratio + moved, np.log(probability / without)))
+        end = log_ratio + moved
+        for rate in (chance, without):
+            probability = np.clip(chance + moved * rate * (1 - rate), 0.02 * without, 1 - 1e-6)
+            end = worst(end, np.log(probability / without))
+        ends.append(end)
     return ends[0], ends[1]
 
 
