@@ -85,6 +85,13 @@ def test_a_device_that_is_not_here_is_refused():
             devices.choose_device(name)
 
 
+@pytest.mark.parametrize(("amx", "avx"), [(True, False), (False, True), (False, False)])
+def test_which_processors_multiply_16_bits(amx, avx, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx, raising=False)
+    assert devices.multiplies_bfloat16() == (amx or avx)
+
+
 def test_which_16_bit_numbers(monkeypatch):
     capability = {}
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability[str(device)])

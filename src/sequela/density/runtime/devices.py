@@ -65,6 +65,17 @@ def has_fast_bfloat16(device: str) -> bool:
     return kind == "cpu" and bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 matrices in hardware: with AMX, or with AVX512-BF16.
+
+    The latter is about twice as fast as float32 and pays for wide layers only (`docs/engine.md`).
+    """
+    import torch
+
+    known = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in known)
+
+
 def is_first_process() -> bool:
     """Whether this process is the one that writes, when several train together (`accelerate launch`, `torchrun`)."""
     from torch import distributed
