@@ -77,8 +77,8 @@ FIT = {
         Either((FLAG, Choice(("auto",)))),
         "auto",
         more="Event types made of several columns are then learnt as their components and what is their own, so that "
-        "rare ones borrow strength: True, False, or ``\"auto\"``: where several types share a component. Only the "
-        "window backbone uses components. Scoring takes no longer.",
+        "rare ones borrow strength: True, False, or ``\"auto\"``: where several types share a component. "
+        "Scoring takes no longer.",
         panel=_MODEL,
         flags="--components/--no-components",
     ),
