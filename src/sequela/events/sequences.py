@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sequela.errors import ConfigError, LogFormatError
 from sequela.events.log import EventLog
 from sequela.events.neighbours import AT_NEIGHBOUR, Neighbours
+from sequela.events.readers.parquet import read_table
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import sound_folder, whole_folder, write_record
 from sequela.text import quoted
@@ -221,7 +222,7 @@ class SequenceSet:
                 offsets = np.load(folder / "offsets.npy", mmap_mode="r", allow_pickle=False)
                 times_path = folder / "times.npy"
                 times = np.load(times_path, mmap_mode="r", allow_pickle=False) if times_path.exists() else None
-                names = pl.read_parquet(folder / "cases.parquet")["case"]
+                names = read_table(folder / "cases.parquet")["case"]
             good = (
                 ids.ndim == offsets.ndim == 1
                 and ids.dtype == np.int32
