@@ -137,10 +137,10 @@ class SequenceSet:
         for index in range(self.n_cases):
             yield self[index]
 
-    def take(self, indices: NDArray[np.int64] | Sequence[int]) -> SequenceSet:
-        """Return some cases, in the order of ``indices``."""
+    def take(self, indices: NDArray[np.int64] | Sequence[int], longest: int | None = None) -> SequenceSet:
+        """Return some cases, in the order of ``indices``; with ``longest`` no more than their first so many events."""
         chosen = np.asarray(indices, dtype=np.int64)
-        lengths = self.lengths[chosen]
+        lengths = self.lengths[chosen] if longest is None else np.minimum(self.lengths[chosen], longest)
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         rows = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths) + np.repeat(self.offsets[chosen], lengths)
         times, source = (None if each is None else each[rows] for each in (self.times, self.rows))
