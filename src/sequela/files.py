@@ -260,7 +260,7 @@ def write_record(folder: Path, name: str, record: Mapping[str, Any]) -> dict[str
     mine = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     with whole_file(folder / name) as temporary:
         # The checksum is the last entry.
-        temporary.write_text(mine.join(text.rsplit(_ZEROS, 1)), encoding="utf-8")
+        temporary.write_bytes(mine.join(text.rsplit(_ZEROS, 1)).encode())  # not as text: Windows changes line ends
     return record | {"checksum": mine}
 
 
