@@ -260,10 +260,13 @@ def _doubts(graph: TimedCase, position: int, chain: tuple[Step, ...]) -> list[st
     involved = {position, *(step.cause_position for step in chain)}
     rare = sum(graph.events[place] == RARE for place in involved)
     if rare:
-        found.append(f"{rare} of the events are of types that the model does not know ({RARE})")
+        found.append(
+            f"{rare} of these events {'is' if rare == 1 else 'are'} of a type the model does not know ({RARE})"
+        )
     if graph.n_unknown:
         found.append(
-            f"{graph.n_unknown} of the {len(graph.events)} events of the case are of types the model has never seen"
+            f"{graph.n_unknown} of the {len(graph.events)} events of the case "
+            f"{'is' if graph.n_unknown == 1 else 'are'} of a type the model has never seen"
         )
     if not chain:
         found += _without_cause(graph, position)

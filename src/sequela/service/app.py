@@ -206,6 +206,8 @@ def _guard(app: FastAPI, token: str | None, metrics: Metrics) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return _error(422, 'the body is not JSON: send an object such as {"events": ["overheat", "stop"]}')
         skip = ("body", "query", "path", "CaseIn", "BatchIn")
         where = ".".join(str(place) for place in first["loc"] if place not in skip) or "the body"
         return _error(422, f"{where}: {first['msg']}; see /docs for what is allowed")
