@@ -206,10 +206,11 @@ def _guard(app: FastAPI, token: str | None, metrics: Metrics) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            return _error(422, 'the body is not JSON: send an object such as {"events": ["overheat", "stop"]}')
         skip = ("body", "query", "path", "CaseIn", "BatchIn")
         where = ".".join(str(place) for place in first["loc"] if place not in skip) or "the body"
+        if first["type"] == "json_invalid" or (where == "the body" and first["type"] == "model_attributes_type"):
+            what = 'an object such as {"events": ["overheat", "stop"]}, and the header Content-Type: application/json'
+            return _error(422, f"the body is not JSON: send {what}")
         return _error(422, f"{where}: {first['msg']}; see /docs for what is allowed")
 
 
