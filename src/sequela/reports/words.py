@@ -205,7 +205,7 @@ def _rule(arguments: Mapping[str, Any], *, has_evidence: bool = False) -> list[S
             "A link says: by their times, events of the one type brought about events of the other, and not both ways."
         )
         return [Sentence("note", says), Sentence("note", _controlled(arguments))]
-    if "fdr" in arguments:
+    if "fdr" in arguments and arguments.get("delta") is not None:
         return [
             Sentence(
                 "note",
@@ -311,7 +311,7 @@ def _controlled(arguments: Mapping[str, Any]) -> str:
         )
     if arguments.get("control") == "each":
         return (
-            f"Each link shown has evidence of at least {round(1 / arguments['fdr'])} to 1 and its cause first more "
+            f"Each link shown has evidence of at least {round(1 / max(arguments['fdr'], 1e-12))} to 1 and its cause first more "
             "often than not (as certainly so, where the effect is weak); how many of all are false is not bounded."
         )
     return (
