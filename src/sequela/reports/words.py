@@ -310,9 +310,10 @@ def _controlled(arguments: Mapping[str, Any]) -> str:
             "not bounded."
         )
     if arguments.get("control") == "each":
+        odds = round(1 / max(arguments["fdr"], 1e-12))
         return (
-            f"Each link shown has evidence of at least {round(1 / max(arguments['fdr'], 1e-12))} to 1 and its cause first more "
-            "often than not (as certainly so, where the effect is weak); how many of all are false is not bounded."
+            f"Each link shown has evidence of at least {odds} to 1 and its cause first more often "
+            "than not (as certainly so, where the effect is weak); how many of all are false is not bounded."
         )
     return (
         f"Of the links shown, at most {_percent(arguments['fdr'])} are expected to be no links at all, as far "
