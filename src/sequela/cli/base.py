@@ -117,7 +117,7 @@ Tick = Annotated[
 ]
 State = Annotated[
     str | None,
-    typer.Option(help="Column that says how an event went, while --event says what acted.", rich_help_panel=_FILES),
+    typer.Option(help="Column that says how an event went, while --event says what acted; a last --event called outcome or status.", rich_help_panel=_FILES),
 ]
 FileFormat = Annotated[
     str | None,

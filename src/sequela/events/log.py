@@ -20,6 +20,7 @@ from sequela.events.columns import (
     pick_column,
     roles,
     spread_cases,
+    usual_state,
     with_templates,
 )
 from sequela.events.filters import WHERE, carried, filtered, of_carried
@@ -38,6 +39,10 @@ _FRAME = Kind("a polars or pandas frame", "polars:DataFrame polars:LazyFrame", h
 
 COMPONENT_SEPARATOR = "|"
 TIES = ("unordered", "order")
+_STATE_NOTE = (
+    "'{0}' says how an event went (its state): discovery asks whether it mattered how it went. If it is no state, do not "
+    "name it last"
+)
 _OWN = ("case", "event", "time")
 
 
@@ -213,8 +218,9 @@ def read_log(
         time: Column of the time: ISO text, dates (also ``20260131``), or numbers since 1970 (seconds, milli-, micro- or
             nanoseconds, told apart by the size of most). ``False`` keeps the row order even if a time column is there.
         state: Column that says how an event went (an outcome), while the other event columns say what acted. It
-            becomes the last component of the event type, and discovery can ask of each event whether it mattered how
-            it went.
+            becomes the last component of the event type, and discovery asks of each event whether it mattered how it
+            went. By default the last of several event columns where it is called ``outcome``, ``state``, ``status``,
+            ``result`` or ``status_code`` and most events are of kinds that were seen in several states.
         time_format: How to read a time that is not ISO, in `strptime` codes, for instance ``"%d/%m/%Y %H:%M"``, or the
             unit of numbers: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``.
         ties: What events of one case at the same time are: ``"unordered"`` (a tick: nothing depends on the order of
@@ -317,6 +323,10 @@ def read_log(
     frame, n_ties = sort_rows(rows, *within)
     beside = read_neighbours(neighbours, frame.drop(WHERE, strict=False), in_order=ties == "order", name=name)
     events = filtered(frame, only=only, since=since, until=until, time_format=time_format, name=name)
+    if state is None and like is None:
+        level = len(event_columns) - 1
+        state = usual_state(event_columns, events["event"], lambda event: event_at_level(event, level))
+        spread += [] if state is None else [_STATE_NOTE.format(quoted(state))]
     read_as = {
         "case": case_column,
         "event": list(event_columns),
