@@ -38,6 +38,7 @@ from sequela.effects.designs import DESIGNS, PROPOSALS, STATISTICS
 from sequela.effects.settings import TABLE, Settings
 from sequela.effects.thresholds import RULES
 from sequela.errors import ConfigError
+from sequela.events.reading import READ_LOG
 from sequela.worlds.softmax import SoftmaxWorld
 
 WORLD = SoftmaxWorld.random(4, horizon=2, seed=0)
@@ -45,7 +46,7 @@ LOG = sq.read_log(WORLD.to_log(WORLD.sample(4, 6, seed=1)))
 TABLES = {
     discover: VERBS, estimate: VERBS, discover_log: VERBS, discover_to: VERBS, plan_discovery: VERBS,
     discover_population: POPULATION, diagnose_log: POPULATION, fit: FIT, explain: EXPLAIN,
-    update: UPDATE,
+    update: UPDATE, sq.read_log: READ_LOG,
 }  # fmt: skip
 VERB = pytest.mark.parametrize("verb", TABLES, ids=lambda verb: verb.__name__)
 

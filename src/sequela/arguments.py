@@ -208,6 +208,7 @@ class _Exactly(Constraint):
 FLAG = _Exactly("True or False", bool)
 TEXT = _Exactly("text", str)
 PATH = _Exactly("a path", str, os.PathLike)
+_LISTS = "builtins:list builtins:tuple"
 NOTHING = _Exactly("None", type(None))
 
 
@@ -273,7 +274,12 @@ def checks(**constraints: Constraint) -> dict[str, Argument]:
 
 def list_of(name: str) -> Constraint:
     """Return the constraint of a list or tuple, of which ``name`` says what it holds."""
-    return Kind(name, "builtins:list builtins:tuple")
+    return Kind(name, _LISTS)
+
+
+def is_list(check: Constraint) -> bool:
+    """Return whether a constraint is one that `list_of` made."""
+    return isinstance(check, Kind) and check.of == _LISTS
 
 
 def public(table: Table) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -77,7 +77,6 @@ def _fail(text: str) -> NoReturn:
 
 
 _LONGEST_ERROR = 2000
-_FILES = "Log and files"
 
 Model = Annotated[Path, typer.Argument(help="Folder that `sequela fit` wrote.", show_default=False)]
 Log = Annotated[
@@ -86,42 +85,6 @@ Log = Annotated[
         help="Event log: csv, tsv, jsonl, parquet or xes; several files are one log; - is standard input.",
         show_default=False,
     ),
-]
-CaseColumn = Annotated[
-    str | None,
-    typer.Option("--case", help="Column that says which sequence an event belongs to.", rich_help_panel=_FILES),
-]
-EventColumn = Annotated[
-    list[str] | None,
-    typer.Option("--event", help="Column of the event type; repeat it to combine several.", rich_help_panel=_FILES),
-]
-TimeColumn = Annotated[
-    str | None,
-    typer.Option("--time", help="Column of the time; without any, the row order is the order.", rich_help_panel=_FILES),
-]
-TimeFormat = Annotated[
-    str | None,
-    typer.Option(help="How to read times that are not ISO, as in '%d/%m/%Y %H:%M'.", rich_help_panel=_FILES),
-]
-Ties = Annotated[
-    str,
-    typer.Option(
-        help="Events of a case at one time: unordered (a set), or order (as the rows stand).", rich_help_panel=_FILES
-    ),
-]
-Tick = Annotated[
-    str | None,
-    typer.Option(
-        help="Resolution of the times, as 1s: what happened within a tick has no order.", rich_help_panel=_FILES
-    ),
-]
-State = Annotated[
-    str | None,
-    typer.Option(help="Column that says how an event went, while --event says what acted; a last --event called outcome or status.", rich_help_panel=_FILES),
-]
-FileFormat = Annotated[
-    str | None,
-    typer.Option(help="Format as a suffix (jsonl), where the file's name does not say it.", rich_help_panel=_FILES),
 ]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sequela.arguments import FLAG, PATH, REQUIRED, TEXT, Argument, Choice, Either, Kind, Number, Parsed, Table
+from sequela.arguments import FLAG, PATH, REQUIRED, TEXT, Argument, Choice, Either, Kind, Number, Parsed, Table, is_list
 
 _PANELS = (
     "Log and files", "The model", "Training", "Evidence", "The question", "What counts as an edge", "How it runs",
@@ -29,7 +29,7 @@ def generated(table: Table, names: Iterable[str]) -> Callable[[Callable[..., Non
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
         own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-        made = [_parameter(name, argument) for name, argument in chosen.items()]
+        made = [option(name, argument) for name, argument in chosen.items()]
         before = [each for each in own if each.default is inspect.Parameter.empty and _panel(each) == "Output"]
         after = [each for each in own if each not in before]
         options = sorted([*after, *made], key=lambda each: _PANELS.index(_panel(each)))
@@ -50,7 +50,8 @@ def _panel(parameter: inspect.Parameter) -> str:
     return str(parameter.annotation.__metadata__[0].rich_help_panel or "Output")
 
 
-def _parameter(name: str, argument: Argument) -> inspect.Parameter:
+def option(name: str, argument: Argument) -> inspect.Parameter:
+    """Return a parameter of a command for an argument of a verb."""
     kind: Any = _kind(argument)
     default = argument.default
     if default is REQUIRED:
@@ -60,21 +61,25 @@ def _parameter(name: str, argument: Argument) -> inspect.Parameter:
     if default is None:
         kind = kind | None
     flags = [argument.flags] if argument.flags else [f"--{name.replace('_', '-')}"]
-    option = typer.Option(*flags, help=argument.help, rich_help_panel=argument.panel, show_default=default is not None)
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+    said = argument.help if kind != list[str] | None else f"{argument.help.removesuffix('.')}; repeat it."
+    made = typer.Option(*flags, help=said, rich_help_panel=argument.panel, show_default=default is not None)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, made])
 
 
 def _is_switch(argument: Argument) -> bool:
     """Whether the command line asks for yes or no, and leaves the choice to the verb otherwise."""
-    return argument.check is FLAG or (isinstance(argument.check, Either) and FLAG in argument.check.options)
+    options = argument.check.options if isinstance(argument.check, Either) else (argument.check,)
+    return FLAG in options and TEXT not in options
 
 
-def _kind(argument: Argument) -> type:
+def _kind(argument: Argument) -> Any:
     check = argument.check
     if _is_switch(argument):
         return bool
     if isinstance(check, Either) and PATH in check.options:
         return Path
+    if isinstance(check, Either) and any(is_list(each) for each in check.options):  # one, or several
+        return list[str]
     if isinstance(check, Number):
         return int if check.whole else float
     if check is PATH or isinstance(check, Kind):

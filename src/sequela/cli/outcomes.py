@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,30 +12,15 @@ from sequela.cli.base import AsJson, Model, Overwrite, Quiet, Seed, command
 from sequela.cli.reading import LogOptions, reads_log
 
 MARKER = "outcomes.json"
-_FILES = "Log and files"
-Outcome = Annotated[
-    str | None,
-    typer.Option(help="Column of an outcome of the whole case; empty cells are none.", rich_help_panel=_FILES),
-]
-Table = Annotated[
-    Path | None,
-    typer.Option(
-        "--outcomes",
-        help="Instead of it, a table of case, label and, if known, time: only events before it count.",
-        rich_help_panel=_FILES,
-    ),
-]
 Labels = Annotated[list[str] | None, typer.Option("--label", help="Only this label; repeat it.")]
 
 
 @command()
-@reads_log()
+@reads_log(outcomes=True)
 def outcomes(
     model: Model,
     log: LogOptions,
     out: Annotated[Path, typer.Option(help="Folder for the model of outcomes and what was found.")],
-    outcome: Outcome = None,
-    outcome_table: Table = None,
     label: Labels = None,
     fdr: Annotated[float, typer.Option(help="Highest expected share of false causes.")] = 0.05,
     delta: Annotated[float, typer.Option(help="Least mean effect of a cause, as a probability.")] = 0.02,
@@ -63,7 +47,7 @@ def outcomes(
 
     check_writable_folder(out, marker=MARKER, overwrite=overwrite)
     density = load_density(model)
-    table = replace(log, options=log.options | {"outcome": outcome, "outcomes": outcome_table}).read_like(density)
+    table = log.read_like(density)
     trained = fit_outcomes(density, table, seed=seed, progress=not quiet)
     found = discover_outcomes(trained, table, labels=label, fdr=fdr, delta=delta, seed=seed, progress=not quiet)
     with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:

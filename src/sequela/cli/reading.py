@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from sequela.cli import base
+from sequela.cli.options import option
+from sequela.events.reading import READ_LOG
 
 _FILES, _PART = "Log and files", "Only a part"
 Sql = Annotated[
@@ -21,73 +23,18 @@ Sql = Annotated[
 Database = Annotated[
     str | None,
     typer.Option(
-        help="Database of --sql: postgresql://…, sqlite:FILE, duckdb:FILE, or duckdb: to query files.",
+        help=READ_LOG["connection"].help,
         rich_help_panel=_FILES,
         envvar="SEQUELA_DATABASE",
         show_envvar=True,
     ),
 ]
-Glob = Annotated[
-    bool, typer.Option("--glob", help="Names of files are patterns, as 'logs/*.csv'.", rich_help_panel=_FILES)
-]
-Lines = Annotated[
-    str | None,
-    typer.Option(
-        help="What stands in a line of text: a regular expression whose named groups are columns.",
-        rich_help_panel=_FILES,
-    ),
-]
-Template = Annotated[
-    str | None,
-    typer.Option(
-        help="Column of messages: their constant part is the event type (extra lines).", rich_help_panel=_FILES
-    ),
-]
-_COLUMNS = {
-    "case": (base.CaseColumn, None),
-    "event": (base.EventColumn, None),
-    "time": (base.TimeColumn, None),
-    "state": (base.State, None),
-    "time_format": (base.TimeFormat, None),
-    "lines": (Lines, None),
-    "template": (Template, None),
-}
-Attribute = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--attribute", help="Column to carry along: shown, and kept by exports; repeat it.", rich_help_panel=_FILES
-    ),
-]
-Only = Annotated[
-    list[str] | None,
-    typer.Option(help="Only this case, or those of a pattern as 'dev*'; repeat it.", rich_help_panel=_FILES),
-]
-Since = Annotated[str | None, typer.Option(help="Only events at this time or later.", rich_help_panel=_FILES)]
-Until = Annotated[str | None, typer.Option(help="Only events before this time.", rich_help_panel=_FILES)]
-Where = Annotated[
-    str | None,
-    typer.Option(help="Only rows for which this holds, as \"status == 'failed'\" (SQL).", rich_help_panel=_FILES),
-]
-NeighbourTable = Annotated[
-    Path | None,
-    typer.Option(
-        "--neighbours",
-        help="Table of two columns: pairs of cases whose events may cause each other's.",
-        rich_help_panel=_FILES,
-    ),
-]
-FILTERS = {"only": (Only, None), "since": (Since, None), "until": (Until, None), "where": (Where, None)}
+_COLUMNS = ("case", "event", "time", "state", "time_format", "lines", "template")
+_NEW = ("ties", "tick")
+FILTERS = ("only", "since", "until", "where")
 """What to keep of a log, or of a result."""
-_NEW = {"ties": (base.Ties, "unordered"), "tick": (base.Tick, None)}
-_WHERE = {
-    "file_format": (base.FileFormat, None),
-    "glob": (Glob, False),
-    "sql": (Sql, None),
-    "database": (Database, None),
-    "attributes": (Attribute, None),
-    "neighbours": (NeighbourTable, None),
-    **FILTERS,
-}
+_OUTCOMES = ("outcome", "outcomes")
+_ALWAYS = ("file_format", "glob", "attributes", "neighbours", *FILTERS)
 
 
 @dataclass(frozen=True)
@@ -140,7 +87,6 @@ Causes = Annotated[
     str | None, typer.Option(help="Only causes of these types: a pattern as 'door|*'.", rich_help_panel=_PART)
 ]
 Effects = Annotated[str | None, typer.Option(help="Only effects of these types, as '*ERROR*'.", rich_help_panel=_PART)]
-_OF_RESULT: dict[str, Any] = {"causes": (Causes, None), "effects": (Effects, None), **FILTERS}
 
 
 def part_of(found: Any, chosen: dict[str, Any]) -> Any:
@@ -160,12 +106,14 @@ def filters_result(command: Callable[..., None]) -> Callable[..., None]:
     """
     signature = inspect.signature(command, eval_str=True)
     keyword = inspect.Parameter.KEYWORD_ONLY
-    made = [inspect.Parameter(n, keyword, default=default, annotation=a) for n, (a, default) in _OF_RESULT.items()]
+    types = {"causes": Causes, "effects": Effects}
+    made = [inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in types.items()]
+    made += [option(name, READ_LOG[name]) for name in FILTERS]
     own = [each.replace(kind=keyword) for name, each in signature.parameters.items() if name != "part"]
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        chosen = {name: value for name in _OF_RESULT if (value := given.pop(name))}
+        chosen = {each.name: value for each in made if (value := given.pop(each.name))}
 
         def part(found: Any) -> Any:
             return part_of(found, chosen)
@@ -178,22 +126,25 @@ def filters_result(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def reads_log(
-    *, ties: bool = False, columns: bool = True, argument: Any = base.Log
+    *, ties: bool = False, columns: bool = True, outcomes: bool = False, argument: Any = base.Log
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Put the options that say how a log is read in the place of a command's parameter ``log: LogOptions``.
 
     Args:
         ties: Whether the log is a new one, of which is asked what events at the same time are.
         columns: Whether columns can be named.
+        outcomes: Whether outcomes of the cases can be named.
         argument: The files, as an annotation.
     """
-    chosen = (_COLUMNS if columns else {}) | (_NEW if ties else {}) | _WHERE
+    chosen = (*_COLUMNS * columns, *_NEW * ties, *_OUTCOMES * outcomes, *_ALWAYS)
+    database = {"sql": Sql, "database": Database}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
         keyword = inspect.Parameter.KEYWORD_ONLY
         made = [inspect.Parameter("log", keyword, default=None, annotation=argument)]
-        made += [inspect.Parameter(n, keyword, default=default, annotation=a) for n, (a, default) in chosen.items()]
+        made += [option(name, READ_LOG[name]) for name in chosen]
+        made += [inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in database.items()]
         own = [each for name, each in signature.parameters.items() if name != "log"]
         variable = [each for each in own if each.kind is inspect.Parameter.VAR_KEYWORD]
         parameters = [each.replace(kind=keyword) for each in own if each not in variable]
@@ -203,8 +154,8 @@ def reads_log(
         @functools.wraps(command)
         def run(log: list[str] | None = None, **given: Any) -> None:
             options = {name: given.pop(name) for name in chosen}
-            sql, database = options.pop("sql"), options.pop("database")
-            connection = {} if sql is None else {"connection": database}
+            sql, asked = (given.pop(name) for name in database)
+            connection = {} if sql is None else {"connection": asked}
             command(log=LogOptions([str(each) for each in log or ()], sql, options | connection), **given)
 
         run.__signature__ = signature.replace(parameters=[*required, *made, *optional, *variable])  # type: ignore[attr-defined]

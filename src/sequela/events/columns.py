@@ -24,16 +24,6 @@ _TAKEN = ("case", "event", "time", "position", "neighbour")
 """What attributes may not be called."""
 
 
-def roles(known: Mapping[str, Any], usual: Mapping[str, Any], case: Any, event: Any, time: Any, state: Any) -> Any:
-    """Return the columns of case, event, time and state: as named, else as known (all of them), else as usual."""
-    if known is not usual and (case, event, time, state) == (None, None, None, None):
-        state = known.get("state")  # it is the last of the event columns
-        return known["case"], [name for name in known["event"] if name != state], known["time"] or False, state
-    if event is None and state is None:
-        event, state = usual.get("event"), usual.get("state")
-    return case or usual.get("case"), event, usual.get("time") if time is None else time, state
-
-
 def find_event_columns(
     event: str | Sequence[str] | None, state: str | None, columns: list[str], source: str
 ) -> tuple[str, ...]:

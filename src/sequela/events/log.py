@@ -10,24 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sequela.arguments import FLAG, PATH, TEXT, Argument, Choice, Either, Kind, Number, Parsed, checks, list_of, public
+from sequela.arguments import public
 from sequela.display import TOP_ROWS, Shown
-from sequela.errors import ConfigError, LogFormatError, check_choice, nearest
-from sequela.events.columns import (
-    attribute_columns,
-    find_event_columns,
-    no_bool,
-    pick_column,
-    roles,
-    spread_cases,
-    usual_state,
-    with_templates,
-)
+from sequela.errors import ConfigError, LogFormatError, nearest
+from sequela.events.columns import attribute_columns, spread_cases, usual_state, with_templates
 from sequela.events.filters import WHERE, carried, filtered, of_carried
 from sequela.events.labels import to_labels
 from sequela.events.neighbours import Neighbours, read_neighbours
 from sequela.events.outcomes import AskedOutcomes
-from sequela.events.readers import read_table
+from sequela.events.readers import Table, read_table
+from sequela.events.reading import READ_LOG, Reading
 from sequela.events.rows import read_rows, sort_rows
 from sequela.events.times import parse_duration, seconds_to_datetime, time_and_kind
 from sequela.text import quoted
@@ -35,14 +27,7 @@ from sequela.text import quoted
 if TYPE_CHECKING:
     import pandas as pd
 
-_FRAME = Kind("a polars or pandas frame", "polars:DataFrame polars:LazyFrame", has=("iloc", "to_dict"))
-
 COMPONENT_SEPARATOR = "|"
-TIES = ("unordered", "order")
-_STATE_NOTE = (
-    "'{0}' says how an event went (its state): discovery asks whether it mattered how it went. If it is no state, do not "
-    "name it last"
-)
 _OWN = ("case", "event", "time")
 
 
@@ -156,32 +141,7 @@ class EventLog(Shown):
         )
 
 
-@public(
-    checks(
-        source=Either((PATH, list_of("a list of paths"), _FRAME)),
-        case=TEXT,
-        event=Either((TEXT, list_of("a list"))),
-        time=Either((TEXT, FLAG)),
-        state=TEXT,
-        time_format=TEXT,
-        ties=Choice(("unordered", "order")),
-        tick=Parsed("seconds above 0, or text like '1s', '10ms'", "sequela.events.times:parse_duration", True),
-        file_format=TEXT,
-        connection=Either((TEXT, Kind("an open connection", has=("cursor",)))),
-        glob=FLAG,
-        outcome=TEXT,
-        outcomes=Either((PATH, _FRAME)),
-        attributes=Either((TEXT, list_of("a list of columns"))),
-        only=Either((TEXT, list_of("a list of patterns"))),
-        since=Either((TEXT, Number())),
-        until=Either((TEXT, Number())),
-        where=TEXT,
-        lines=TEXT,
-        template=TEXT,
-        like=Either((Kind("a log", "sequela.events.log:EventLog"), Kind("a model", has=("info",)))),
-    )
-    | {"neighbours": Argument("")}
-)
+@public(READ_LOG)
 def read_log(
     source: str | Path | Sequence[str | Path] | pl.DataFrame | pl.LazyFrame | pd.DataFrame,
     *,
@@ -202,7 +162,7 @@ def read_log(
     since: str | float | None = None,
     until: str | float | None = None,
     where: str | None = None,
-    neighbours: Any = None,
+    neighbours: str | Path | pl.DataFrame | None = None,
     lines: str | None = None,
     template: str | None = None,
     like: Any = None,
@@ -213,44 +173,6 @@ def read_log(
         source: A CSV, TSV, JSON-lines (``.jsonl``, ``.ndjson``), Parquet or XES file; text formats may be compressed
             (``.gz``, ``.zst``). Or ``-`` for standard input, an address that fsspec has a package for (``s3://…``), a
             list of files with the same columns, a polars or pandas frame, or, with ``connection``, the text of a query.
-        case: Column that says which sequence an event belongs to.
-        event: Column of the event type; several columns are combined into one type (``"ecu|code"``).
-        time: Column of the time: ISO text, dates (also ``20260131``), or numbers since 1970 (seconds, milli-, micro- or
-            nanoseconds, told apart by the size of most). ``False`` keeps the row order even if a time column is there.
-        state: Column that says how an event went (an outcome), while the other event columns say what acted. It
-            becomes the last component of the event type, and discovery asks of each event whether it mattered how it
-            went. By default the last of several event columns where it is called ``outcome``, ``state``, ``status``,
-            ``result`` or ``status_code`` and most events are of kinds that were seen in several states.
-        time_format: How to read a time that is not ISO, in `strptime` codes, for instance ``"%d/%m/%Y %H:%M"``, or the
-            unit of numbers: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``.
-        ties: What events of one case at the same time are: ``"unordered"`` (a tick: nothing depends on the order of
-            their rows, and an effect within it has no direction) or ``"order"`` (the order of the rows is the order
-            of the events).
-        tick: Resolution of the times: seconds, or text like ``"1s"``, ``"10ms"``. Times are rounded down to whole
-            ticks, so that what happened within one has no order.
-        file_format: Format as a suffix (``"jsonl"``) where the name of the file does not say it. Standard input is CSV
-            by default.
-        connection: Database to ask: ``postgresql://…``, ``sqlite:FILE``, ``duckdb:FILE`` (``duckdb:`` to query files),
-            or an open connection of any driver. What it says of user and password is neither shown nor stored.
-        glob: Whether names of files are patterns; by default ``*`` is a character like any other.
-        outcome: Column of an outcome of the whole case (a failure, a claim), for `fit_outcomes`. Each different value
-            in a case is one label; empty cells are none.
-        outcomes: Instead of it, a table (file or frame) with the columns ``case``, ``label`` and, if known, ``time``:
-            then only events before that time count.
-        attributes: Further columns that are carried along with the events: shown, and kept by exports.
-        only: Only cases whose names match a pattern with ``*`` and ``?``, or one of several.
-        since: Only events at this time or later (as times are written in the log).
-        until: Only events before this time.
-        where: Only rows for which this holds: SQL over the columns, as ``"status == 'failed'"``. Columns of a text file
-            are text: ``CAST(duration AS DOUBLE) > 3``.
-        neighbours: Table of two columns of entities (a file or frame): pairs of cases that influence each other. The
-            events of its neighbours join a case, with types of their own (``"down (at a neighbour)"``): they
-            can be causes, and never effects. ``only`` and the like choose among the cases; their neighbours stay.
-        lines: What stands in a line of a text file (``.log``), as a regular expression with named groups, which become
-            columns: ``(?P<time>.{19}) (?P<message>.*)``.
-        template: Column of messages: the event type is the constant part of a message, found by Drain.
-        like: Another log, or a model: the columns are those that it was read with, unless any is named, and what its
-            reader learned holds here too.
 
     Columns that are not named are recognised by the usual names (`DEFAULT_COLUMNS`). Without any time column the
     row order is the order.
@@ -267,90 +189,119 @@ def read_log(
         >>> read_log(frame).events
         ['a', 'b', 'c']
     """
+    asked = Reading(**{name: value for name, value in locals().items() if name not in ("source", "like")})
     known = {} if like is None else dict(like.columns if isinstance(like, EventLog) else like.info["log"]["columns"])
+    asked = asked.like(known)
     learned = known.get("learned")
-    lines, template = lines or known.get("lines"), template or known.get("template")
-    table = read_table(source, file_format, connection=connection, glob=glob, lines=lines, learned=learned)
-    name = table.name
-    columns = table.frame.collect_schema().names()
-    case, event, time, state = roles(known or table.roles, table.roles, case, event, time, state)
-    event = template if event is None and template is not None else event
-    time_format, tick = time_format or known.get("time_format"), known.get("tick") if tick is None else tick
-    ties = known.get("ties", ties) if ties == TIES[0] else ties
-    case_column = pick_column("case", case, columns, name)
-    event_columns = find_event_columns(event, state, columns, name)
-    time_column = None if time is False else pick_column("time", no_bool(time), columns, name, optional=True)
+    table = read_table(
+        source, asked.file_format, connection=asked.connection, glob=asked.glob, lines=asked.lines, learned=learned
+    )
+    reading = asked.of_columns(table.frame.collect_schema().names(), table.roles, table.name)
+    log = _read(table, reading, learned)
+    return log if known else _with_usual_state(log)
 
-    components = [pl.col(column).alias(f"event_{i}") for i, column in enumerate(event_columns)]
-    asked = AskedOutcomes(outcome and pick_column("outcome", outcome, columns, name), outcomes, name)
-    picked = [pl.col(case_column).alias("case"), *components]
-    if time_column is not None:
-        picked.append(pl.col(time_column).alias("time"))
-    picked += [pl.col(outcome).alias("outcome")] if outcome is not None else []
-    picked += carried(attribute_columns(attributes, columns, name), where, table.frame.collect_schema(), name)
-    spread: list[str] = []
-    found: dict[str, Any] = dict(table.learned)
-    labels = {"case": case_column, **{f"event_{i}": c for i, c in enumerate(event_columns)}}
-    check_choice("ties", ties, TIES)
-    resolution = _resolution(tick, time_column)
 
-    def convert(rows: pl.DataFrame) -> tuple[pl.DataFrame, str | None]:
-        if case_column in table.lists:
-            rows, spread[:] = spread_cases(rows, case_column)
-        if rows.is_empty():
-            raise LogFormatError(f"{name} is empty: it has a header but no event")
-        rows = rows.with_columns(
-            to_labels(rows[label], role=label.partition("_")[0], column=column, source=name).alias(label)
-            for label, column in labels.items()
-        )
-        asked.add(rows)
-        if template is not None:
-            rows, names, said = with_templates(rows, event_columns, template, learned)
-            found["templates"] = names
-            spread.extend(said)
-        rows = _combine_components(rows, len(event_columns))
-        if time_column is None:
-            return rows.select("case", "event", *of_carried(rows)), "none"
-        seconds, kind = time_and_kind(rows["time"], column=time_column, source=name, time_format=time_format)
-        if resolution is not None:
-            seconds = (seconds / resolution).floor() * resolution
-        return rows.select("case", "event", seconds.alias("time"), *of_carried(rows)), kind
+def _with_usual_state(log: EventLog) -> EventLog:
+    """Return the log with its last event column as the state, and say so, where it is like one; see `usual_state`."""
+    columns = log.columns["event"]
+    if log.columns["state"] is not None:
+        return log
+    state = usual_state(columns, log.frame["event"], lambda event: event_at_level(event, len(columns) - 1))
+    if state is None:
+        return log
+    note = (
+        f"'{quoted(state)}' says how an event went (its state): discovery asks whether it mattered how it went. If it "
+        "is no state, do not name it last"
+    )
+    return replace(log, columns={**log.columns, "state": state}, notes=(*log.notes, note))
 
-    rows = read_rows(table, picked, convert, whole=case_column in table.lists or template is not None)
-    _check_cases(rows, case_column, name)
+
+def _read(table: Table, reading: Reading, learned: Mapping[str, Any] | None) -> EventLog:
+    """Return the log of a table.
+
+    Args:
+        table: From a reader.
+        reading: Options whose columns are those of the table (`Reading.of_columns`).
+        learned: What an earlier log taught; None for a new one.
+    """
+    has_times, name, time_format = reading.time is not None, table.name, reading.time_format
+    convert = _Conversion(table, reading, learned)
+    rows = read_rows(table, convert.columns, convert, whole=convert.needs_all_rows)
+    _check_cases(rows, str(reading.case), name)
     # Types of one time are sorted by name: the order of their rows cannot matter.
-    within = [] if time_column is None else ["time", "event"] if ties == "unordered" else ["time"]
+    within = [] if not has_times else ["time", "event"] if reading.ties == "unordered" else ["time"]
     frame, n_ties = sort_rows(rows, *within)
-    beside = read_neighbours(neighbours, frame.drop(WHERE, strict=False), in_order=ties == "order", name=name)
-    events = filtered(frame, only=only, since=since, until=until, time_format=time_format, name=name)
-    if state is None and like is None:
-        level = len(event_columns) - 1
-        state = usual_state(event_columns, events["event"], lambda event: event_at_level(event, level))
-        spread += [] if state is None else [_STATE_NOTE.format(quoted(state))]
-    read_as = {
-        "case": case_column,
-        "event": list(event_columns),
-        "time": time_column,
-        "state": state,
-        "time_format": time_format,
-        "ties": ties,
-        "tick": tick,
-        **({"learned": found} if found else {}),
-        **{key: value for key, value in (("lines", lines), ("template", template)) if value is not None},
-    }
-    labelled, said_of_them = asked.of_cases(events["case"], has_times=time_column is not None, time_format=time_format)
+    in_order = reading.ties == "order"
+    beside = read_neighbours(reading.neighbours, frame.drop(WHERE, strict=False), in_order=in_order, name=name)
+    events = filtered(
+        frame, only=reading.only, since=reading.since, until=reading.until, time_format=time_format, name=name
+    )
+    labelled, said = convert.outcomes.of_cases(events["case"], has_times=has_times, time_format=time_format)
     return EventLog(
         events,
         name,
         n_ties if events.height == frame.height else _count_ties(events),
-        read_as,
-        (*table.notes, *spread, *said_of_them),
+        reading.kept() | ({"learned": convert.learned} if convert.learned else {}),
+        (*table.notes, *convert.notes, *said),
         beside,
         labelled,
     )
 
 
-def _resolution(tick: str | float | None, time_column: str | None) -> float | None:
+class _Conversion:
+    """From the columns of a table to labels and seconds, a piece of it at a time.
+
+    Attributes:
+        columns: What to read of the table.
+        needs_all_rows: Whether pieces would not do.
+        outcomes: Outcomes of the rows so far.
+        learned: What another log must know.
+        notes: What is worth knowing.
+    """
+
+    def __init__(self, table: Table, reading: Reading, learned: Mapping[str, Any] | None) -> None:
+        self._name, self._reading, self._taught = table.name, reading, learned
+        self._event: tuple[str, ...] = tuple(reading.event or ())
+        self._labels = {"case": str(reading.case), **{f"event_{i}": name for i, name in enumerate(self._event)}}
+        self._resolution = _resolution(reading.tick, reading.time)
+        self._spreads = reading.case in table.lists
+        self.outcomes = AskedOutcomes(reading.outcome, reading.outcomes, table.name)
+        self.needs_all_rows = self._spreads or reading.template is not None
+        self.learned: dict[str, Any] = dict(table.learned)
+        self.notes: list[str] = []
+        named: dict[str, Any] = self._labels | {"time": reading.time, "outcome": reading.outcome}
+        schema = table.frame.collect_schema()
+        beside = attribute_columns(reading.attributes, schema.names(), table.name)
+        self.columns = [pl.col(column).alias(name) for name, column in named.items() if column is not None]
+        self.columns += carried(beside, reading.where, schema, table.name)
+
+    def __call__(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, str | None]:
+        reading, name = self._reading, self._name
+        if self._spreads:
+            rows, self.notes[:] = spread_cases(rows, str(reading.case))
+        if rows.is_empty():
+            raise LogFormatError(f"{name} is empty: it has a header but no event")
+        rows = rows.with_columns(
+            to_labels(rows[label], role=label.partition("_")[0], column=column, source=name).alias(label)
+            for label, column in self._labels.items()
+        )
+        self.outcomes.add(rows)
+        if reading.template is not None:
+            rows, names, said = with_templates(rows, self._event, reading.template, self._taught)
+            self.learned["templates"] = names
+            self.notes += said
+        rows = _combine_components(rows, len(self._event))
+        if reading.time is None:
+            return rows.select("case", "event", *of_carried(rows)), "none"
+        seconds, kind = time_and_kind(
+            rows["time"], column=str(reading.time), source=name, time_format=reading.time_format
+        )
+        if self._resolution is not None:
+            seconds = (seconds / self._resolution).floor() * self._resolution
+        return rows.select("case", "event", seconds.alias("time"), *of_carried(rows)), kind
+
+
+def _resolution(tick: str | float | None, time_column: str | bool | None) -> float | None:
     """Return the resolution of the times in seconds, or None."""
     if tick is None:
         return None

@@ -72,7 +72,7 @@ def count_places(
 def has_alternative(vocabulary: Vocabulary, arguments: Arguments) -> NDArray[np.bool_] | None:
     """Return which types have another to be replaced by (bool, by id), and so can be causes; None for all.
 
-    With the proposal ``siblings``, and where the contrast of states decides, a type that is alone in its group has none.
+    With the proposal ``siblings``, or where the contrast of states decides, a type alone in its group has none.
     """
     if arguments.contrast == "state":
         return state_groups(vocabulary).size > 1

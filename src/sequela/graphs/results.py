@@ -369,9 +369,7 @@ def case_graph(
     )
 
 
-def _n_tested(
-    own: pl.Series, times: Any, run: RunRecord, knowledge: Knowledge | None, causes: pl.Series | None
-) -> int:
+def _n_tested(own: pl.Series, times: Any, run: RunRecord, knowledge: Knowledge | None, causes: pl.Series | None) -> int:
     """Return how many pairs of positions of a case are tested."""
     events, arguments = own.to_list(), run.arguments
     n = len(events)

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from sequela.density.checkpoint import load_density, save_density
+from sequela.density.recurrent.backbone import RecurrentBackbone
+from sequela.density.registry import register, unregister
 from sequela.density.training import loop as training
 from sequela.density.training.fit import fit
 from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
@@ -179,17 +181,26 @@ def test_what_fit_refuses():
     single = read_log(LOG.frame.select("case", pl.col("event").str.replace("|", "-", literal=True)), time=False)
     with pytest.raises(ConfigError, match="several columns"):
         fit(single, components=True, progress=False, **QUICK)
-    with pytest.raises(ConfigError, match=r"a backbone that uses components \('llama' does not\)"):
-        fit(LOG, components=True, backbone="llama", progress=False, **QUICK)
     with pytest.raises(ConfigError, match="components"):
         fit(LOG, components="always", progress=False, **QUICK)
 
 
-def test_llama_says_that_it_does_not_use_parts():
-    told = Lines()
-    density = fit(LOG, backbone="llama", progress=told, max_steps=2, device="cpu")
-    assert any(line.startswith("components: not used") for line in told.lines)
-    assert density.info["arguments"]["components"] is False
+class WithoutComponents(RecurrentBackbone):
+    name = "plain"
+    uses_components = False
+
+
+def test_a_backbone_that_uses_no_components_says_so():
+    register(WithoutComponents())
+    try:
+        told = Lines()
+        density = fit(LOG, backbone="plain", progress=told, max_steps=2, device="cpu")
+        assert any(line == "components: not used by the backbone 'plain'" for line in told.lines)
+        assert density.info["arguments"]["components"] is False
+        with pytest.raises(ConfigError, match=r"a backbone that uses components \('plain' does not\)"):
+            fit(LOG, components=True, backbone="plain", progress=False, **QUICK)
+    finally:
+        unregister("plain")
 
 
 def test_interrupted_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):

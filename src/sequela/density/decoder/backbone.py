@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sequela.density.base import Density
+from sequela.density.component_sums import keep_sums, share_components, take_weights
 from sequela.density.decoder.event_tokens import EventTokensDensity
 from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.decoder.model import DecoderDensity
@@ -100,6 +101,7 @@ class LlamaBackbone(HuggingFaceBackbone, TrainedBackbone):
     name = "llama"
     unit = "blocks"
     uses_times = True
+    uses_components = True
 
     def default_memory(self, longest: int) -> int:
         """See `TrainedBackbone.default_memory`."""
@@ -135,7 +137,9 @@ class LlamaBackbone(HuggingFaceBackbone, TrainedBackbone):
             pad_token_id=vocabulary.pad_id,
             tie_word_embeddings=False,
         )
-        model: torch.nn.Module = LlamaForCausalLM(config)
+        model: Any = LlamaForCausalLM(config)
+        if sizes.components is not None:
+            share_components(model.get_input_embeddings(), model.get_output_embeddings(), sizes.components)
         return TimedModel(model, Timing(width, *time_scale(train_set, 1))) if sizes.times else model
 
     def go_on(self, network: Any, density: Density) -> None:
@@ -144,9 +148,8 @@ class LlamaBackbone(HuggingFaceBackbone, TrainedBackbone):
         if isinstance(density, HuggingFaceDensity):
             old = density.model if density.timing is None else TimedModel(density.model, density.timing)
             weights = old.state_dict()
-        if {name: w.shape for name, w in network.state_dict().items()} != {n: w.shape for n, w in weights.items()}:
+        if not take_weights(network, weights):
             raise ConfigError("training can go on only from a decoder of the same sizes and event types")
-        network.load_state_dict(weights)
 
     def task(self, cases: SequenceSet, sizes: Sizes) -> DecoderTask:
         """See `TrainedBackbone.task`."""
@@ -155,6 +158,7 @@ class LlamaBackbone(HuggingFaceBackbone, TrainedBackbone):
     def density(self, network: Any, sizes: Sizes) -> HuggingFaceDensity:
         """See `TrainedBackbone.density`."""
         vocabulary = sizes.vocabulary
+        keep_sums(network)
         timed = isinstance(network, TimedModel)
         return HuggingFaceDensity(
             network.model if timed else network,

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sequela.density.base import Density
+from sequela.density.component_sums import keep_sums, share_components, take_weights
 from sequela.density.decoder.objective import DecoderTask
 from sequela.density.recurrent.density import RecurrentDensity
 from sequela.density.recurrent.network import RecurrentConfig, RecurrentNetwork
@@ -28,6 +29,7 @@ class RecurrentBackbone(TrainedBackbone):
 
     name = "gru"
     unit = "blocks"
+    uses_components = True
 
     def default_memory(self, longest: int) -> int:
         """See `TrainedBackbone.default_memory`."""
@@ -57,14 +59,15 @@ class RecurrentBackbone(TrainedBackbone):
         with torch.no_grad():
             network.head.weight.zero_()
             network.head.bias.copy_(torch.from_numpy((log_counts - log_counts.mean()).astype(np.float32)))
+        if sizes.components is not None:
+            share_components(network.embedding, network.head, sizes.components)
         return network
 
     def go_on(self, network: Any, density: Density) -> None:
         """See `TrainedBackbone.go_on`."""
         weights = density.network.state_dict() if isinstance(density, RecurrentDensity) else {}
-        if {name: w.shape for name, w in network.state_dict().items()} != {n: w.shape for n, w in weights.items()}:
+        if not take_weights(network, weights):
             raise ConfigError("training can go on only from a recurrent density of the same sizes and event types")
-        network.load_state_dict(weights)
 
     def task(self, cases: SequenceSet, sizes: Sizes) -> DecoderTask:
         """See `TrainedBackbone.task`."""
@@ -72,6 +75,7 @@ class RecurrentBackbone(TrainedBackbone):
 
     def density(self, network: Any, sizes: Sizes) -> RecurrentDensity:
         """See `TrainedBackbone.density`."""
+        keep_sums(network)
         return RecurrentDensity(network, sizes.vocabulary, knows_hidden=sizes.hide > 0, device=sizes.device)
 
     def save(self, density: RecurrentDensity, folder: Path) -> dict[str, Any]:

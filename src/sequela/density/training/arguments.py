@@ -41,8 +41,8 @@ FIT = {
         Number(2, whole=True),
         None,
         more="More finds later effects, needs more data and time. Not given, the window backbone begins with 8 and "
-        "doubles it (to 32 at most) as long as the validation loss of short runs falls by more than one standard error, "
-        "under the conditions of `width`.",
+        "doubles it, to 32 at most, as long as the validation loss of short runs falls by more than one standard "
+        "error; under the conditions of `width`.",
         panel=_MODEL,
     ),
     "width": Argument(
@@ -79,8 +79,8 @@ FIT = {
         Either((FLAG, Choice(("auto",)))),
         "auto",
         more="Event types made of several columns are then learnt as their components and what is their own, so that "
-        "rare ones borrow strength: True, False, or ``\"auto\"``: where several types share a component. Only the "
-        "window backbone uses components. Scoring takes no longer.",
+        "rare ones borrow strength: True, False, or ``\"auto\"``: where several types share a component. "
+        "Scoring takes no longer.",
         panel=_MODEL,
         flags="--components/--no-components",
     ),

@@ -197,7 +197,7 @@ def _time_tells_state(train_set: SequenceSet, vocabulary: Vocabulary, tell: Repo
         return False
     what = siblings(vocabulary, most - 1).low.copy()
     if vocabulary.has_rare:
-        what[vocabulary.rare_id] = vocabulary.rare_id
+        what[-1] = vocabulary.n_types - 1  # no sibling of the first
     told, chance = time_gain(train_set, vocabulary.n_types, what)
     tells = told > max(_LEAST_TOLD_NATS, 3 * chance)
     if tells:

@@ -65,8 +65,8 @@ class ShortRuns:
     def _run(self, recipe: Recipe, config: TrainingConfig) -> NDArray[np.float64]:
         kind, sizes = trained_backbone(recipe.backbone), recipe.sizes(self.vocabulary, self.device)
         network = new_network(kind, sizes, self.parts[0], recipe.seed)
-        tasks = (kind.task(part, sizes) for part in self.parts[:2])
-        result = train(network, *tasks, config, device=self.device, report=Silent())
+        learn, choose = (kind.task(part, sizes) for part in self.parts[:2])
+        result = train(network, learn, choose, config, device=self.device, report=Silent())
         network.load_state_dict(result.weights)
         return self._losses(recipe, network)
 

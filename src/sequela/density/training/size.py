@@ -286,7 +286,11 @@ class _Tried:
     """
 
     def __init__(
-        self, run: Callable[[int, TrainingConfig], Pieces], config: TrainingConfig, record: Path | None, fingerprint: str
+        self,
+        run: Callable[[int, TrainingConfig], Pieces],
+        config: TrainingConfig,
+        record: Path | None,
+        fingerprint: str,
     ) -> None:
         self._run, self.config, self._record, self._fingerprint = run, config, record, fingerprint
         self._done = _read_record(record, fingerprint)

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sequela.density.base import Floats, Ids
+from sequela.density.component_sums import component_rows
 from sequela.density.output_head import target_log_prob
 from sequela.density.runtime.compiled import compile_or_warn
 from sequela.density.runtime.devices import fingerprint_of
@@ -161,7 +162,7 @@ class WindowNetwork(nn.Module):
 
     def _sum_components(self, weight: Tensor, n: int) -> Tensor:
         """Add up the rows of the components of each of the first n ids: ``[n_component_values, k] -> [n, k]``."""
-        return F.embedding_bag(self.components[:n], weight, mode="sum", padding_idx=0)
+        return component_rows(self.components[:n], weight)
 
     @torch.no_grad()
     def folded(self) -> WindowNetwork:

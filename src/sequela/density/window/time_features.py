@@ -83,9 +83,7 @@ def _lagged(times: Floats, case: NDArray[np.int64], lag: int) -> Floats:
     return gaps
 
 
-def time_gain(
-    sequences: SequenceSet, n_types: int, groups: NDArray[np.int64] | None = None
-) -> tuple[float, float]:
+def time_gain(sequences: SequenceSet, n_types: int, groups: NDArray[np.int64] | None = None) -> tuple[float, float]:
     """Return what the time since the last event tells of the next event beyond the last event, and its chance level.
 
     The mutual information of the next event with the gap (in eight bins of equal size), given the last event, by
