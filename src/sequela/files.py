@@ -273,6 +273,33 @@ def read_record(folder: Path, name: str) -> dict[str, Any]:
     return record
 
 
+@contextlib.contextmanager
+def sound_folder(folder: Path, name: str) -> Iterator[dict[str, Any]]:
+    """Yield the record of a folder whose files are all as they were written, from before the block to its end.
+
+    Args:
+        folder: Written with `write_record`.
+        name: Of the record's file.
+
+    Raises:
+        ValueError: A file, or the record, has changed; says which.
+    """
+    record = read_record(folder, name)
+    for file, what in damaged_files(folder, record).items():
+        raise ValueError(f"{file} {what}")
+    yield record
+    check_same(folder, name, record["checksum"])
+
+
+def check_same(folder: Path, name: str, checksum: str) -> None:
+    """Raise `ValueError` unless the record of a folder is the one that was read: another process may replace it."""
+    record = None
+    with contextlib.suppress(OSError, ValueError):
+        record = read_json(folder / name)
+    if not isinstance(record, dict) or record.get("checksum") != checksum:
+        raise ValueError(f"'{folder}' was replaced while it was in use: open it again")
+
+
 def damaged_files(folder: Path, record: Mapping[str, Any]) -> dict[str, str]:
     """Return what is wrong with each damaged file of a folder, by name; empty when all is as it was written.
 

@@ -1,5 +1,6 @@
 """One call from a log to a page: the same as its steps by hand, resumed at every stage, honest about what it skips."""
 
+import contextlib
 import json
 
 import msgspec
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 import sequela as sq
 from conftest import RUN_ASKED as ASKED
 from conftest import run_frame
+from sequela import files
 from sequela.cli.app import app
 from sequela.discovery import run as module
 from sequela.discovery.run_folder import RunProgress, begin, read_progress
@@ -211,6 +213,30 @@ def test_a_run_that_was_killed_while_it_wrote_its_first_record_is_no_obstacle(tm
     with pytest.raises(ConfigError, match="holds other files"):
         begin(tmp_path, RunProgress(), False, Silent())
     assert (tmp_path / ".run.json.4711-0a.partial").exists()
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_nothing_of_an_old_run_is_left_in_one_that_was_killed_while_it_began(tmp_path, monkeypatch, at):
+    """The next run of the same name removes what is left of the old one, and does not take it for its own."""
+    parts = ("model", "folds", "population", "evidence", "results")
+    RunProgress(complete=True, log="old").write(tmp_path)
+    for name in parts:
+        (tmp_path / name).mkdir()
+    done, remove = [], files.Disk.remove
+
+    def dying(self, path):
+        if len(done) == at:
+            raise KeyboardInterrupt
+        done.append(path)
+        remove(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.Disk, "remove", dying)
+        with contextlib.suppress(KeyboardInterrupt):
+            begin(tmp_path, RunProgress(log="new"), True, Silent())
+    begin(tmp_path, RunProgress(log="new"), True, Silent())
+    assert not any((tmp_path / name).exists() for name in parts)
+    assert read_progress(tmp_path).log == "new"
 
 
 def test_a_damaged_folder_is_refused(whole, log, tmp_path):

@@ -6,14 +6,18 @@ import pytest
 from typer.testing import CliRunner
 
 from conftest import tiny_window
+from sequela import files
 from sequela.cli.app import app
-from sequela.density.checkpoint import save_density
+from sequela.density.checkpoint import load_density, save_density
+from sequela.density.training.crossfit import CrossFit, load_cross_fit
 from sequela.discovery.population import discover_population
 from sequela.discovery.stream import discover_to
-from sequela.errors import LogFormatError
+from sequela.errors import LogFormatError, SequelaError
 from sequela.events.log import read_log
+from sequela.events.sequences import SequenceSet
 from sequela.graphs.run_record import verify_results
 from sequela.graphs.saved import load_results
+from sequela.reports.page import report
 from sequela.worlds.softmax import SoftmaxWorld
 
 WORLD = SoftmaxWorld.random(4, horizon=2, decay=0.2, seed=0)
@@ -110,3 +114,72 @@ def test_models_are_checked_too(tmp_path):
     weights.write_bytes(content)
     found = dict(verify_results(tmp_path / "model").drop_nulls().iter_rows())
     assert found == {"weights.safetensors": "has changed since it was written"}
+
+
+def test_a_result_that_is_replaced_while_it_is_open_is_not_mixed_with_the_other(tmp_path):
+    out, other = tmp_path / "out", SoftmaxWorld.random(4, horizon=2, decay=0.2, seed=5)
+    given = {"particles": 2, "delta": 0.0, "progress": False}
+    discover_to(WORLD, LOG, out, **given)
+    opened, read, case = (load_results(out) for _ in range(3))
+    n_edges = read.edges.height
+    log = read_log(other.to_log(other.sample(9, (2, 6), seed=1)))
+    discover_to(other, log, out, overwrite=True, **given)
+    for ask in (
+        lambda: opened.edges,
+        lambda: opened.events,
+        opened.scan,
+        lambda: opened.save(tmp_path / "copy"),
+        lambda: case.case(LOG.case_names[0]),
+        lambda: case.summary(self_loops=True),
+        lambda: report(opened, tmp_path / "page.html"),
+    ):
+        with pytest.raises(LogFormatError, match="was replaced while it was in use: open it again"):
+            ask()
+    assert read.edges.height == n_edges != load_results(out).edges.height
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
+def save_folds(density, out):
+    CrossFit((density,)).save(out)
+
+
+def save_sequences(density, out):
+    SequenceSet.from_log(LOG, WORLD.vocabulary).take(range(2 + (density.info["seed"] == 1))).save(out)
+
+
+def save_discovery(density, out):
+    discover_to(density, LOG, out, particles=2, delta=0.0, progress=False)
+
+
+def save_population(density, out):
+    discover_population(density, LOG, cases="all", particles=2, out=out, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("save", "load"),
+    [
+        (save_density, load_density),
+        (save_folds, load_cross_fit),
+        (save_sequences, SequenceSet.load),
+        (save_discovery, load_results),
+        (save_population, load_results),
+    ],
+)
+def test_a_folder_that_is_replaced_after_its_checksums_were_compared_is_refused(tmp_path, monkeypatch, save, load):
+    for seed in (0, 1):
+        density = tiny_window(WORLD.vocabulary, memory=2, embedding=8, width=8, head=1.0).with_info({"seed": seed})
+        save(density, tmp_path / str(seed))
+    load(tmp_path / "0")
+    compare = files.damaged_files
+
+    def replaced(folder, record):
+        found = compare(folder, record)
+        if folder == tmp_path / "0":
+            folder.rename(tmp_path / "old")
+            (tmp_path / "1").rename(folder)
+        return found
+
+    for module in ("files", "density.checkpoint", "graphs.records"):
+        monkeypatch.setattr(f"sequela.{module}.damaged_files", replaced)
+    with pytest.raises(SequelaError, match="was replaced while it was in use: open it again"):
+        load(tmp_path / "0")

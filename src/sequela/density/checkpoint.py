@@ -21,7 +21,15 @@ from sequela.density.base import Density
 from sequela.density.registry import Saved, backbone_of, load_backbone
 from sequela.errors import CheckpointError, ConfigError, VocabularyError
 from sequela.events.vocabulary import Vocabulary
-from sequela.files import check_writable_folder, damaged_files, read_json, read_record, whole_folder, write_record
+from sequela.files import (
+    check_same,
+    check_writable_folder,
+    damaged_files,
+    read_json,
+    read_record,
+    whole_folder,
+    write_record,
+)
 from sequela.version import __version__
 
 MARKER = "density.json"
@@ -159,6 +167,10 @@ def load_density(path: str | Path, *, device: str | None = None, precision: str 
         density = backbone.load(folder, Saved(described.settings, vocabulary, described.knows_hidden, chosen))
     except Exception as error:  # libraries refuse what does not fit in many ways; each means a bad folder
         raise CheckpointError(f"'{folder}' is damaged: {_first_line(error)}") from error
+    try:
+        check_same(folder, MARKER, described.checksum)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
     density = density.with_info(described.info)
     return density if precision == "float32" else with_precision(density, precision)
 

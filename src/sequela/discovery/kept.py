@@ -36,7 +36,7 @@ from sequela.errors import LogFormatError
 from sequela.events.log import EventLog
 from sequela.evidence.pairs import Codes
 from sequela.execution.chunks import Chunks
-from sequela.files import damaged_files, read_record, whole_folder, write_record
+from sequela.files import sound_folder, whole_folder, write_record
 
 MARKER = "sums.json"
 FORMAT = 1
@@ -181,23 +181,20 @@ def load_sums(path: Path) -> Stored:
         LogFormatError: It is missing or damaged.
     """
     try:
-        values = read_record(path, MARKER)
-        damaged = [f"{name} {damage}" for name, damage in damaged_files(path, values).items()]
-        if damaged:
-            raise ValueError("; ".join(damaged))
-        record = msgspec.convert(values, _Record)
-        if record.format != FORMAT:
-            raise ValueError(f"format {record.format}, this version reads {FORMAT}")
-        cases = pl.read_parquet(path / "cases.parquet").select(pl.col("case").cast(pl.String), "density")
-        fixed = [load_file(path / f"fixed-{number}.safetensors") for number in range(record.n_fixed)]
-        return Stored(
-            owners=dict(cases.iter_rows()), n_densities=record.n_densities, scheme=record.scheme,
-            passes={
+        with sound_folder(path, MARKER) as values:
+            record = msgspec.convert(values, _Record)
+            if record.format != FORMAT:
+                raise ValueError(f"format {record.format}, this version reads {FORMAT}")
+            cases = pl.read_parquet(path / "cases.parquet").select(pl.col("case").cast(pl.String), "density")
+            fixed = [load_file(path / f"fixed-{number}.safetensors") for number in range(record.n_fixed)]
+            passes = {
                 name: Pass(pl.read_parquet(path / f"{name}.parquet"), one.n_cases, one.counts)
                 for name, one in record.passes.items()
-            },
-            fixed=[(one["shift"], one["pairs"]) for one in fixed], bets_on_causes=record.bets_on_causes,
-            asked=pl.read_parquet(path / "asked.parquet") if (path / "asked.parquet").is_file() else None,
+            }
+            asked = pl.read_parquet(path / "asked.parquet") if (path / "asked.parquet").is_file() else None
+        return Stored(
+            owners=dict(cases.iter_rows()), n_densities=record.n_densities, scheme=record.scheme, passes=passes,
+            fixed=[(one["shift"], one["pairs"]) for one in fixed], bets_on_causes=record.bets_on_causes, asked=asked,
         )  # fmt: skip
     except (
         OSError,

@@ -16,7 +16,7 @@ from sequela.discovery.arguments import OF_QUESTION
 from sequela.discovery.diagnose import Finding
 from sequela.errors import ConfigError, LogFormatError
 from sequela.events.log import EventLog
-from sequela.files import check_writable_folder, damaged_files, disk, read_json, read_record, write_json, write_record
+from sequela.files import check_writable_folder, disk, read_json, sound_folder, write_json, write_record
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.records import FORMAT, MARKER, FileRecord, finite
 from sequela.graphs.results import Discovery
@@ -212,11 +212,10 @@ def load_run(path: str | Path) -> RunResult:
     if not found.complete:
         raise LogFormatError(f"the run in '{path}' was interrupted: give the same `sequela run` again to finish it")
     try:
-        damaged = damaged_files(Path(path), read_record(Path(path), MARKER))
+        with sound_folder(Path(path), MARKER):
+            pass
     except (OSError, ValueError) as error:
         raise LogFormatError(f"'{path}' is damaged: {error}") from None
-    for name, what in damaged.items():
-        raise LogFormatError(f"'{path}' is damaged: {name} {what}")
     return RunResult(path, found)
 
 
@@ -244,10 +243,6 @@ def begin(out: Path, asked: RunProgress, overwrite: bool, tell: Reporter) -> Run
     Raises:
         ConfigError: The folder holds something else, or a result that may not be replaced.
     """
-    left = list(out.iterdir()) if out.is_dir() else []
-    if all(path.match(f".{MARKER}.*") and path.suffix in (".partial", ".lock") for path in left):
-        for path in left:  # of a run that was killed while it wrote its first record
-            disk.remove(path)
     found = read_progress(out)
     unfinished = found is not None and not found.complete
     if unfinished and found is not None:
@@ -259,10 +254,12 @@ def begin(out: Path, asked: RunProgress, overwrite: bool, tell: Reporter) -> Run
     else:
         check_writable_folder(out, marker=MARKER, overwrite=overwrite)
     disk.make_folder(out, exist_ok=True)
-    asked.write(out)  # before anything is removed: what is left of it is never taken for a result
+    # Of no log until all is removed: what a killed process leaves here is no part of the run that is asked for.
+    RunProgress().write(out)
     for name in _CONTENT:
         disk.remove(out / name)
     tidy(out)
+    asked.write(out)
     return asked
 
 

@@ -18,7 +18,7 @@ from sequela.errors import ConfigError, LogFormatError
 from sequela.events.log import EventLog
 from sequela.events.neighbours import AT_NEIGHBOUR, Neighbours
 from sequela.events.vocabulary import Vocabulary
-from sequela.files import damaged_files, read_record, whole_folder, write_record
+from sequela.files import sound_folder, whole_folder, write_record
 from sequela.text import quoted
 
 _MARKER = "sequences.json"
@@ -214,16 +214,14 @@ class SequenceSet:
         """
         folder = Path(path)
         try:
-            meta = read_record(folder, _MARKER)
-            if meta["format"] != _FORMAT:
-                raise ValueError(f"format {meta['format']}, this version reads {_FORMAT}")
-            for name, what in damaged_files(folder, meta).items():
-                raise ValueError(f"{name} {what}")
-            ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
-            offsets = np.load(folder / "offsets.npy", mmap_mode="r", allow_pickle=False)
-            times_path = folder / "times.npy"
-            times = np.load(times_path, mmap_mode="r", allow_pickle=False) if times_path.exists() else None
-            names = pl.read_parquet(folder / "cases.parquet")["case"]
+            with sound_folder(folder, _MARKER) as meta:
+                if meta["format"] != _FORMAT:
+                    raise ValueError(f"format {meta['format']}, this version reads {_FORMAT}")
+                ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
+                offsets = np.load(folder / "offsets.npy", mmap_mode="r", allow_pickle=False)
+                times_path = folder / "times.npy"
+                times = np.load(times_path, mmap_mode="r", allow_pickle=False) if times_path.exists() else None
+                names = pl.read_parquet(folder / "cases.parquet")["case"]
             good = (
                 ids.ndim == offsets.ndim == 1
                 and ids.dtype == np.int32

@@ -11,7 +11,7 @@ import polars as pl
 from sequela.arguments import PATH, checks, public
 from sequela.display import TOP_ROWS, Shown
 from sequela.errors import LogFormatError
-from sequela.files import damaged_files, read_record, whole_folder, write_record
+from sequela.files import sound_folder, whole_folder, write_record
 from sequela.graphs.schemas import OUTCOME_CAUSES, OUTCOME_PAIRS, OUTCOME_SETS
 
 MARKER = "what-leads-to.json"
@@ -88,15 +88,12 @@ def load_outcome_graph(path: str | Path) -> OutcomeGraph:
     folder = folder / "causes" if (folder / "causes" / MARKER).is_file() else folder
     what = f"'{folder}' is not a folder of outcome results"
     try:
-        values = read_record(folder, MARKER)
-        record = msgspec.convert(values, _Record)
-        damaged = [f"{name} {damage}" for name, damage in damaged_files(folder, values).items()]
-        if damaged:
-            raise LogFormatError(f"{what}: {'; '.join(damaged)}")
-        tables = {
-            name: table.check(pl.read_parquet(folder / f"{name}.parquet"), f"'{name}.parquet'")
-            for name, table in _TABLES.items()
-        }
+        with sound_folder(folder, MARKER) as values:
+            record = msgspec.convert(values, _Record)
+            tables = {
+                name: table.check(pl.read_parquet(folder / f"{name}.parquet"), f"'{name}.parquet'")
+                for name, table in _TABLES.items()
+            }
     except OSError as error:
         raise LogFormatError(f"{what}: {error.strerror or error}: {MARKER}") from None
     except (ValueError, TypeError, KeyError, msgspec.ValidationError, pl.exceptions.PolarsError) as error:

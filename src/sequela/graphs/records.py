@@ -11,7 +11,7 @@ import msgspec
 
 from sequela.effects.knowledge import Knowledge
 from sequela.errors import LogFormatError
-from sequela.files import damaged_files, read_json, read_record, write_json, write_record
+from sequela.files import check_same, damaged_files, read_json, read_record, write_json, write_record
 from sequela.text import quoted
 
 MARKER = "run.json"
@@ -294,6 +294,15 @@ def read_run(folder: Path, *, kind: str, command: str) -> RunRecord:
     if damaged:
         raise LogFormatError(f"{what}: {'; '.join(damaged)}")
     return record
+
+
+def check_same_run(folder: Path, run: RunRecord) -> None:
+    """Raise `LogFormatError` where another result has taken the place of one that was opened."""
+    if run.checksum is not None:
+        try:
+            check_same(folder, MARKER, run.checksum)
+        except ValueError as error:
+            raise LogFormatError(str(error)) from None
 
 
 class _Version(msgspec.Struct):

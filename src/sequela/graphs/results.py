@@ -24,7 +24,7 @@ from sequela.graphs.base import to_pandas
 from sequela.graphs.exports.log import AnnotatedLog
 from sequela.graphs.exports.values import StrPath
 from sequela.graphs.instance import InstanceGraph
-from sequela.graphs.records import FORMAT, MARKER, RunRecord, load_knowledge, save_knowledge
+from sequela.graphs.records import FORMAT, MARKER, RunRecord, check_same_run, load_knowledge, save_knowledge
 from sequela.graphs.schemas import EDGES, EVENTS, PLACES
 from sequela.graphs.summary import SummaryGraph, summarise
 from sequela.text import visible
@@ -132,8 +132,10 @@ class Discovery(Shown, AnnotatedLog):
         columns = ["case", "cause", "effect", "lag", "cmi_nats", "pointwise_nats", "directed"]
         edges = self.scan()
         columns += [name for name in ("on_link",) if name in edges.collect_schema().names()]
+        rows = edges.select(columns).collect()
+        self.check_same()
         return summarise(
-            edges.select(columns).collect(),
+            rows,
             self.nodes,
             places=None if self.places is None else tested(self.places),
             chance=self.run.arguments.chance,
@@ -183,9 +185,11 @@ class Discovery(Shown, AnnotatedLog):
         """
         source = "the discovery" if self.folder is None else f"'{self.folder}'"
         causes = None if self.places is None or not self.run.arguments.needs_alternative else self.places["cause"]
-        return case_graph(
+        found = case_graph(
             name, self.scan(), self.scan_events(), self.run, source=source, knowledge=self.knowledge, causes=causes
         )
+        self.check_same()
+        return found
 
     def save(self, out: StrPath, *, overwrite: bool = False) -> Path:
         """Write the folder that `load_discovery` opens and ``sequela discover`` writes.
@@ -210,6 +214,7 @@ class Discovery(Shown, AnnotatedLog):
             self.nodes.write_parquet(folder / "nodes.parquet")
             if self.knowledge is not None:
                 save_knowledge(self.knowledge, folder)
+            self.check_same()
             counts = msgspec.structs.replace(self.run.counts, n_edges=self.n_edges)
             record = msgspec.structs.replace(self.run, format=FORMAT, kind="discovery", counts=counts)
             record.write(folder)
@@ -250,6 +255,11 @@ class Discovery(Shown, AnnotatedLog):
     def __hash__(self) -> int:
         return hash((type(self), self.nodes.shape, self.n_edges))
 
+    def check_same(self) -> None:
+        """Raise `LogFormatError` where another result has taken the place of this one on disk since it was opened."""
+        if self.folder is not None:
+            check_same_run(self.folder, self.run)
+
     def _log(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         events = self.events
         if events is None:
@@ -259,13 +269,16 @@ class Discovery(Shown, AnnotatedLog):
     def _table(self, name: str) -> pl.DataFrame | None:
         if name not in self._tables:
             lazy = self._scan(name)
-            self._tables[name] = None if lazy is None else lazy.collect()
+            table = None if lazy is None else lazy.collect()
+            self.check_same()
+            self._tables[name] = table
         return self._tables[name]
 
     def _scan(self, name: str) -> pl.LazyFrame | None:
         table = self._tables.get(name)
         if table is not None or self.folder is None:
             return None if table is None else table.lazy()
+        self.check_same()
         path = self.folder / f"{name}.parquet"
         return pl.scan_parquet(path) if path.is_file() else None
 

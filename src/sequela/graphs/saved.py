@@ -11,7 +11,7 @@ import polars as pl
 from sequela.arguments import PATH, checks, public
 from sequela.errors import LogFormatError
 from sequela.graphs.population import PopulationGraph
-from sequela.graphs.records import MARKER, load_knowledge, read_run
+from sequela.graphs.records import MARKER, check_same_run, load_knowledge, read_run
 from sequela.graphs.results import FILES, Discovery
 from sequela.graphs.schemas import LAGS, NODES, PLACES, POPULATION, SUMMARY, Table, check_types
 from sequela.graphs.summary import SummaryGraph
@@ -46,6 +46,7 @@ def load_discovery(path: str | Path) -> Discovery:
             raise LogFormatError(f"edges.parquet has {n_rows:,} rows, and run.json says {run.counts.n_edges:,}")
         if (folder / "events.parquet").exists():
             _check_events(folder, nodes)
+    check_same_run(folder, run)
     return Discovery.on_disk(folder, SummaryGraph(pairs, nodes), run)
 
 
@@ -72,6 +73,7 @@ def load_population(path: str | Path) -> PopulationGraph:
             check_types(table, nodes, f"'{folder / name}.parquet'")
         known = load_knowledge(folder) if run.arguments.knowledge is not None else None
         places = _read(folder, "places", PLACES) if (folder / "places.parquet").is_file() else None
+    check_same_run(folder, run)
     return PopulationGraph(pairs, nodes, run, lags.select(list(LAGS.schema)), known, places)
 
 

@@ -23,6 +23,7 @@ from sequela.files import whole_file
 from sequela.graphs.changes import Changes
 from sequela.graphs.outcomes import OutcomeGraph, load_outcome_graph
 from sequela.graphs.population import PopulationGraph
+from sequela.graphs.results import Discovery
 from sequela.graphs.saved import load_population, load_results
 from sequela.reports.changes import changes_page
 from sequela.reports.payload import Result, page_data
@@ -144,7 +145,10 @@ def _data(result: Result | str | Path, population: PopulationGraph | str | Path 
     if isinstance(population, str | Path):
         population = load_population(population)
     names = ("cases", "title", "max_links", "max_megabytes", "hierarchy_level", "anonymise")
-    return page_data(result, population=population, **dict(zip(names, rest, strict=True)))
+    found = page_data(result, population=population, **dict(zip(names, rest, strict=True)))
+    if isinstance(result, Discovery):
+        result.check_same()
+    return found
 
 
 def outcomes_data(outcomes: OutcomeGraph | str | Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ density/              the density, as `save_density` writes it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from sequela.density.outcomes.base import OutcomeHead
 from sequela.density.outcomes.network import OutcomeNetwork, train_network
 from sequela.errors import CheckpointError
 from sequela.events.outcome_rows import OutcomeRows
-from sequela.files import damaged_files, read_record, whole_folder, write_record
+from sequela.files import sound_folder, whole_folder, write_record
 from sequela.version import __version__
 
 MARKER = "outcomes.json"
@@ -143,27 +142,28 @@ def load_outcomes(path: str | Path, *, device: str | None = None) -> OutcomeMode
     if not (folder / MARKER).is_file():
         raise CheckpointError(f"'{path}' holds no model of outcomes ({MARKER}): make one with  sequela outcomes")
     try:
-        values: Mapping[str, Any] = read_record(folder, MARKER)
-        described = msgspec.convert(values, Description)
-        damaged = [f"{name} {damage}" for name, damage in damaged_files(folder, values).items()]
-    except (OSError, ValueError, TypeError, KeyError, msgspec.ValidationError, RecursionError) as error:
-        raise CheckpointError(f"'{folder}' is damaged: {MARKER}: {str(error)[:200]}") from None
-    if described.format != FORMAT:
-        raise CheckpointError(f"'{folder}' has format {described.format}; this version of Sequela reads {FORMAT}")
-    if damaged:
-        raise CheckpointError(f"'{folder}' is damaged: {'; '.join(damaged)}; copy the whole folder again")
+        with sound_folder(folder, MARKER) as values:
+            described = msgspec.convert(values, Description)
+            if described.format != FORMAT:
+                raise CheckpointError(f"'{folder}' has format {described.format}; this version reads {FORMAT}")
+            density, network = _loaded(folder, described, device)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, RecursionError, SafetensorError) as error:
+        first, *_ = str(error).splitlines() or [type(error).__name__]
+        raise CheckpointError(f"'{folder}' is damaged: {first[:200]}; copy the whole folder again") from None
+    return OutcomeModel(density, network.eval(), tuple(described.labels), tuple(described.report), described.max_steps)
+
+
+def _loaded(folder: Path, described: Description, device: str | None) -> tuple[Density, OutcomeNetwork]:
+    """Return the density and the network of a sound folder."""
     check_weights(folder, f"'{folder}' is damaged")
     density = load_density(folder / "density", device=device)
     if density.fingerprint != described.density:
         raise CheckpointError(f"'{folder}': its density is not the one that its outcomes were trained with")
-    try:
-        state = load_file(folder / "weights.safetensors")
-        size = tuple(state["hidden.weight"].shape)
-        wanted = (described.width, 2 * (density.vocabulary.n_types + 1))
-        if size != wanted or not 0 < len(described.labels) <= _MOST_LABELS:
-            raise ValueError(f"the weights are of size {size}, not {wanted}")
-        network = OutcomeNetwork(density.vocabulary.n_types + 1, len(described.labels), described.width)
-        network.load_state_dict(state)
-    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"'{folder}' is damaged: {str(error).splitlines()[0][:200]}") from None
-    return OutcomeModel(density, network.eval(), tuple(described.labels), tuple(described.report), described.max_steps)
+    state = load_file(folder / "weights.safetensors")
+    size = tuple(state["hidden.weight"].shape)
+    wanted = (described.width, 2 * (density.vocabulary.n_types + 1))
+    if size != wanted or not 0 < len(described.labels) <= _MOST_LABELS:
+        raise ValueError(f"the weights are of size {size}, not {wanted}")
+    network = OutcomeNetwork(density.vocabulary.n_types + 1, len(described.labels), described.width)
+    network.load_state_dict(state)
+    return density, network

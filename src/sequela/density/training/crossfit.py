@@ -29,7 +29,7 @@ from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet, case_hash
 from sequela.events.split import Split
 from sequela.events.vocabulary import Vocabulary
-from sequela.files import check_writable_folder, disk, read_json, read_record, whole_folder, write_json, write_record
+from sequela.files import check_writable_folder, disk, read_json, sound_folder, whole_folder, write_json, write_record
 from sequela.locks import locks_out
 from sequela.progress import Reporter, reporter
 from sequela.text import quoted
@@ -107,15 +107,17 @@ def load_cross_fit(path: str | Path, *, device: str | None = None) -> CrossFit:
             raise ValueError(f"{what} are not known to this version")
         n, seed, scheme = int(found["n_densities"]), int(found["seed"]), str(found["scheme"])
         complete = found["complete"] is True
-        if complete:
-            read_record(Path(path), MARKER)  # the densities check themselves
         if n < 1 or not -(2**63) <= seed < 2**63:
             raise ValueError(f"it says that there are {n} densities, of seed {seed}")
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise CheckpointError(f"'{path}' is not a folder of cross-fitted densities: {error}") from error
     if not complete:
         raise CheckpointError(f"cross-fitting to '{path}' was interrupted: give the same command again to finish it")
-    densities = tuple(checkpoint.load_density(_folder(path, number), device=device) for number in range(n))
+    try:
+        with sound_folder(Path(path), MARKER):
+            densities = tuple(checkpoint.load_density(_folder(path, number), device=device) for number in range(n))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"'{path}' is not a folder of cross-fitted densities: {error}") from error
     return CrossFit(densities, scheme, seed)
 
 

@@ -5,6 +5,8 @@ has its own weights), residual gated blocks mix them, and one linear layer gives
 Wide part: each past event also adds a row of a table straight to the logits, scaled by a learnt weight of its lag. Most
 causes act alone; with it a pair of types is one number to learn, shared by all lags, and the deep part is left with
 what events do together.
+Lags: in training the projection is the sum of weights that all lags share, scaled by a learnt number for each, and of
+the lag's own, which start small and move slowly. What events do wherever they stand is then learnt once.
 Times, where the density uses them: how long ago an event was is read on a log scale as weights of a few knots; they
 scale and shift what describes the event, and scale its row of the table by a curve of its own type.
 Components, where event types of several columns share some: in training each type's embedding, its row of the last
@@ -45,6 +47,8 @@ _ROWS_ACCELERATOR = 16_384
 _LOGIT_BYTES = 16 * 2**20
 _DECAY = 0.3
 _LEAST_RATE = 1e-30
+_OWN_LAG = 0.1
+"""First weights of a lag's own, as a share of those that all lags share."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class WindowConfig:
         n_component_values: Components that types share, see `SharedComponents.n_values`; 0 for a network without
             components.
         additive: Whether past events also add to the rates of events, by a table of ``n_inputs * n_types`` rates.
+        lag_free: Whether weights that all lags share stand beside those of each lag, in training.
     """
 
     n_types: int
@@ -81,6 +86,7 @@ class WindowConfig:
     longest_seconds: float = 2.0
     n_component_values: int = 0
     additive: bool = False
+    lag_free: bool = False
 
 
 class _GatedBlock(nn.Module):
@@ -116,6 +122,12 @@ class WindowNetwork(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.n_inputs, config.embedding)
         self.mix = nn.Linear(config.memory * config.embedding, config.width)
+        if config.lag_free:
+            self.mix_shared = nn.Linear(config.embedding, config.width, bias=False)
+            self.mix_lag = nn.Parameter(torch.ones(config.memory))
+            with torch.no_grad():
+                self.mix_shared.weight.mul_(config.memory**-0.5)
+                self.mix.weight.mul_(_OWN_LAG)
         self.blocks = nn.ModuleList(_GatedBlock(config.width, config.dropout) for _ in range(config.n_blocks))
         self.norm = nn.RMSNorm(config.width)
         self.head = nn.Linear(config.width, config.n_types)
@@ -166,19 +178,37 @@ class WindowNetwork(nn.Module):
 
     @torch.no_grad()
     def folded(self) -> WindowNetwork:
-        """Return the same function as a network without components."""
+        """Return the same function as a network whose weights share nothing."""
         config = self.config
-        if not config.n_component_values:
+        if not config.n_component_values and not config.lag_free:
             return self
-        weights = {name: value for name, value in self.state_dict().items() if "component" not in name}
+        weights = {name: value for name, value in self.state_dict().items() if not is_shared(name)}
+        weights["mix.weight"] = self._mix()
         weights["embedding.weight"] = self._embedding()
         weights["head.weight"] = self._head()
         if config.wide:
-            weights["table.weight"] = self.table.weight + self._table_components() @ self.holds
+            direct: Tensor = self.table.weight
+            weights["table.weight"] = (
+                direct + self._table_components() @ self.holds if config.n_component_values else direct
+            )
         with torch.random.fork_rng(devices=[]):
-            plain = WindowNetwork(replace(config, n_component_values=0))
+            plain = WindowNetwork(replace(config, n_component_values=0, lag_free=False))
         plain.load_state_dict(weights)
         return plain.to(self.head.weight.device).train(self.training)
+
+    @torch.no_grad()
+    def share_lags(self) -> None:
+        """Move what the weights of all lags have in common to the shared ones; the function stays the same."""
+        own = self.mix.weight.view(-1, self.config.memory, self.config.embedding)
+        self.mix_shared.weight.copy_(own.mean(dim=1))
+        self.mix_lag.fill_(1.0)
+        own -= own.mean(dim=1, keepdim=True)
+
+    def _mix(self) -> Tensor:
+        own: Tensor = self.mix.weight
+        if not self.config.lag_free:
+            return own
+        return own + (self.mix_lag[:, None] * self.mix_shared.weight[:, None]).flatten(1)
 
     def _embedding(self) -> Tensor:
         own: Tensor = self.embedding.weight
@@ -211,7 +241,8 @@ class WindowNetwork(nn.Module):
         if knots is not None:
             scale, shift = self.timing(knots.to(events.dtype)).chunk(2, dim=-1)
             events = events * (1 + scale) + shift
-        x = self.mix(self.dropout(events.flatten(1)))  # [B, memory * embedding] -> [B, width]
+        # [B, memory * embedding] -> [B, width]
+        x = F.linear(self.dropout(events.flatten(1)), self._mix(), self.mix.bias)
         for block in self.blocks:
             x = block(x)
         hidden: Tensor = self.norm(x.to(self.norm.weight.dtype))
@@ -241,6 +272,11 @@ class WindowNetwork(nn.Module):
             added = _direct(windows, self.rates, scale)
             logits = torch.logaddexp(logits, added.clamp(min=_LEAST_RATE).log())
         return logits
+
+
+def is_shared(name: str) -> bool:
+    """Return whether a weight is shared by several types or lags, and gone after training (`WindowNetwork.folded`)."""
+    return "component" in name or name in ("mix_shared.weight", "mix_lag")
 
 
 def knot_weights(gaps: Tensor, n_knots: int, shortest: float, longest: float) -> Tensor:
