@@ -39,6 +39,16 @@ _ROPE = _HEADS | {"num_key_value_heads": 2, "head_dim": WIDTH // 2}
 _SLIDING = {"sliding_window": 16}
 _MIXED = {"layer_types": ["sliding_attention", "full_attention"]}
 _GPT = {"n_embd": WIDTH, "n_layer": 2, "n_head": 2, "n_positions": 128}
+_MOE = {"moe_intermediate_size": WIDTH}
+_EXPERTS = {"num_local_experts": 2}
+_ROUTED = {"n_routed_experts": 2, "num_experts_per_tok": 1, **_MOE}
+_MAMBA = {
+    "mamba_n_heads": 4, "mamba_d_head": WIDTH // 2, "mamba_n_groups": 1, "mamba_d_state": 16, "mamba_chunk_size": 16,
+}  # fmt: skip
+_DELTA = {
+    "layer_types": ["linear_attention", "full_attention"], "linear_num_key_heads": 2, "linear_num_value_heads": 2,
+    "linear_key_head_dim": WIDTH // 2, "linear_value_head_dim": WIDTH // 2,
+}  # fmt: skip
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "Llama": ("LlamaForCausalLM", _ROPE),
     "GPT-2": ("GPT2LMHeadModel", _GPT),
@@ -62,6 +72,67 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "RWKV": ("RwkvForCausalLM", _BODY | {"attention_hidden_size": WIDTH, "context_length": 128}),
     "xLSTM": ("xLSTMForCausalLM", _BODY | {"num_heads": 4, "chunk_size": 16, "mode": "inference"}),
+    "GPT-OSS": ("GptOssForCausalLM", _ROPE | _SLIDING | _MIXED | _EXPERTS | {"num_experts_per_tok": 1}),
+    "Olmo 3": ("Olmo3ForCausalLM", _ROPE | _SLIDING | _MIXED | {"pad_token_id": 0}),
+    "Gemma 4": ("Gemma4ForCausalLM", _ROPE | _SLIDING | _MIXED),
+    "MiMo-V2-Flash": (
+        "MiMoV2FlashForCausalLM",
+        _ROPE | _SLIDING | _MIXED | _ROUTED | {"v_head_dim": WIDTH // 2},
+    ),
+    "DeepSeek-V3": (
+        "DeepseekV3ForCausalLM",
+        _ROPE | _ROUTED | {
+            "n_group": 1, "topk_group": 1, "q_lora_rank": 32, "kv_lora_rank": 32, "qk_rope_head_dim": 16,
+            "qk_nope_head_dim": 16, "v_head_dim": WIDTH // 2, "first_k_dense_replace": 1,
+        },
+    ),
+    "Qwen3-MoE": ("Qwen3MoeForCausalLM", _ROPE | {"num_experts": 2, "num_experts_per_tok": 1, **_MOE}),
+    "MPT": ("MptForCausalLM", {"d_model": WIDTH, "n_heads": 2, "n_layers": 2, "max_seq_len": 128}),
+    "Llama 4": (
+        "Llama4ForCausalLM",
+        _ROPE | _EXPERTS | {
+            "num_experts_per_tok": 1, "intermediate_size_mlp": 4 * WIDTH, "attention_chunk_size": 16,
+            "layer_types": ["chunked_attention", "full_attention"], "no_rope_layers": [1, 0], "pad_token_id": 0,
+        },
+    ),
+    "Falcon-H1": ("FalconH1ForCausalLM", _ROPE | _MAMBA | {"mamba_d_ssm": 2 * WIDTH}),
+    "Granite 4": (
+        "GraniteMoeHybridForCausalLM",
+        _ROPE | _MAMBA | _EXPERTS | {
+            "layer_types": ["mamba", "attention"], "num_experts_per_tok": 1, "shared_intermediate_size": WIDTH,
+        },
+    ),
+    "LFM2": ("Lfm2ForCausalLM", _ROPE | {"layer_types": ["conv", "full_attention"]}),
+    "Qwen3-Next": (
+        "Qwen3NextForCausalLM",
+        _ROPE | _MOE | _DELTA | {
+            "num_experts": 2, "num_experts_per_tok": 1, "shared_expert_intermediate_size": WIDTH,
+        },
+    ),
+    "Olmo Hybrid": ("OlmoHybridForCausalLM", _ROPE | _DELTA | {"pad_token_id": 0}),
+    "Zamba 2": (
+        "Zamba2ForCausalLM",
+        _ROPE | {
+            "mamba_d_state": 16, "n_mamba_heads": 4, "mamba_ngroups": 1, "chunk_size": 16, "num_mem_blocks": 1,
+            "layers_block_type": ["mamba", "hybrid"], "use_mem_rope": True, "adapter_rank": 4,
+        },
+    ),
+    "Jamba": (
+        "JambaForCausalLM",
+        _ROPE | {
+            "attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1,
+            "num_experts": 2, "num_experts_per_tok": 1, "use_mamba_kernels": False, "mamba_d_state": 16,
+            "mamba_dt_rank": 4,
+        },
+    ),
+    "Bamba": ("BambaForCausalLM", _ROPE | _MAMBA | {"attn_layer_indices": [1]}),
+    "Nemotron-H": (
+        "NemotronHForCausalLM",
+        _ROPE | {
+            "hybrid_override_pattern": "M*", "mamba_num_heads": 4, "mamba_head_dim": WIDTH // 2, "ssm_state_size": 16,
+            "n_groups": 1, "chunk_size": 16,
+        },
+    ),
 }  # fmt: skip
 
 

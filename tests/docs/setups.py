@@ -167,11 +167,13 @@ def orders(folder):
         }
         for row in rows.rows(named=True)
     ]  # fmt: skip
+    cases = rows["case"].unique(maintain_order=True).to_list()
     objects = [
-        {"id": f"{kind[0]}-{case}", "type": kind, "attributes": [], "relationships": []}
-        for case in rows["case"].unique(maintain_order=True)
+        {"id": f"{kind[0]}-{case}", "type": kind, "attributes": [],
+         "relationships": [{"objectId": f"o-{before}", "qualifier": "replaces"}] * (kind == "order" and before != case)}
+        for before, case in zip([cases[0], *cases], cases, strict=False)
         for kind in ("order", "item")
-    ]
+    ]  # fmt: skip
     types = [{"name": name, "attributes": []} for name in rows["event"].unique().sort()]
     kinds = [{"name": name, "attributes": []} for name in ("order", "item")]
     log = {"objectTypes": kinds, "eventTypes": types, "objects": objects, "events": events}

@@ -366,6 +366,26 @@ def test_otlp_is_what_the_protocol_reads_with_a_link_for_each_cause(tmp_path):
     assert all(link.trace_id == span.trace_id for span in spans for link in span.links)
 
 
+@pytest.mark.parametrize("trace", [None, "4BF92F3577B34DA6A3CE929D0E0E4736"])
+def test_otlp_links_lead_to_the_spans_that_events_were(trace, tmp_path):
+    found = two_cases()
+    spans = [f"{number:016X}" for number in range(1, 15)]
+    spans[3], spans[4] = "no identifier", None
+    events = found.events.with_columns(pl.Series("span", spans), pl.lit(trace).alias("trace"))
+    events = events if trace else events.drop("trace").with_columns(pl.col("case").replace("b", "a" * 32))
+    Discovery(found.edges, found.nodes, {}, events).to_otlp(tmp_path / "log.otlp.json")
+    written = json.loads((tmp_path / "log.otlp.json").read_text(encoding="utf-8"))
+    made = written["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    known = [i for i in range(14) if i not in (3, 4) and (trace or i >= 7)]  # "case <1>" is no trace
+    assert [i for i, span in enumerate(made) if "parentSpanId" in span] == known
+    for i in known:
+        assert made[i]["parentSpanId"] == spans[i].lower() != made[i]["spanId"]
+        assert made[i]["traceId"] == (trace.lower() if trace else "a" * 32)
+    for effect, cause, *_ in EDGES.select("effect_position", "cause_position").rows():
+        causes = {link["spanId"] for link in made[effect]["links"]}
+        assert (spans[cause].lower() if cause in known else made[cause]["spanId"]) in causes
+
+
 def test_logs_that_cannot_be_written_say_so(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="needs a time"):
         InstanceGraph("a", ("x",), EDGES.clear()).to_ocel(tmp_path / "x.jsonocel")

@@ -93,7 +93,7 @@ def read_neighbours(source: Any, events: pl.DataFrame, *, in_order: bool, name: 
 
     Args:
         source: A file or frame with two columns of entities: cases of the log. A pair is mutual, whichever comes first.
-            None where there are no neighbours.
+            Or an object-centric log, whose objects are related to each other. None where there are no neighbours.
         events: ``case``, ``event`` and ``time`` of the log, sorted.
         in_order: Whether events at one time have an order.
         name: Name of the log, for messages.
@@ -116,6 +116,8 @@ def read_neighbours(source: Any, events: pl.DataFrame, *, in_order: bool, name: 
             "neighbours need times, to join their events in order: name the time column (time=..., --time)"
         )
     table = read_table(source)
+    if table.pairs is not None:
+        table = table._replace(frame=table.pairs, n_rows=None)
     columns = table.frame.collect_schema().names()
     if len(columns) != 2:
         raise LogFormatError(

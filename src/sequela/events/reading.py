@@ -101,8 +101,9 @@ class Reading:
     neighbours: str | Path | pl.DataFrame | None = setting(
         None, Either((PATH, list_of("a list of paths"), _FRAME)),
         "Table of two columns: pairs of cases whose events may cause each other's.",
-        more='The events of its neighbours join a case, with types of their own (``"down (at a neighbour)"``): they '
-        "can be causes, and never effects. ``only`` and the like choose among the cases; their neighbours stay.",
+        more="Or an object-centric log, with the objects that it relates to each other. The events of its neighbours "
+        'join a case, with types of their own (``"down (at a neighbour)"``): they can be causes, and never effects. '
+        "``only`` and the like choose among the cases; their neighbours stay.",
         panel=_PANEL,
     )  # fmt: skip
     only: str | Sequence[str] | None = setting(

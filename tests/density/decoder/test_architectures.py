@@ -68,6 +68,11 @@ CONFIGS = {
 _MAMBA = {
     "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8, "mamba_chunk_size": 8,
 }  # fmt: skip
+_ROUTED = {"n_routed_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
+_LATENT = {
+    "n_group": 1, "topk_group": 1, "q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4,
+    "v_head_dim": 8, "num_key_value_heads": 2,
+}  # fmt: skip
 _EXPERTS = {"num_local_experts": 2, "num_experts_per_tok": 1}
 MORE = {
     "gemma2": ("Gemma2", HuggingFaceDensity, _ROPE | _WINDOWED | {"head_dim": 8}),
@@ -94,10 +99,71 @@ MORE = {
             "num_hidden_layers": 3, "intermediate_size": 32, "lru_width": 16, "attention_window_size": 8,
         },
     ),
+    "nemotron-h": (
+        "NemotronH", HuggingFaceRerunDensity, _ROPE | {
+            "head_dim": 8, "hybrid_override_pattern": "M*", "mamba_num_heads": 4, "mamba_head_dim": 8,
+            "ssm_state_size": 8, "n_groups": 1, "chunk_size": 8,
+        },
+    ),
+    "olmo3": ("Olmo3", HuggingFaceDensity, _ROPE | _WINDOWED | {"layer_types": _MIXED}),
+    "mimo-v2-flash": (
+        "MiMoV2Flash", HuggingFaceDensity, _ROPE | _WINDOWED | _ROUTED | {
+            "head_dim": 8, "v_head_dim": 8, "layer_types": _MIXED,
+        },
+    ),
+    "gemma4": ("Gemma4", HuggingFaceDensity, _ROPE | _WINDOWED | {"head_dim": 8, "layer_types": _MIXED}),
+    "deepseek-v3": ("DeepseekV3", HuggingFaceDensity, _ROPE | _ROUTED | _LATENT | {"first_k_dense_replace": 1}),
+    "llama4": (
+        "Llama4", HuggingFaceStateDensity, _ROPE | _EXPERTS | {
+            "head_dim": 8, "intermediate_size_mlp": 32, "attention_chunk_size": 8, "no_rope_layers": [1, 0],
+            "layer_types": ["chunked_attention", "full_attention"], "pad_token_id": 0,
+        },
+    ),
+    "granite4": (
+        "GraniteMoeHybrid", HuggingFaceStateDensity, _ROPE | _MAMBA | _EXPERTS | {
+            "layer_types": ["mamba", "attention"], "shared_intermediate_size": 16,
+        },
+    ),
+    "olmo-hybrid": (
+        "OlmoHybrid", HuggingFaceStateDensity, _ROPE | {
+            "layer_types": ["linear_attention", "full_attention"], "linear_num_key_heads": 2,
+            "linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8, "pad_token_id": 0,
+        },
+    ),
+    "zamba2": (
+        "Zamba2", HuggingFaceStateDensity, _ROPE | {
+            "mamba_d_state": 8, "n_mamba_heads": 4, "mamba_ngroups": 1, "chunk_size": 8, "num_mem_blocks": 1,
+            "layers_block_type": ["mamba", "hybrid"], "use_mem_rope": True, "adapter_rank": 4,
+        },
+    ),
+    "falcon-mamba": (
+        "FalconMamba", HuggingFaceStepDensity, {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4},
+    ),
+    "minimax": (
+        "MiniMax", HuggingFaceRerunDensity, _ROPE | _EXPERTS | {
+            "head_dim": 8, "layer_types": ["linear_attention", "full_attention"], "block_size": 8,
+        },
+    ),
+    "reformer": (
+        "Reformer", HuggingFaceRerunDensity, {
+            "hidden_size": 16, "is_decoder": True, "axial_pos_embds": False, "max_position_embeddings": 64,
+            "num_attention_heads": 2, "attention_head_size": 8, "feed_forward_size": 32,
+            "attn_layers": ["local", "local"], "local_attn_chunk_length": 8,
+        },
+    ),
 }  # fmt: skip
 """Architectures that are tried once, by `make test-slow` but for two of them."""
-_QUICK = ("falcon", "falcon-h1")
-_CLASSES = {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM"}
+LOOKS_AHEAD = {
+    "deepseek-v3.2": (
+        "DeepseekV32", _ROPE | _ROUTED | _LATENT | {
+            "first_k_dense_replace": 1, "index_topk": 4, "index_n_heads": 2, "index_head_dim": 8,
+        },
+    ),
+}  # fmt: skip
+"""It picks the past events that it attends to, and in a short sequence sometimes one that is still to come."""
+_QUICK = ("falcon", "falcon-h1", "nemotron-h")
+_CLASSES = {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM", "Reformer": "ReformerModelWithLMHead"}
+_CONFIGS = {"Gemma4": "Gemma4TextConfig", "Llama4": "Llama4TextConfig"}
 SHARED = ["llama", "gpt2", "gpt-neox", "qwen2", "opt", "mistral", "qwen2, window", "gemma3"]
 STATE = ["gpt-neo", "bloom", "mamba2", "rwkv"]
 STEP = ["mamba"]
@@ -114,8 +180,9 @@ WAYS = {
 def model_of(name):
     """A model of two layers with weights large enough that what it sees matters."""
     transformers = importlib.import_module("transformers")
-    kind, sizes = CONFIGS[name] if name in CONFIGS else MORE[name][::2]
-    config = getattr(transformers, f"{kind}Config")(vocab_size=N_TOKENS, bos_token_id=BEGIN, eos_token_id=0, **sizes)
+    kind, sizes = MORE[name][::2] if name in MORE else (CONFIGS | LOOKS_AHEAD)[name]
+    config_class = getattr(transformers, _CONFIGS.get(kind, f"{kind}Config"))
+    config = config_class(vocab_size=N_TOKENS, bos_token_id=BEGIN, eos_token_id=0, **sizes)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         model = getattr(transformers, _CLASSES.get(kind, f"{kind}ForCausalLM"))(config)
@@ -199,6 +266,11 @@ def test_other_architectures_find_a_way_and_are_exact(name):
     density = density_of(name)
     assert type(density) is MORE[name][1]
     check(density)
+
+
+def test_a_model_that_looks_ahead_at_some_places_is_refused():
+    with pytest.raises(ConfigError, match="at 12 events a later token moves the score of an earlier one"):
+        density_of("deepseek-v3.2", context=12)
 
 
 def test_a_state_that_is_not_honoured_is_found_where_the_past_matters_little():

@@ -58,6 +58,9 @@ def as_sqlite(log, path):
             made.executemany(f"INSERT INTO {name} VALUES (?, ?)", [(e["id"], e["type"]) for e in log[f"{name}s"]])
             kinds = [(each["name"], f'{each["name"]}" x') for each in log[f"{name}Types"]]
             made.executemany(f"INSERT INTO {name}_map_type VALUES (?, ?)", kinds)
+        if pairs := [(e["id"], r["objectId"], r["qualifier"]) for e in log["objects"] for r in e["relationships"]]:
+            made.execute("CREATE TABLE object_object (ocel_source_id TEXT, ocel_target_id TEXT, ocel_qualifier TEXT)")
+            made.executemany("INSERT INTO object_object VALUES (?, ?, ?)", pairs)
         made.execute("CREATE TABLE event_object (ocel_event_id TEXT, ocel_object_id TEXT, ocel_qualifier TEXT)")
         for kind in log["eventTypes"]:
             table = f'"event_{kind["name"]}"" x"'
@@ -112,6 +115,35 @@ def test_an_object_type_is_the_case(tmp_path, monkeypatch, name, batch):
     frame = table.frame.collect()
     assert frame.columns[:3] == ["item", "order", "plant"]
     assert sorted(frame["price"].drop_nulls().cast(float)) == [0.0, 1.5, 3.0, 3.0, 3.0, 3.0]
+
+
+@FORMATS
+def test_objects_that_are_related_are_neighbours(tmp_path, name):
+    log = example()
+    log["objects"][0]["relationships"] = [{"objectId": other, "qualifier": "before"} for other in ("o1", "i00", "p")]
+    path = put(tmp_path, name, log)
+    found = sq.read_log(path, case="order", neighbours=path)
+    assert found.neighbours.pairs.rows() == [("o0", "o1"), ("o1", "o0")]  # the others are no orders
+    alone = sq.read_log(path, case="order")
+    assert alone.neighbours is None
+    assert found.frame.equals(alone.frame)
+    with pytest.raises(LogFormatError, match="joins no two cases"):
+        sq.read_log(path, case="order", neighbours=put(tmp_path, f"other-{name}"))
+
+
+def test_related_objects_of_several_files(tmp_path):
+    paths = []
+    for number in "ab":
+        log = example(2)
+        log["objects"][0]["relationships"] = [{"objectId": "o1", "qualifier": "before"}]
+        for each in (*log["objects"], *log["events"]):
+            each["id"] = number + each["id"]
+            for relation in each["relationships"]:
+                relation["objectId"] = number + relation["objectId"]
+        paths.append(put(tmp_path, f"{number}.jsonocel", log))
+    found = sq.read_log(paths, case="order", neighbours=paths)
+    pairs = found.neighbours.pairs.filter(pl.col("entity") < pl.col("neighbour"))
+    assert pairs.rows() == [("ao0", "ao1"), ("bo0", "bo1")]
 
 
 def test_the_independent_program_reads_the_same(tmp_path):
@@ -183,12 +215,19 @@ def test_json_is_refused(tmp_path, change, said):
         sq.read_log(put(tmp_path, "log.json", log), case="order")
 
 
+@pytest.mark.parametrize("suffix", ["json", "jsonocel"])
+def test_the_older_standard_is_named(tmp_path, suffix):
+    with pytest.raises(LogFormatError, match=r"it is OCEL 1\.0: convert it to OCEL 2\.0"):
+        sq.read_log(put(tmp_path, f"log.{suffix}", {"ocel:global-event": {}, "ocel:events": {"e1": {}}}), case="order")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("<log><events>", "cannot be read as OCEL 2.0"),
         ("<x/>", "not <log>"),
         ("<log/>", "holds no event"),
+        ('<log><global scope="event"/></log>', "it is OCEL 1.0: convert it"),
         ('<log><events><event id="a"/></events></log>', "line 1: <event> has no type"),
         ('<!DOCTYPE x [<!ENTITY a "b">]><log/>', "declares an entity"),
         ('<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><log>&a;</log>', "declares an entity"),

@@ -1,16 +1,20 @@
 """Queries: the same rows from SQLite, DuckDB and a real PostgreSQL; nothing is written, no password comes out."""
 
 import json
+import os
 import random
 import sqlite3
+import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
 import duckdb
+import mariadb
 import polars as pl
 import pytest
 from adbc_driver_postgresql import dbapi
-from postgres import PASSWORD, server
+from postgres import PASSWORD, programs, server
 from typer.testing import CliRunner
 
 import sequela as sq
@@ -81,6 +85,31 @@ def test_open_connections(folder):
         assert sq.read_log(QUERY, connection=connection).frame.equals(LOG.frame)
 
 
+def test_mariadb_gives_the_same_log():
+    pymysql = pytest.importorskip("pymysql")
+    with mariadb.server() as socket, pymysql.connect(unix_socket=str(socket), user="root") as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE DATABASE shop")
+            cursor.execute("USE shop")
+            cursor.execute(
+                "CREATE TABLE alarms (device int, alarm enum('a', 'b', 'c'), moment datetime(6), paid decimal(5, 2), "
+                "raw varbinary(3), day date, spent time)"
+            )
+            for device, alarm, at in ROWS:
+                stamp = datetime.fromtimestamp(at, tz=UTC).replace(tzinfo=None)
+                values = (device, alarm, stamp, "1.50", b"abc", stamp.date(), "01:02:03")
+                cursor.execute("INSERT INTO alarms VALUES (%s, %s, %s, %s, %s, %s, %s)", values)
+        connection.commit()
+        query = QUERY.replace('"case"', "`case`")
+        assert sq.read_log(query, connection=connection).frame.equals(LOG.frame)
+        every = {"case": "day", "event": ["alarm", "paid", "raw", "spent"], "time": "moment"}
+        log = sq.read_log("SELECT * FROM alarms", connection=connection, **every)
+        assert log.events[0] == "a|1.50|abc|1:02:03"
+        assert log.case_names == ["2023-11-14"]
+        with pytest.raises(LogFormatError, match="the query cannot be read"):
+            sq.read_log("SELECT * FROM nothing", connection=connection)
+
+
 def test_absolute_paths(folder):
     for uri in (f"sqlite:{folder}/alarms.db", f"sqlite:///{folder}/alarms.db", f"sqlite:////{folder}/alarms.db"):
         assert sq.read_log(QUERY, connection=uri).n_events == 40
@@ -94,6 +123,20 @@ def test_postgres_gives_the_same_log(postgres):
     assert repr(log).startswith("EventLog(query of postgres: 40 events")
     with dbapi.connect(postgres) as connection:
         assert sq.read_log(QUERY, connection=connection).frame.equals(LOG.frame)
+
+
+def test_a_dump_that_feeds_another_database_gives_the_same_log(postgres):
+    def call(program, database, *words, given=None):
+        host = postgres.partition("host=")[2]
+        said = [str(programs() / program), "-h", host, "-U", "clerk", "-d", database, *words]
+        environment = {**os.environ, "PGPASSWORD": PASSWORD}
+        return subprocess.run(said, input=given, env=environment, check=True, capture_output=True).stdout
+
+    call("psql", "postgres", "-c", "CREATE DATABASE copy TEMPLATE template0")
+    call("psql", "copy", "-v", "ON_ERROR_STOP=1", given=call("pg_dump", "postgres"))
+    fed = postgres.replace("/postgres?", "/copy?")
+    assert sq.read_log(QUERY, connection=fed).frame.equals(LOG.frame)
+    assert sq.read_log("SELECT * FROM alarms", connection=fed, case="id", event="alarm", time="moment").n_events == 40
 
 
 def test_kinds_of_postgres(postgres):

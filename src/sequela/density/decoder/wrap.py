@@ -22,6 +22,9 @@ from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
 from sequela.text import quoted
 
+_DEFAULT_POSITIONS = 1025
+"""Positions of a model that names no limit."""
+
 
 def wrap_huggingface(
     model: Any | str | os.PathLike[str],
@@ -78,7 +81,8 @@ def wrap_huggingface(
     if named is None or (tokens is not None and event_tokens is not None):
         raise ConfigError("give either tokens (one id for each event type) or event_tokens (a list of ids for each)")
     vocabulary = Vocabulary(tuple(named), (0,) * len(named))
-    limit = int(getattr(config, "max_position_embeddings", None) or 1025) - 1
+    most = int(getattr(config, "max_position_embeddings", None) or 0)
+    limit = (most if most > 0 else _DEFAULT_POSITIONS) - 1
     settings = {
         "begin_token": int(begin_token), "hidden_token": hidden_token, "device": choose_device(device),
     }  # fmt: skip

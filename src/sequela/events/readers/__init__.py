@@ -168,6 +168,7 @@ def _read_files(paths: Sequence[str | Path], file_format: str | None) -> Table:
         n_rows=None if any(table.n_rows is None for table in tables) else sum(table.n_rows or 0 for table in tables),
         files=tuple(file for table in tables for file in table.files),
         notes=tuple(f"{table.name}: {note}" for table in tables for note in table.notes),
+        pairs=None if first.pairs is None else pl.concat([each.pairs for each in tables if each.pairs is not None]),
     )
 
 

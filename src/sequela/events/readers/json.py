@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sequela.errors import LogFormatError
 from sequela.events.readers.jaeger import read_jaeger
 from sequela.events.readers.json_elements import first_name
-from sequela.events.readers.ocel import read_ocel_json
+from sequela.events.readers.ocel import OLD_NAMES, read_ocel_json
 from sequela.events.readers.otlp import read_otlp
 from sequela.events.readers.source import Source, Table
 from sequela.text import quoted
@@ -29,6 +29,8 @@ def read_json(source: Source) -> Table:
         LogFormatError: It is none of them.
     """
     name = first_name(source)
+    if name.startswith(OLD_NAMES):
+        return read_ocel_json(source)  # says what to do
     if name not in BY_FIRST_NAME:
         raise LogFormatError(
             f"{source.name} is no JSON of OpenTelemetry, Jaeger or OCEL: it begins with '{quoted(name)}'; save a table "

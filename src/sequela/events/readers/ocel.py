@@ -1,8 +1,8 @@
 """Object-centric logs (OCEL 2.0) as JSON, SQLite or XML: an event belongs to every object that it is related to.
 
 The table has a row for each event and a column for each object type, with the objects of that type; an object type is
-chosen as the case. What a file says of changes of objects, and of relations among objects, is no event and is left
-out.
+chosen as the case. What a file says of changes of objects is no event and is left out; objects that it relates to each
+other can be neighbours.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ import msgspec
 import polars as pl
 
 from sequela.errors import LogFormatError
-from sequela.events.readers.json_elements import elements
+from sequela.events.readers.json_elements import elements, first_name
 from sequela.events.readers.source import Source, Table
 from sequela.events.readers.spool import BATCH, Spool
 from sequela.text import quoted
 
+OLD_NAMES = "ocel:"
+"""What the names in a document of OCEL 1.0 begin with."""
+_OLD = "it is OCEL 1.0: convert it to OCEL 2.0"
 EVENT, TYPE, TIME = "ocel:eid", "concept:name", "time:timestamp"
-_RELATION, _OBJECT = ("event", "object"), ("object", "type")
+_COLUMNS = {"objects": ("object", "type"), "relations": ("event", "object"), "pairs": ("entity", "neighbour")}
 _DECLARED = ("eventTypes", "objectTypes")
 
 
@@ -40,6 +43,7 @@ class _Relation(msgspec.Struct):
 class _Object(msgspec.Struct):
     id: str
     type: str
+    relationships: list[_Relation] | None = None
 
 
 class _Event(msgspec.Struct):
@@ -51,11 +55,11 @@ class _Event(msgspec.Struct):
 
 
 class _Rows:
-    """Collects events, objects and relations, and writes them in batches."""
+    """Collects events, objects, relations of events to objects and pairs of objects, and writes them in batches."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.spools = {kind: Spool(name) for kind in ("events", "objects", "relations")}
+        self.spools = {kind: Spool(name) for kind in ("events", *_COLUMNS)}
         self.waiting: dict[str, list[Any]] = {kind: [] for kind in self.spools}
 
     def add(self, kind: str, row: Any) -> None:
@@ -74,14 +78,14 @@ class _Rows:
             names = {name: pl.String for row in rows for name in row} or {EVENT: pl.String}
             self.spools[kind].write(pl.DataFrame(rows, schema=names))
         else:
-            columns = _OBJECT if kind == "objects" else _RELATION
-            self.spools[kind].write(pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row"))
+            schema = dict.fromkeys(_COLUMNS[kind], pl.String)
+            self.spools[kind].write(pl.DataFrame(rows, schema=schema, orient="row"))
 
     def table(self) -> Table:
         """Return a row for each event, with its objects of each type."""
         for kind in self.spools:
             self.flush(kind)
-        events, objects, relations = self.spools.values()
+        events, objects, relations, pairs = self.spools.values()
         if not events.n_rows:
             raise LogFormatError(f"{self.name} holds no event")
         for spool, column in ((events, EVENT), (objects, "object")):
@@ -109,6 +113,7 @@ class _Rows:
         return Table(
             frame.select(*types, pl.exclude(types)), self.name, events.n_rows,
             tuple(file for spool in self.spools.values() for file in spool.files), notes, roles, lists=tuple(types),
+            pairs=pairs.frame(),
         )  # fmt: skip
 
 
@@ -125,6 +130,8 @@ def read_ocel_json(source: Source) -> Table:
         LogFormatError: It is damaged, cut, or no OCEL 2.0; an event or object occurs twice.
     """
     rows = _Rows(source.name)
+    if first_name(source).startswith(OLD_NAMES):
+        raise LogFormatError(f"{source.name} cannot be read as OCEL 2.0: {_OLD}")
     kinds: dict[str, msgspec.json.Decoder[Any]] = {
         "events": msgspec.json.Decoder(_Event, strict=False),
         "objects": msgspec.json.Decoder(_Object, strict=False),
@@ -140,6 +147,8 @@ def read_ocel_json(source: Source) -> Table:
             raise LogFormatError(f"{source.name} cannot be read as OCEL 2.0: {quoted(error)}") from error
         if isinstance(found, _Object):
             rows.add("objects", (found.id, found.type))
+            for each in found.relationships or ():
+                rows.add("pairs", (found.id, each.object))
             continue
         rows.event(found.id, found.type, found.time, ((each.name, each.value) for each in found.attributes or ()))
         for each in found.relationships or ():
@@ -162,6 +171,9 @@ def read_ocel_sqlite(source: Source) -> Table:
                 rows.add("objects", tuple(map(_text, row)))
             for row in connection.execute("SELECT ocel_event_id, ocel_object_id FROM event_object"):
                 rows.add("relations", tuple(map(_text, row)))
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'object_object'").fetchone():
+                for row in connection.execute("SELECT ocel_source_id, ocel_target_id FROM object_object"):
+                    rows.add("pairs", tuple(map(_text, row)))
             for name, kind, time, attributes in _sqlite_events(connection):
                 rows.event(name, kind, time, attributes)
             n_events = connection.execute("SELECT count(*) FROM event").fetchone()[0]
@@ -216,6 +228,7 @@ class _Elements:
     def __init__(self, rows: _Rows) -> None:
         self.rows = rows
         self.path: list[str] = []
+        self.object = ""
         self.event: dict[str, str] | None = None
         self.values: list[tuple[str, Any]] = []
         self.attribute = ""
@@ -232,8 +245,13 @@ class _Elements:
         place = "/".join(self.path)
         if len(self.path) == 1 and name != "log":
             self.refuse(f"its first element is <{quoted(name)}>, not <log>")
+        if place == "log/global":
+            self.refuse(_OLD)
         if place == "log/objects/object":
-            self.rows.add("objects", (self.need(given, "id"), self.need(given, "type")))
+            self.object = self.need(given, "id")
+            self.rows.add("objects", (self.object, self.need(given, "type")))
+        elif place in ("log/objects/object/objects/relationship", "log/objects/object/objects/object"):
+            self.rows.add("pairs", (self.object, self.need(given, "object-id")))
         elif place == "log/events/event":
             self.event = {key: self.need(given, key) for key in ("id", "type", "time")}
             self.values = []

@@ -63,6 +63,7 @@ class Table(NamedTuple):
         finish: What must be done to the rows of all files together, given what an earlier log taught or None.
         learned: What another log must know to be read the same way.
         lists: Columns that hold lists: as the case, an event belongs to each case of its list.
+        pairs: Columns ``entity`` and ``neighbour``: what the file relates to each other; None where it cannot say.
     """
 
     frame: pl.LazyFrame
@@ -74,6 +75,7 @@ class Table(NamedTuple):
     finish: Callable[[pl.LazyFrame, Mapping[str, Any] | None], Finished] | None = None
     learned: Mapping[str, Any] = {}
     lists: tuple[str, ...] = ()
+    pairs: pl.LazyFrame | None = None
 
 
 @dataclass(frozen=True)

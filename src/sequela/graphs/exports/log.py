@@ -42,7 +42,8 @@ class AnnotatedLog:
         A span begins and ends at the time of its event and is named by its type. Its trace is the case: a name of 32
         hexadecimal digits is kept as the identifier, of another one a hash is taken. A span has a link for each cause,
         the strongest first, with ``sequela.cause``, ``sequela.lag``, ``sequela.cmi_nats``, ``sequela.std_error`` and
-        ``sequela.pointwise_nats``.
+        ``sequela.pointwise_nats``. Where the log carries the identifiers of spans that events were (``attributes=
+        ["span"]``, and ``"trace"`` where the case is none), links lead to those, and each of ours is their child.
 
         Raises:
             ConfigError: The log has no times after 1970, which spans need.

@@ -19,7 +19,7 @@ from sequela.graphs.exports.annotate import annotate
 from sequela.graphs.exports.values import StrPath, finite
 from sequela.version import __version__
 
-_TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
+_TRACE_ID, _SPAN_ID = re.compile(r"(?!0{32})[0-9a-f]{32}"), re.compile(r"(?!0{16})[0-9a-f]{16}")
 _NUMBERS = ("lag", "cmi_nats", "std_error", "pointwise_nats")
 
 
@@ -27,7 +27,7 @@ def write_otlp(events: pl.DataFrame, edges: pl.DataFrame, path: StrPath) -> None
     """Write one span an event, with a link to each of its causes; see `AnnotatedLog.to_otlp`.
 
     Args:
-        events: ``case``, ``position``, ``event`` and ``time`` (seconds since 1970).
+        events: ``case``, ``position``, ``event`` and ``time`` (seconds since 1970); perhaps ``trace`` and ``span``.
         edges: ``case`` and the columns of `InstanceGraph.edges`.
         path: File.
 
@@ -49,25 +49,43 @@ def write_otlp(events: pl.DataFrame, edges: pl.DataFrame, path: StrPath) -> None
 
 def _spans(events: pl.DataFrame, edges: pl.DataFrame) -> Iterator[dict[str, Any]]:
     order = ["case", "effect_position", "cmi_nats", "cause_position"]
+    seen = _originals(events)
     links: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for row in edges.sort(order, descending=[False, False, True, False]).iter_rows(named=True):
-        case = row["case"]
+        case, cause = row["case"], (row["case"], row["cause_position"])
         numbers = {f"sequela.{name}": finite(row[name]) for name in _NUMBERS}
         known = {"sequela.cause": row["cause"], **numbers}
-        link = _ids(case, row["cause_position"]) | {"attributes": _attributes(known)}
+        link = (seen.get(cause) or _ids(*cause)) | {"attributes": _attributes(known)}
         links.setdefault((case, row["effect_position"]), []).append(link)
     noted = ("n_causes", "n_effects", "main_cause", "main_cause_nats")
     for row in annotate(events, edges).iter_rows(named=True):
+        place = (row["case"], row["position"])
         nanoseconds = str(round(row["time"] * 1e9))
         known = {"sequela.case": row["case"], "sequela.position": row["position"]}
-        yield _ids(row["case"], row["position"]) | {
+        ids = _ids(*place)
+        if place in seen:  # what was found out about a span stands below it in its trace
+            ids |= {"traceId": seen[place]["traceId"], "parentSpanId": seen[place]["spanId"]}
+        yield ids | {
             "name": row["event"],
             "kind": 1,
             "startTimeUnixNano": nanoseconds,
             "endTimeUnixNano": nanoseconds,
             "attributes": _attributes(known | {f"sequela.{name}": row[name] for name in noted}),
-            "links": links.get((row["case"], row["position"]), []),
+            "links": links.get(place, []),
         }
+
+
+def _originals(events: pl.DataFrame) -> dict[tuple[str, int], dict[str, str]]:
+    """Return the identifiers of the spans that events were, by case and position; of those that the log says."""
+    if "span" not in events.columns:
+        return {}
+    trace = "trace" if "trace" in events.columns else "case"
+    found = events.select("case", "position", pl.col(trace, "span").cast(pl.String).name.prefix("its_"))
+    return {
+        (row[0], row[1]): {"traceId": row[2].lower(), "spanId": row[3].lower()}
+        for row in found.drop_nulls().iter_rows()
+        if _TRACE_ID.fullmatch(row[2].lower()) and _SPAN_ID.fullmatch(row[3].lower())
+    }
 
 
 def _ids(case: str, position: int) -> dict[str, str]:
