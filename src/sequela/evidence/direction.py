@@ -162,20 +162,21 @@ def _ranks(name: str, length: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng([case_hash(name, seed), 12]).permutation(int(length)).astype(np.int64)
 
 
-def log_e_direction(first: Integers, total: Integers) -> Floats:
+def log_e_direction(first: Integers | Floats, total: Integers | Floats, *, prior: float = 0.5) -> Floats:
     """Return log e-values against "each vote is a fair coin" (float64, same shape).
 
-    The e-value is the likelihood ratio of the Beta(1/2, 1/2) mixture of coins (Krichevsky and Trofimov 1981) to the
-    fair coin: ``2^n B(1/2 + k, 1/2 + n - k) / B(1/2, 1/2)``.
+    The e-value is the likelihood ratio of the Beta(a, a) mixture of coins (Krichevsky and Trofimov 1981) to the fair
+    coin: ``2^n B(a + k, a + n - k) / B(a, a)``, with ``a`` the prior.
 
     Args:
         first: Votes for one of the two (int64).
         total: All votes (int64, same shape).
+        prior: Of the mixture, above 0: the larger, the nearer to one half the coins that it expects.
 
     Example:
         >>> np.exp(log_e_direction(np.array([10, 5, 0]), np.array([10, 10, 0]))).round(2).tolist()
         [180.43, 0.25, 1.0]
     """
     first, total = np.asarray(first, np.float64), np.asarray(total, np.float64)
-    value: Floats = total * np.log(2.0) + betaln(0.5 + first, 0.5 + total - first) - betaln(0.5, 0.5)
+    value: Floats = total * np.log(2.0) + betaln(prior + first, prior + total - first) - betaln(prior, prior)
     return value
