@@ -66,7 +66,7 @@ def test_fit_says_that_effects_through_time_do_not_count(mediates, capsys):
             rows.append({"case": f"c{case}", "event": f"e{last}", "time": now})
     density = fit(read_log(pl.DataFrame(rows)), **QUICK)
     assert density.uses_times
-    assert ("effects that act through that time do not count" in capsys.readouterr().err) == mediates
+    assert ("how soon the next event comes do not count" in capsys.readouterr().err) == mediates
 
 
 @pytest.mark.parametrize("tells", ["state", "what"])
