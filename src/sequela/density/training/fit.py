@@ -123,7 +123,7 @@ def fit(
                 else:
                     tell.say("effects multiply after all: training with those that add up forecasts worse")
         recipe = replace(recipe, width=choice.width)
-        if memory is None:
+        if memory is None and not log.n_ties:  # not tried where events of one time have no order
             remembered = short_runs.choose_memory(recipe, choice)
             recipe = replace(recipe, memory=remembered.memory)
     return train_recipe(

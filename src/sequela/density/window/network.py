@@ -5,8 +5,6 @@ has its own weights), residual gated blocks mix them, and one linear layer gives
 Wide part: each past event also adds a row of a table straight to the logits, scaled by a learnt weight of its lag. Most
 causes act alone; with it a pair of types is one number to learn, shared by all lags, and the deep part is left with
 what events do together.
-Lags: in training the projection is the sum of weights that all lags share, scaled by a learnt number for each, and of
-the lag's own, which start small and move slowly. What events do wherever they stand is then learnt once.
 Times, where the density uses them: how long ago an event was is read on a log scale as weights of a few knots; they
 scale and shift what describes the event, and scale its row of the table by a curve of its own type.
 Components, where event types of several columns share some: in training each type's embedding, its row of the last
@@ -47,8 +45,6 @@ _ROWS_ACCELERATOR = 16_384
 _LOGIT_BYTES = 16 * 2**20
 _DECAY = 0.3
 _LEAST_RATE = 1e-30
-_OWN_LAG = 0.1
-"""First weights of a lag's own, as a share of those that all lags share."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,6 @@ class WindowConfig:
         n_component_values: Components that types share, see `SharedComponents.n_values`; 0 for a network without
             components.
         additive: Whether past events also add to the rates of events, by a table of ``n_inputs * n_types`` rates.
-        lag_free: Whether weights that all lags share stand beside those of each lag, in training.
     """
 
     n_types: int
@@ -86,7 +81,6 @@ class WindowConfig:
     longest_seconds: float = 2.0
     n_component_values: int = 0
     additive: bool = False
-    lag_free: bool = False
 
 
 class _GatedBlock(nn.Module):
@@ -122,12 +116,6 @@ class WindowNetwork(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.n_inputs, config.embedding)
         self.mix = nn.Linear(config.memory * config.embedding, config.width)
-        if config.lag_free:
-            self.mix_shared = nn.Linear(config.embedding, config.width, bias=False)
-            self.mix_lag = nn.Parameter(torch.ones(config.memory))
-            with torch.no_grad():
-                self.mix_shared.weight.mul_(config.memory**-0.5)
-                self.mix.weight.mul_(_OWN_LAG)
         self.blocks = nn.ModuleList(_GatedBlock(config.width, config.dropout) for _ in range(config.n_blocks))
         self.norm = nn.RMSNorm(config.width)
         self.head = nn.Linear(config.width, config.n_types)
@@ -178,37 +166,19 @@ class WindowNetwork(nn.Module):
 
     @torch.no_grad()
     def folded(self) -> WindowNetwork:
-        """Return the same function as a network whose weights share nothing."""
+        """Return the same function as a network without components."""
         config = self.config
-        if not config.n_component_values and not config.lag_free:
+        if not config.n_component_values:
             return self
-        weights = {name: value for name, value in self.state_dict().items() if not is_shared(name)}
-        weights["mix.weight"] = self._mix()
+        weights = {name: value for name, value in self.state_dict().items() if "component" not in name}
         weights["embedding.weight"] = self._embedding()
         weights["head.weight"] = self._head()
         if config.wide:
-            direct: Tensor = self.table.weight
-            weights["table.weight"] = (
-                direct + self._table_components() @ self.holds if config.n_component_values else direct
-            )
+            weights["table.weight"] = self.table.weight + self._table_components() @ self.holds
         with torch.random.fork_rng(devices=[]):
-            plain = WindowNetwork(replace(config, n_component_values=0, lag_free=False))
+            plain = WindowNetwork(replace(config, n_component_values=0))
         plain.load_state_dict(weights)
         return plain.to(self.head.weight.device).train(self.training)
-
-    @torch.no_grad()
-    def share_lags(self) -> None:
-        """Move what the weights of all lags have in common to the shared ones; the function stays the same."""
-        own = self.mix.weight.view(-1, self.config.memory, self.config.embedding)
-        self.mix_shared.weight.copy_(own.mean(dim=1))
-        self.mix_lag.fill_(1.0)
-        own -= own.mean(dim=1, keepdim=True)
-
-    def _mix(self) -> Tensor:
-        own: Tensor = self.mix.weight
-        if not self.config.lag_free:
-            return own
-        return own + (self.mix_lag[:, None] * self.mix_shared.weight[:, None]).flatten(1)
 
     def _embedding(self) -> Tensor:
         own: Tensor = self.embedding.weight
@@ -241,8 +211,7 @@ class WindowNetwork(nn.Module):
         if knots is not None:
             scale, shift = self.timing(knots.to(events.dtype)).chunk(2, dim=-1)
             events = events * (1 + scale) + shift
-        # [B, memory * embedding] -> [B, width]
-        x = F.linear(self.dropout(events.flatten(1)), self._mix(), self.mix.bias)
+        x = self.mix(self.dropout(events.flatten(1)))  # [B, memory * embedding] -> [B, width]
         for block in self.blocks:
             x = block(x)
         hidden: Tensor = self.norm(x.to(self.norm.weight.dtype))
@@ -272,11 +241,6 @@ class WindowNetwork(nn.Module):
             added = _direct(windows, self.rates, scale)
             logits = torch.logaddexp(logits, added.clamp(min=_LEAST_RATE).log())
         return logits
-
-
-def is_shared(name: str) -> bool:
-    """Return whether a weight is shared by several types or lags, and gone after training (`WindowNetwork.folded`)."""
-    return "component" in name or name in ("mix_shared.weight", "mix_lag")
 
 
 def knot_weights(gaps: Tensor, n_knots: int, shortest: float, longest: float) -> Tensor:
@@ -348,6 +312,9 @@ class WindowDensity(FiniteMemoryDensity, NetworkDensity):
         self.uses_times = network.config.n_knots > 0
         self.runtime = Runtime(device=device)
         rows = _ROWS.get(torch.device(device).type, _ROWS_ACCELERATOR)
+        body = sum(weight.numel() for weight in (self.network.mix.weight, *self.network.blocks.parameters()))
+        # Logits are formed in float32 whatever the body computes in (measured: `docs/engine.md`).
+        self.gains_by_half = network.config.width >= 64 and body >= 2 * self.network.head.weight.numel()
         # Logits of one chunk stay below a fixed size, which depends on the vocabulary only.
         self._rows = max(16, min(rows, _LOGIT_BYTES // (4 * vocabulary.n_types) // 16 * 16))
 
