@@ -164,6 +164,7 @@ class DensityRecord(msgspec.Struct, frozen=True, kw_only=True):
         backbone: Its kind.
         device: Where it ran.
         precision: In which it ran.
+        screening_precision: In which screening decided pairs far from the threshold.
         compiled: Whether as compiled code.
         memory: Events it looks back; None where without limit.
         vocabulary: Fingerprint of its event types.
@@ -174,6 +175,7 @@ class DensityRecord(msgspec.Struct, frozen=True, kw_only=True):
     backbone: str = ""
     device: str = ""
     precision: str = ""
+    screening_precision: str = ""
     compiled: bool = False
     memory: int | None = None
     vocabulary: str = ""

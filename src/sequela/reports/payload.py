@@ -224,14 +224,17 @@ def _join(summary: SummaryGraph | None, evidence: PopulationGraph | None) -> pl.
     if evidence is None:
         assert summary is not None
         return summary.edges
+    pairs = evidence.pairs
+    if evidence.run.arguments.objective not in (None, "rate"):  # the probability decided, not the rate
+        pairs = pairs.with_columns(confidence=pl.col("probability"))
     if summary is None:
-        return evidence.pairs
+        return pairs
     own = [name for name in ("n_undirected", "directed") if name in summary.edges.columns]
-    own = [name for name in own if name not in evidence.pairs.columns]
+    own = [name for name in own if name not in pairs.columns]
     single = summary.edges.select(
         "cause", "effect", "n_cases", "n_edges", *own, pl.col("cmi_nats", "pointwise_nats").name.prefix("single_")
     )
-    both = evidence.pairs.join(single, on=["cause", "effect"], how="full", coalesce=True)
+    both = pairs.join(single, on=["cause", "effect"], how="full", coalesce=True)
     return (
         both.with_columns(
             pl.coalesce(pl.col(name).fill_nan(None), f"single_{name}").alias(name)
