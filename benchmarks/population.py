@@ -27,7 +27,7 @@ from cascades import RULES, score_links
 from sequela.effects.encoding import encode_log
 from sequela.evaluation.metrics import score_edges
 from sequela.evidence.cause_bets import cause_bets, mean_over_lags
-from sequela.evidence.multiplicity import best_for_f1, combined, e_bh, families, family_weights
+from sequela.evidence.multiplicity import best_for_f1, by_density, combined, e_bh, families, family_weights
 from sequela.evidence.pairs import pair_names
 from sequela.worlds.catalogue import make_generator, make_world
 from sequela.worlds.hidden_clock import HiddenClockWorld
@@ -117,9 +117,11 @@ def wrong_evidence(densities: sq.CrossFit, log: sq.EventLog, pairs: pl.DataFrame
         sums = cause_bets(density, encode_log(density, part), horizon, seed=0, forecast=wrong)
         codes, log_e = mean_over_lags(*sums, horizon)
         frames.append(pair_names(codes, density.vocabulary.names).with_columns(log_e=pl.Series(log_e)))
-    joined = [names.join(one, on=["cause", "effect"], how="left", maintain_order="left") for one in frames]
-    each = zip(*(one["log_e"].fill_null(0.0).to_list() for one in joined), strict=True)
-    return combined(list(each), len(frames), densities.scheme)
+    met, log_e = by_density(frames, ["cause", "effect"])
+    found = met.with_columns(log_e=pl.Series(combined(log_e, densities.scheme)))
+    return (
+        names.join(found, on=["cause", "effect"], how="left", maintain_order="left")["log_e"].fill_null(0.0).to_numpy()
+    )
 
 
 def errors(args: argparse.Namespace) -> None:

@@ -188,7 +188,7 @@ class Either(Constraint):
         return tuple(name for option in self.options for name in option.choices())
 
     def __str__(self) -> str:
-        return ", or ".join(map(str, self.options))
+        return ", or ".join(filter(None, map(str, self.options)))  # one without a name goes unsaid
 
 
 class _Exactly(Constraint):

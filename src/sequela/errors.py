@@ -68,12 +68,12 @@ def nearest_spelling(given: object, names: Iterable[str]) -> str:
     Names of cases are often numbers: the nearest of them is another device, and no help.
 
     Example:
-        >>> nearest_spelling("Car-7 ", ["car-007", "car-008"]), nearest_spelling("car-9", ["car-007", "car-008"])
-        (" (did you mean 'car-007'?)", '; there are 2: car-007, car-008')
+        >>> nearest_spelling("Car7 ", ["car007", "car008"]), nearest_spelling("car9", ["car007", "car008"])
+        (" (did you mean 'car007'?)", '; there are 2: car007, car008')
     """
 
     def plain(name: str) -> str:
-        return re.sub(r"\b0+(?=\d)", "", re.sub(r"\s+", " ", name.strip().casefold()))
+        return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"\s+", " ", name.strip().casefold()))
 
     known = list(map(str, names))
     for name in known:

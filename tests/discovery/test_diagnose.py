@@ -63,6 +63,12 @@ def test_findings_of_a_steady_world():
     assert by_level == [5 * int(((counts >= a) & (counts < b)).sum()) for a, b in pairwise(edges)]
     chance = [row["power"] for row in numbers["levels"]]
     assert chance == sorted(chance)
+    each = by_topic(
+        diagnose_log(WORLD, log, delta=0.05, fdr=0.05, control="each")
+    )  # as in `run`: no price for many pairs
+    assert each["power"].numbers["log_e_needed"] == pytest.approx(np.log(20))
+    assert "an e-value of 20 for each of 30 pairs" in each["power"].sentence
+    assert each["undecidable"].numbers["least_occurrences"] == 60
     few = by_topic(diagnose_log(WORLD, read_log(WORLD.to_log(WORLD.sample(6, 10, seed=1)))))
     assert few["undecidable"].verdict == few["power"].verdict == "bad"
     assert few["undecidable"].numbers["decidable_nats"] > 1

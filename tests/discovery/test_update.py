@@ -111,7 +111,8 @@ def test_with_ties_it_equals_the_whole_log_with_the_stored_calibration_pairs_and
     assert added == weighed(whole, folds.densities, Sums(tmp_path / "at-once", replace(stored, passes={})))
     new_pairs = added.pairs.join(before.pairs, on=["cause", "effect"], how="anti")
     assert set(new_pairs["effect"]) == {"g"}
-    assert new_pairs["log10_e"].to_list() == [0.0] * new_pairs.height
+    # Nothing was bet on them (an e-value of 1), and their order has no evidence, so that counts have none (0).
+    assert new_pairs["log10_e"].to_list() == pytest.approx([np.log10(0.5)] * new_pairs.height)
     assert not new_pairs["is_edge"].any()
     assert added != sq.discover_population(folds, whole, **WEIGHED)  # whose calibration is that of all cases
     unasked = replace(stored, passes={}, asked=stored.asked.clear())

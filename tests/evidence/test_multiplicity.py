@@ -8,7 +8,7 @@ from sequela.density.training.crossfit import cross_fit
 from sequela.discovery.population import discover_population
 from sequela.events.log import read_log
 from sequela.evidence.links import finish
-from sequela.evidence.multiplicity import claimed, combined, e_bh
+from sequela.evidence.multiplicity import by_density, claimed, combined, e_bh
 from sequela.worlds.softmax import SoftmaxWorld
 
 DELTA, FDR = 0.05, 0.05
@@ -64,17 +64,32 @@ def test_edges_of_a_population_are_masked_before():
     assert found.filter(pl.col("cmi_nats") < DELTA)["log10_e"].to_list() == pytest.approx([50 / np.log(10)] * 200)
 
 
-def test_folds_multiply_or_are_averaged_by_their_scheme():
-    log_e = [[1.0, 2.0, -0.5], [0.3], []]
-    assert combined(log_e, 3, "forward").tolist() == pytest.approx([2.5, 0.3, 0.0])
-    mean = [np.mean(np.exp([*row, *[0.0] * (3 - len(row))])) for row in log_e]
-    assert np.exp(combined(log_e, 3, "leave-one-out")).tolist() == pytest.approx(mean)
+def test_folds_are_combined_by_their_scheme():
+    log_e = np.array([[1.0, 2.0, -0.5], [0.3, 0.0, 0.0], [0.0, 0.0, 0.0], [-800.0, 900.0, 1.0]])
+    mixed = [
+        np.log((3 * np.exp(a + b + c) + 2 * np.exp(b + c) + np.exp(c)) / 6) for a, b, c in log_e[:3]
+    ]  # from the first density on, from the second, from the third
+    assert combined(log_e, "forward").tolist() == pytest.approx([*mixed, 901 - np.log(3)])  # 800 lost first: not played
+    mean = np.log(np.exp(log_e[:3]).mean(axis=1))
+    assert combined(log_e, "leave-one-out").tolist() == pytest.approx([*mean, 900 - np.log(3)])
+    assert combined(log_e[:, :1], "forward").tolist() == log_e[:, 0].tolist()
 
 
-def test_the_product_of_folds_has_expectation_one_only_if_each_is_fair_given_those_before():
+@pytest.mark.parametrize("scheme", ["forward", "leave-one-out"])
+def test_a_density_that_never_met_a_pair_has_placed_no_bet(scheme):
+    pair = {"cause": ["a"], "effect": ["b"]}
+    bets = [pl.DataFrame(pair | {"log_e": [2.0]}), pl.DataFrame(pair | {"log_e": [0.0]}).clear()]
+    table, log_e = by_density(bets, ["cause", "effect"])
+    assert table.rows() == [("a", "b")]
+    assert log_e.tolist() == [[2.0, 0.0]]
+    expected = {"forward": (2 * np.exp(2) + 1) / 3, "leave-one-out": (np.exp(2) + 1) / 2}[scheme]
+    assert np.exp(combined(log_e, scheme)).tolist() == pytest.approx([expected])
+
+
+def test_products_of_folds_have_expectation_one_only_if_each_is_fair_given_those_before():
     """Densities learn the chance of heads from coins; "forward" from those before, "leave-one-out" from all others.
 
-    Bet against one half on fair coins. The mean of either is fair; the product only of the first: in
+    Bet against one half on fair coins. The mean of either is fair; products only of the first: in
     "leave-one-out" the bets on a fold know the coins that the other folds are bet on.
     """
     n, folds = 3, 3
@@ -87,27 +102,28 @@ def test_the_product_of_folds_has_expectation_one_only_if_each_is_fair_given_tho
 
     forward = [log_e(heads[:, :k].sum(axis=1), n * k, heads[:, k]) for k in range(1, folds)]
     others = [log_e(heads.sum(axis=1) - heads[:, k], n * (folds - 1), heads[:, k]) for k in range(folds)]
-    product = combined(np.stack(forward, axis=1).tolist(), folds - 1, "forward")
-    mean = combined(np.stack(others, axis=1).tolist(), folds, "leave-one-out")
-    assert np.exp(product).mean() == pytest.approx(1)
+    mixture = combined(np.stack(forward, axis=1), "forward")
+    mean = combined(np.stack(others, axis=1), "leave-one-out")
+    assert np.exp(mixture).mean() == pytest.approx(1)
     assert np.exp(mean).mean() == pytest.approx(1)
-    assert np.exp(combined(np.stack(others, axis=1).tolist(), folds, "forward")).mean() > 1.5
+    assert np.exp(np.stack(others, axis=1).sum(axis=1)).mean() > 1.5
 
 
-def test_a_forward_cross_fit_multiplies_the_evidence_of_its_densities():
+def test_a_forward_cross_fit_mixes_the_evidence_of_its_densities():
     world = SoftmaxWorld.random(6, horizon=2, sparsity=0.6, seed=4)
     log = read_log(world.to_log(world.sample(60, 20, seed=5)))
     found = cross_fit(log, folds=3, scheme="forward", seed=1, max_steps=60, width=16, progress=False)
-    product = discover_population(found, log, particles=4, progress=False)
+    mixed = discover_population(found, log, particles=4, progress=False)
     single = [
         discover_population(density, part, cases="all", particles=4, progress=False).pairs
         for density, part in found.held_out(log)
     ]
-    key = product.pairs["cause"][0], product.pairs["effect"][0]
-    alone = [
-        table.filter((pl.col("cause") == key[0]) & (pl.col("effect") == key[1]))["log10_e"].sum() for table in single
-    ]
-    assert product.pairs["log10_e"][0] == pytest.approx(sum(alone), abs=1e-9)
+    key = mixed.pairs["cause"][0], mixed.pairs["effect"][0]
+    first, last = (
+        10 ** table.filter((pl.col("cause") == key[0]) & (pl.col("effect") == key[1]))["log10_e"].sum()
+        for table in single
+    )
+    assert mixed.pairs["log10_e"][0] == pytest.approx(np.log10((2 * first * last + last) / 3), abs=1e-9)
 
 
 def test_each_pair_by_itself_asks_for_an_e_value_and_a_strength():

@@ -183,7 +183,7 @@ def population(
 
 
 @command()
-@generated(POPULATION, ["cases", "delta", "fdr", "horizon"])
+@generated(POPULATION, ["cases", "delta", "fdr", "control", "horizon"])
 @reads_log()
 def diagnose(
     model: Model,

@@ -66,6 +66,7 @@ def diagnose_log(
     cases: str = "held-out",
     delta: float = 0.05,
     fdr: float = 0.05,
+    control: str = "fdr",
     horizon: int | str | None = None,
 ) -> list[Finding]:
     """Say whether a density and a log are good enough to find which event types cause which.
@@ -97,7 +98,7 @@ def diagnose_log(
     return [
         _density(density),
         _length(whole, density.vocabulary.n_types),
-        *_power(density, weighed, pairs // density.vocabulary.n_types, delta, fdr),
+        *_power(density, weighed, pairs // density.vocabulary.n_types, delta, fdr, control),
         _drift(density, whole, weighed),
         _ties(log),
         _vocabulary(density, whole),
@@ -163,10 +164,10 @@ def raised(frequency: float, delta: float) -> float:
 
 
 def _power(
-    density: Density, weighed: SequenceSet, causes: np.ndarray[Any, Any], delta: float, fdr: float
+    density: Density, weighed: SequenceSet, causes: np.ndarray[Any, Any], delta: float, fdr: float, control: str
 ) -> list[Finding]:
-    m = max(len(causes), 1)
-    needed = float(np.log(m / fdr))
+    is_each = control == "each"
+    needed = float(np.log((1 if is_each else max(len(causes), 1)) / fdr))
     count = np.bincount(weighed.ids, minlength=density.vocabulary.n_types)
     frequency = float(np.median(count[count > 0]) / max(weighed.n_events, 1))
     chance = power(np.array(LEVELS, dtype=float), delta=delta, needed=needed, frequency=frequency)
@@ -180,17 +181,18 @@ def _power(
     least = int(np.ceil(needed / delta))
     share = float((support >= least).mean()) if len(support) else 0.0
     table = ", ".join(f"{row['power']:.0%} at {row['occurrences']:,}" for row in levels)
+    asked = f"an e-value of {1 / fdr:,.0f} for each of" if is_each else f"a false discovery rate of {fdr:g} over"
     numbers = {
-        "delta": delta, "fdr": fdr, "log_e_needed": needed, "n_pairs": len(causes), "levels": levels,
-        "effect_frequency": frequency,
+        "delta": delta, "fdr": fdr, "control": control, "log_e_needed": needed, "n_pairs": len(causes),
+        "levels": levels, "effect_frequency": frequency,
     }  # fmt: skip
     verdict = "good" if share > 0.8 else "weak" if share > 0.2 else "bad"
     found = Finding(
         "power",
         verdict,
         f"a link of {delta:g} nats is found, at best, with a chance of {table} occurrences of its cause in the "
-        f"{weighed.n_cases:,} cases that are weighed ({len(causes):,} pairs at a false discovery rate of {fdr:g}; an "
-        "effect as frequent as the median type; a density that is right)",
+        f"{weighed.n_cases:,} cases that are weighed ({asked} {len(causes):,} pairs; an effect as frequent as the "
+        "median type; a density that is right)",
         numbers,
     )
     n_short = int((support < least).sum())

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import polars as pl
+
 from sequela.arguments import public
 from sequela.discovery.arguments import EXPLAIN, edge_delta
 from sequela.discovery.discover import discover
@@ -72,7 +74,10 @@ def explain(
             discovery = run.discovery if run is not None else load_discovery(Path(str(results)))
         if case is None:
             events = discovery.scan_events()
-            case = _named(None, [] if events is None else events.select("case").unique().head(3).collect()["case"])
+            names = (
+                pl.Series([]) if events is None else events.select("case").unique(maintain_order=True).collect()["case"]
+            )
+            case = _named(None, names)
         graph = discovery.case(case)
     return Explained(graph.explain(event_of(graph, event)), graph, None if run is None else run.population)
 

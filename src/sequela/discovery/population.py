@@ -8,6 +8,7 @@ false discovery rate asked for (``fdr``).
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -21,14 +22,15 @@ from sequela.density.base import Density
 from sequela.density.training.crossfit import CrossFit, held_out_cases
 from sequela.discovery.arguments import POPULATION, chosen
 from sequela.discovery.kept import KeptFolds
-from sequela.discovery.weigh import Weighed, weigh_all, weighing_job
+from sequela.discovery.weigh import Weighed, has_ties, weigh_all, weighing_job
 from sequela.discovery.weigh_again import bet_on_causes, weigh_without
 from sequela.effects.encoding import encode_log
 from sequela.effects.knowledge import Knowledge
 from sequela.effects.settings import Settings
 from sequela.events.log import EventLog, event_components
 from sequela.events.sequences import SequenceSet
-from sequela.evidence.direction import burst_seconds, order_votes
+from sequela.evidence.direction import burst_seconds, log_e_direction, order_votes
+from sequela.evidence.episodes import log_e_episodes
 from sequela.evidence.forecasts import check_evidence
 from sequela.evidence.links import LAG_SCHEMA, by_lag, finish
 from sequela.evidence.pairs import co_occurring, pair_names
@@ -150,10 +152,11 @@ def discover_population(
             summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
             horizon = max(one.task.horizon for one in weighed)
             lags = by_lag(pl.concat(sums).filter(pl.col("lag") <= horizon)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
+            votes, episodes = _order(weighed[0], encode_log(first, log), settings, fdr)
             pairs = finish(
                 sums, bets, delta=settings.delta, fdr=fdr, nodes=summed, pool=pool, scheme=scheme, control=control,
-                votes=_votes(weighed[0], encode_log(first, log), settings), without=without,
-                residuals=residuals, objective=objective, horizon=horizon,
+                votes=votes, episodes=episodes, without=without, residuals=residuals, objective=objective,
+                horizon=horizon,
             )  # fmt: skip
             found = PopulationGraph(pairs, summed, record, lags, settings.knowledge)
             if settings.knowledge is not None and hierarchy_level is None:
@@ -166,12 +169,23 @@ def discover_population(
     return found
 
 
-def _votes(weighed: Weighed, sequences: SequenceSet, settings: Settings) -> pl.DataFrame:
-    """Return the votes on the order of all pairs that occur, from all cases: no density plays a part in them."""
+def _order(
+    weighed: Weighed, sequences: SequenceSet, settings: Settings, fdr: float
+) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """Return what no density plays a part in, from all cases: votes on the order of all pairs that occur, and counts.
+
+    Counts are the evidence of `sequela.evidence.episodes` for the pairs whose order has an e-value of ``1 / fdr``; None
+    where each event has a time of its own.
+    """
     task, groups = weighed.task, weighed.groups
     cases, n = groups.cases(sequences), len(groups.names)
     codes = co_occurring(cases, task.horizon, n, settings.horizon_seconds)
     window = settings.horizon_seconds if settings.horizon_seconds is not None else burst_seconds(cases)
     votes = order_votes(cases, n, task.horizon, window, pairs=codes, seed=settings.seed)
     first, total = votes.of(codes, n)
-    return pair_names(codes, groups.names).with_columns(first=pl.Series(first), total=pl.Series(total))
+    table = pair_names(codes, groups.names).with_columns(first=pl.Series(first), total=pl.Series(total))
+    if not has_ties(sequences):
+        return table, None
+    in_order = codes[(log_e_direction(first, total) >= -math.log(fdr)) & (2 * first > total)]
+    counted = pl.Series(log_e_episodes(cases, n, window, in_order), dtype=pl.Float64)
+    return table, pair_names(in_order, groups.names).with_columns(log_e=counted)

@@ -254,7 +254,7 @@ class Stages:
         return None
 
     def _diagnose(self, density: Density, population: PopulationGraph | None) -> None:
-        asked = {"horizon": self.question["horizon"], "delta": self.question["delta"], "fdr": self.fdr}
+        asked = {name: self.record.arguments[name] for name in ("horizon", "delta", "fdr", "control")}
         try:
             findings = diagnose_log(density, self.log, **asked)
             if population is not None and not self.fast:  # folds weigh more cases than `fit` kept apart: so many

@@ -13,7 +13,7 @@ from scipy.stats import norm
 from sequela.evidence.correction import link_probability
 from sequela.evidence.direction import log_e_direction
 from sequela.evidence.marks import marks
-from sequela.evidence.multiplicity import best_for_f1, claimed, combined, e_bh, families, family_weights
+from sequela.evidence.multiplicity import best_for_f1, by_density, claimed, combined, e_bh, families, family_weights
 
 POPULATION_SCHEMA = pl.Schema(
     {
@@ -78,6 +78,7 @@ def finish(
     pool: bool = False,
     scheme: str = "leave-one-out",
     votes: pl.DataFrame | None = None,
+    episodes: pl.DataFrame | None = None,
     without: Sequence[pl.DataFrame] = (),
     control: str = "fdr",
     residuals: Sequence[pl.DataFrame] = (),
@@ -99,6 +100,9 @@ def finish(
         scheme: How the densities were cross-fitted, which says how their e-values are combined (`combined`).
         votes: ``cause``, ``effect``, ``first`` and ``total``: votes on the order (`sequela.evidence.direction`). A pair
             whose cause makes its effect likelier is an edge only with the majority of its votes, if it has any.
+        episodes: ``cause``, ``effect`` and ``log_e``: evidence from counts (`sequela.evidence.episodes`) of the pairs
+            whose order has evidence. The e-value of every pair is then the mean of this one (0 for other pairs) and
+            that of the bets; a mean of e-values is one, and so is what is at most an e-value.
         without: One frame a density, ``cause``, ``effect``, ``absent`` and ``log_e``: evidence at the places without a
             third type (`triangles`). The e-value of a pair is then the least of all.
         control: One of `CONTROLS`: what ``fdr`` bounds.
@@ -111,13 +115,17 @@ def finish(
     near, beyond = (by_lag(pl.concat(sums).filter(side)) for side in (~far, far))
     placebo = beyond.group_by("cause", "effect").agg(placebo_nats=pl.col("cmi_nats").max())
     strength = _strongest(near).join(placebo, on=["cause", "effect"], how="left")
-    evidence = pl.concat(bets).group_by("cause", "effect").agg("log_e")
+    evidence, each = by_density(bets, ["cause", "effect"])
+    evidence = evidence.with_columns(log_e=pl.Series(combined(each, scheme), dtype=pl.Float64))
     table = strength.join(evidence, on=["cause", "effect"], how="left").sort("cause", "effect")
     # Pairs on which nothing was bet (new ones of a log that has grown) have no evidence.
-    log_e = combined([each or [] for each in table["log_e"].to_list()], len(bets), scheme)
-    table = table.with_columns(log_e=pl.Series(log_e, dtype=pl.Float64))
-    table = _with_least(table, without, len(bets), scheme)
+    table = table.with_columns(pl.col("log_e").fill_null(0.0))
+    table = _with_least(table, without, scheme)
     table = _with_votes(table, votes)
+    if episodes is not None:
+        table = table.join(episodes.rename({"log_e": "counted"}), on=["cause", "effect"], how="left")
+        both = np.logaddexp(table["log_e"].to_numpy(), table["counted"].fill_null(-math.inf).to_numpy()) - math.log(2)
+        table = table.with_columns(log_e=pl.Series(both)).sort("cause", "effect")
     log_e = table["log_e"].to_numpy()
     claim = np.where(table["is_backward"], -np.inf, claimed(log_e, table["cmi_nats"].to_numpy(), delta))
     q_value = e_bh(claim + np.log(family_weights(claim, families(table))) if pool else claim)
@@ -162,8 +170,8 @@ def triangles(bets: Sequence[pl.DataFrame], scheme: str, *, alpha: float = 0.05)
     the pair itself: then the pair may be associated through it alone. Pairs whose e-value is below ``1 / alpha`` are no
     links in any case and are left out.
     """
-    table = pl.concat(bets).group_by("cause", "effect").agg("log_e").sort("cause", "effect")
-    log_e = combined(table["log_e"].to_list(), len(bets), scheme)
+    table, each = by_density(bets, ["cause", "effect"])
+    log_e = combined(each, scheme)
     names = pl.concat([table["cause"], table["effect"]]).unique().sort()
     place = {name: number for number, name in enumerate(names)}
     own = np.full((len(names), len(names)), -np.inf)
@@ -177,15 +185,13 @@ def triangles(bets: Sequence[pl.DataFrame], scheme: str, *, alpha: float = 0.05)
     return pl.DataFrame(found, schema=dict.fromkeys(("cause", "effect", "absent"), pl.String), orient="row")
 
 
-def _with_least(table: pl.DataFrame, without: Sequence[pl.DataFrame], n_densities: int, scheme: str) -> pl.DataFrame:
+def _with_least(table: pl.DataFrame, without: Sequence[pl.DataFrame], scheme: str) -> pl.DataFrame:
     """Put the least e-value of each pair in the place of its own; add the third type that makes it smallest."""
     if not without:
         return table.with_columns(screened_by=pl.lit(None, pl.String))
     keys = ["cause", "effect", "absent"]
-    again = pl.concat(without).group_by(keys).agg("log_e").sort(keys)
-    again = again.with_columns(
-        least=pl.Series(combined(again["log_e"].to_list(), n_densities, scheme), dtype=pl.Float64)
-    )
+    again, each = by_density(without, keys)
+    again = again.with_columns(least=pl.Series(combined(each, scheme), dtype=pl.Float64))
     again = again.sort("least", *keys).unique(keys[:2], keep="first", maintain_order=True)
     table = table.join(again.select(*keys, "least"), on=keys[:2], how="left", maintain_order="left")
     lower = pl.col("least").is_not_null() & (pl.col("least") < pl.col("log_e"))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from sequela.density.base import Floats
 from sequela.events.log import event_at_level
@@ -39,38 +40,66 @@ def claimed(log_e: Floats, strength: Floats, delta: float) -> Floats:
     return np.where(strength >= delta, log_e, -np.inf)
 
 
-def combined(log_e: Sequence[Sequence[float]], n_densities: int, scheme: str) -> Floats:
+def by_density(bets: Sequence[pl.DataFrame], keys: Sequence[str]) -> tuple[pl.DataFrame, Floats]:
+    """Return the pairs of several tables of log e-values, sorted, and what each density says of each.
+
+    Args:
+        bets: One frame a density: the keys, and ``log_e``.
+        keys: Columns that name a pair.
+
+    Returns:
+        The keys (``m`` rows), and log e-values (float64, ``[m, n_densities]``): 0 where a density never met the pair.
+
+    Example:
+        >>> first = pl.DataFrame({"pair": ["a", "b"], "log_e": [1.0, 2.0]})
+        >>> by_density([first, pl.DataFrame({"pair": ["b"], "log_e": [3.0]})], ["pair"])[1].tolist()
+        [[1.0, 0.0], [2.0, 3.0]]
+    """
+    table = pl.concat([each.select(keys) for each in bets]).unique().sort(keys)
+    columns = [
+        table.join(each.select(*keys, "log_e"), on=list(keys), how="left", maintain_order="left")["log_e"].fill_null(
+            0.0
+        )
+        for each in bets
+    ]
+    return table, np.stack([column.to_numpy() for column in columns], axis=1)
+
+
+def combined(log_e: Floats, scheme: str) -> Floats:
     """Return one log e-value a pair from those of several densities.
 
     With ``"leave-one-out"`` it is the log of the mean: these densities were trained on each other's cases, and the
-    product of their e-values would not be an e-value. With ``"forward"`` it is the sum: the cases that a density bets
-    on were seen by none before it, so that each e-value is fair given those before it, and so is their product. A
-    density that never met the pair has placed no bet: its e-value is 1.
+    product of their e-values would not be an e-value.
+
+    With ``"forward"`` the cases that a density bets on were seen by none before it, so each e-value is fair given those
+    before it, and so is the product of those from any density on. The first densities have seen few cases, and where
+    they are wrong of a pair they lose what the later ones win. Where to begin is therefore not chosen but mixed: the
+    mean over all beginnings, each weighed by the number of densities that bet from there on. A mean with weights that
+    were fixed beforehand is an e-value, and of ``n`` densities it is at least their product times ``2 / (n + 1)``.
 
     Args:
-        log_e: Log e-values of each pair, from the densities that met it.
-        n_densities: Densities in all.
+        log_e: Log e-values (float64, ``[m, n_densities]``), ``"forward"`` in the order of training; 0 where a
+            density placed no bet.
         scheme: ``"leave-one-out"`` or ``"forward"``.
 
     Returns:
         float64, ``[m]``.
 
     Example:
-        >>> log_e = [[math.log(8.0), math.log(4.0)], [math.log(3.0)]]
-        >>> np.exp(combined(log_e, 2, "forward")).round(3).tolist()
-        [32.0, 3.0]
-        >>> np.exp(combined(log_e, 2, "leave-one-out")).round(3).tolist()
-        [6.0, 2.0]
+        >>> log_e = np.log([[8.0, 4.0], [0.01, 4.0]])
+        >>> np.exp(combined(log_e, "forward")).round(3).tolist()  # (2 * 32 + 1 * 4) / 3
+        [22.667, 1.36]
+        >>> np.exp(combined(log_e, "leave-one-out")).round(3).tolist()
+        [6.0, 2.005]
     """
+    n = log_e.shape[1]
     if scheme == "forward":
-        return np.array([math.fsum(values) for values in log_e], dtype=np.float64)
-    return np.array([_log_mean_exp(values, n_densities) for values in log_e], dtype=np.float64)
-
-
-def _log_mean_exp(values: Sequence[float], n: int) -> float:
-    padded = [*values, *[0.0] * (n - len(values))]
-    top = max(padded)
-    return top + math.log(math.fsum(math.exp(value - top) for value in padded) / n)
+        from_here = np.cumsum(log_e[:, ::-1], axis=1)[:, ::-1]
+        weights = np.arange(n, 0, -1) / (n * (n + 1) / 2)
+        mixed: Floats = logsumexp(from_here, b=weights, axis=1)
+        return mixed
+    mean: Floats = logsumexp(log_e, axis=1) - math.log(n)
+    return mean
 
 
 def e_bh(log_e: Floats) -> Floats:

@@ -11,6 +11,7 @@ import polars as pl
 from sequela.errors import ConfigError, LogFormatError, nearest
 from sequela.events.log import event_at_level, event_components
 from sequela.events.neighbours import AT_NEIGHBOUR
+from sequela.events.readers.frames import NAME as UNNAMED
 from sequela.evidence.words import link_sentence
 from sequela.graphs.exports import at_level
 from sequela.graphs.instance import InstanceGraph
@@ -276,7 +277,8 @@ def _numbers(cases: Sequence[str], names: list[str]) -> list[int]:
 def _title(result: Result, run: dict[str, Any]) -> str:
     if isinstance(result, InstanceGraph):
         return f"Case {result.case}" if result.case else "One case"
-    return str(run.get("log", {}).get("source") or "What causes what")
+    source = str(run.get("log", {}).get("source") or "")
+    return "What causes what" if source in ("", UNNAMED) else source
 
 
 def _counts(

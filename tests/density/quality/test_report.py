@@ -74,7 +74,7 @@ def test_report_of_the_exact_density():
     assert report.cross_entropy == pytest.approx(losses.mean())
     assert report.unigram == pytest.approx(-NGram(train, n_types=5, order=0).log_prob(held_out).mean())
     assert report.beats_references
-    assert "beats the simple references by 0." in report.sentence()
+    assert "predicts new cases better than simple counting, by 0." in report.sentence()
     assert report.gain_std_error < report.std_error  # pairing removes what both find hard
     assert report.oracle_score < 0
 
@@ -174,4 +174,4 @@ def test_what_is_no_number_beats_nothing():
         said = DensityReport(**values).sentence()
         assert "does NOT beat" in said or "less than the noise" in said
     values = values | {"gain_std_error": 0.1}
-    assert "beats the simple references by 1.000" in DensityReport(**values).sentence()
+    assert "predicts new cases better than simple counting, by 1.000" in DensityReport(**values).sentence()

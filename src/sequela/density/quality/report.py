@@ -69,13 +69,13 @@ class DensityReport:
         references = f"unigram {self.unigram:.3f}, bigram {self.bigram:.3f}, trigram {self.trigram:.3f}"
         gain = self.best_reference - self.cross_entropy
         if not gain > 0:  # also where it is no number
-            verdict = "does NOT beat the simple references: its graphs are not to be trusted; get more data"
+            verdict = "does NOT predict new cases better than simple counting: do not trust its graphs; get more data"
         elif not gain >= 2 * self.gain_std_error:
-            verdict = "beats the simple references by less than the noise of the held-out cases"
+            verdict = "predicts new cases better than simple counting by less than the noise"
         else:
-            verdict = f"beats the simple references by {gain:.3f} ± {self.gain_std_error:.3f}"
+            verdict = f"predicts new cases better than simple counting, by {gain:.3f} ± {self.gain_std_error:.3f}"
         return (
-            f"the density {verdict} (held-out nats per event: {self.cross_entropy:.3f} ± {self.std_error:.3f}; "
+            f"the model {verdict} (held-out nats per event: {self.cross_entropy:.3f} ± {self.std_error:.3f}; "
             f"{references}; {self.n_events:,} events of {self.n_cases:,} cases)"
         )
 

@@ -178,8 +178,8 @@ def use_times(
     )
     if helps and (carried := gap_gain(train_set)) > _LEAST_TOLD_NATS:
         tell.say(
-            f"an event tells {carried:.3f} nats of the time until the next: effects that act through that time do not "
-            "count (times=False, --no-times: they do)"
+            "effects that only change how soon the next event comes do not count (fit with times=False, --no-times, "
+            f"counts them): an event tells {carried:.3f} nats of the time until the next"
         )
     return helps
 

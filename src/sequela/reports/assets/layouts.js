@@ -13,7 +13,8 @@ function arrange() {
   groups.sort((a, b) => b.group.edges().length - a.group.edges().length || b.box.w * b.box.h - a.box.w * a.box.h);
   const gap = 34;
   const area = groups.reduce((sum, one) => sum + (one.box.w + gap) * (one.box.h + gap), 0);
-  const width = Math.max(...groups.map((one) => one.box.w), Math.sqrt(area * aspect) * 1.1);
+  const readable = ((box.width || 1000) - 32) / SMALLEST; // wider, and names at the edge are cut
+  const width = Math.max(...groups.map((one) => one.box.w), Math.min(Math.sqrt(area * aspect) * 1.1, readable));
   const taken = [];
   for (const { group, box: own } of groups) {
     const at = freePlace(own, taken, width, gap);
