@@ -57,7 +57,7 @@ def make_model(folder: Path, setting: dict[str, Any]) -> None:
     LlamaForCausalLM(config).save_pretrained(folder)
 
 
-def worker(folder: str, ids: str, n_types: int, particles: int) -> None:
+def worker(folder: str, ids: str, n_types: int, particles: int, device: str) -> None:
     """Be our side; the protocol is that of `peers/time_seq2cause.py`."""
     import torch
 
@@ -68,7 +68,7 @@ def worker(folder: str, ids: str, n_types: int, particles: int) -> None:
     from memory import peak_above
 
     torch.set_num_threads(1)
-    density = wrap_huggingface(folder, {f"e{i}": i for i in range(n_types)}, device="cpu")
+    density = wrap_huggingface(folder, {f"e{i}": i for i in range(n_types)}, device=device)
     case = Case("case", np.load(ids).astype(np.int32), None)
 
     def discover() -> None:
@@ -136,7 +136,7 @@ class Side:
         self.process.wait()
 
 
-def compare(name: str, peer: str, repeats: int) -> dict[str, Any]:
+def compare(name: str, peer: str, repeats: int, device: str = "cpu") -> dict[str, Any]:
     """Time both sides of one setting."""
     setting = SETTINGS[name]
     n_types, particles = setting["n_types"], setting["particles"]
@@ -144,10 +144,10 @@ def compare(name: str, peer: str, repeats: int) -> dict[str, Any]:
         folder, ids = Path(temporary) / "model", Path(temporary) / "ids.npy"
         make_model(folder, setting)
         np.save(ids, np.random.default_rng(0).integers(0, n_types, setting["length"]))
-        ours = Side([sys.executable, __file__, "--worker", str(folder), str(ids), str(n_types), str(particles)])
+        ours = Side([sys.executable, __file__, "--worker", str(folder), str(ids), str(n_types), str(particles), device])
         script = str(Path(__file__).parent / "peers" / "time_seq2cause.py")
         limit = [str(PEER_LIMIT_GB)] if name == "memory" else []
-        theirs = Side([peer, script, str(folder), str(ids), str(n_types), str(n_types), str(particles), *limit])
+        theirs = Side([peer, script, str(folder), str(ids), str(n_types), str(n_types), str(particles), device, *limit])
         for repeat in range(repeats + 1):  # the first warms up
             ours.ask()
             if name != "memory" or repeat == 0:
@@ -184,8 +184,8 @@ def compare(name: str, peer: str, repeats: int) -> dict[str, Any]:
 
 def main() -> None:
     if sys.argv[1:2] == ["--worker"]:
-        folder, ids, n_types, particles = sys.argv[2:]
-        worker(folder, ids, int(n_types), int(particles))
+        folder, ids, n_types, particles, device = sys.argv[2:]
+        worker(folder, ids, int(n_types), int(particles), device)
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", required=True)

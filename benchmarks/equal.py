@@ -105,7 +105,7 @@ def f1(folder: Path, peer: str, n_cases: int, repeats: int) -> list[dict[str, An
             np.save(Path(temporary) / f"{i}.npy", case.ids.astype(np.int64))
             paths.append(str(Path(temporary) / f"{i}.npy"))
         script = str(Path(__file__).parent / "peers" / "time_seq2cause.py")
-        theirs = Side([peer, script, str(model), paths[0], str(begin), str(n_types), "32"])
+        theirs = Side([peer, script, str(model), paths[0], str(begin), str(n_types), "32", "cpu"])
         spent: dict[str, list[float]] = {json.dumps(one): [] for one in OURS} | {"theirs": []}
         found: dict[str, list[np.ndarray[Any, Any]]] = {}
         for repeat in range(repeats + 1):  # the first warms up

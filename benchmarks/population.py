@@ -24,11 +24,14 @@ import polars as pl
 
 import sequela as sq
 from cascades import RULES, score_links
-from sequela.effects.encoding import encode_log
+from sequela.discovery.discover import iter_estimates
+from sequela.effects.encoding import encode_log, longest_case
+from sequela.effects.settings import Settings
 from sequela.evaluation.metrics import score_edges
 from sequela.evidence.cause_bets import cause_bets, mean_over_lags
 from sequela.evidence.multiplicity import best_for_f1, by_density, combined, e_bh, families, family_weights
 from sequela.evidence.pairs import pair_names
+from sequela.evidence.sums import LagSums, real_sums
 from sequela.worlds.catalogue import make_generator, make_world
 from sequela.worlds.hidden_clock import HiddenClockWorld
 from sequela.worlds.softmax import SoftmaxWorld
@@ -237,6 +240,53 @@ def power(args: argparse.Namespace) -> None:
             save("power", row)
 
 
+def coverage(args: argparse.Namespace) -> None:
+    """How often the intervals of pairs hold the exact mean, over the places of this log, by the same estimator."""
+    for seed in args.seeds_list:
+        world = make_world(args.world, n_types=args.types, seed=seed, **args.options)
+        log = sq.read_log(world.to_log(world.sample(args.cases, 40, seed=seed + 1)), time=False)
+        started = time.process_time()
+        densities = sq.cross_fit(log, folds=2, seed=seed, progress=False)
+        pairs = sq.discover_population(densities, log, progress=False).pairs
+        seconds = time.process_time() - started
+        exact = exact_lags(world, log, densities.densities[0].memory or world.memory)
+        pairs = pairs.join(exact, on=["cause", "effect", "lag"], how="inner").filter(pl.col("places") >= 5)
+        holds = pl.col("true_ratio").is_between("pointwise_low_nats", "pointwise_high_nats")
+        over_cases = pl.col("true_nats").is_between("cmi_low_nats", "cmi_high_nats")
+        for group, some in {
+            "all": pairs,
+            "true 0.02": pairs.filter(pl.col("true_nats") >= 0.02),
+            "true 0.05": pairs.filter(pl.col("true_nats") >= DELTA),
+            "found": pairs.filter(pl.col("cmi_nats") >= DELTA),
+        }.items():
+            counts = some.select(
+                n=pl.len(), n_held=holds.sum(), n_held_over_cases=over_cases.sum(),
+                width=(pl.col("pointwise_high_nats") - pl.col("pointwise_low_nats")).median(),
+            )  # fmt: skip
+            row = {"world": args.world, "options": str(args.options), "types": args.types, "cases": args.cases}
+            save(
+                "coverage", row | {"seed": seed, "pairs": group} | counts.row(0, named=True) | {"cpu_seconds": seconds}
+            )
+
+
+def exact_lags(world: Any, log: sq.EventLog, horizon: int) -> pl.DataFrame:
+    """Return the exact means of each pair at each lag, by the estimator of a population."""
+    settings = Settings(exclude_effect_type=True, screening=0.0, horizon=horizon)
+    sequences = encode_log(world, log)
+    sums = LagSums(horizon)
+    for case, found in iter_estimates(world, sequences, settings, longest=longest_case(sequences)):
+        sums.add(case, found, world.vocabulary.n_types)
+    codes, columns = sums.table()
+    table = pair_names(codes // horizon, world.vocabulary.names).with_columns(
+        lag=pl.Series(codes % horizon + 1, dtype=pl.Int64), **real_sums(columns)
+    )
+    places = pl.col("support")
+    return table.select(
+        "cause", "effect", "lag", places=places, true_nats=pl.col("cmi") / places,
+        true_ratio=pl.col("pointwise") / places,
+    )  # fmt: skip
+
+
 def count_baselines(log: sq.EventLog, keys: list[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
     """Lift within 6 events, and pointwise information of neighbours, of each pair."""
     names = sorted(set(log.frame["event"]))
@@ -354,6 +404,28 @@ def save(name: str, row: dict[str, Any]) -> None:
     print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()}, flush=True)
 
 
+def add_coverage(commands: Any) -> None:
+    six = commands.add_parser("coverage")
+    six.add_argument("--world", default="linear")
+    six.add_argument("--types", type=int, default=20)
+    six.add_argument("--cases", type=int, default=200)
+    six.add_argument("--seeds", dest="seeds_list", nargs="+", type=int, default=[45_000])
+    six.add_argument("--decay", type=float, default=None)
+    six.set_defaults(run=coverage)
+
+
+def add_parts(commands: Any) -> None:
+    four = commands.add_parser("parts")
+    four.add_argument("--types", type=int, default=2000)
+    four.add_argument("--cases", type=int, default=1500)
+    four.add_argument("--length", type=int, default=40)
+    four.add_argument("--steps", type=int, default=None)
+    four.add_argument("--particles", type=int, default=8)
+    four.add_argument("--fdr", type=float, default=0.05)
+    four.add_argument("--seeds", dest="seeds_list", nargs="+", type=int, default=[50_000, 50_001])
+    four.set_defaults(run=parts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
@@ -381,15 +453,8 @@ def main() -> None:
     two.add_argument("--particles", type=int, default=32)
     two.add_argument("--split-from", type=int, default=10_000)
     two.set_defaults(run=power)
-    four = commands.add_parser("parts")
-    four.add_argument("--types", type=int, default=2000)
-    four.add_argument("--cases", type=int, default=1500)
-    four.add_argument("--length", type=int, default=40)
-    four.add_argument("--steps", type=int, default=None)
-    four.add_argument("--particles", type=int, default=8)
-    four.add_argument("--fdr", type=float, default=0.05)
-    four.add_argument("--seeds", dest="seeds_list", nargs="+", type=int, default=[50_000, 50_001])
-    four.set_defaults(run=parts)
+    add_coverage(commands)
+    add_parts(commands)
     three = commands.add_parser("alarms")
     three.add_argument("--seeds", type=int, default=5)
     three.add_argument("--first-seed", type=int, default=0)

@@ -140,7 +140,7 @@ def report(process: subprocess.Popen[bytes], port: int, bodies: list[bytes], ask
     seconds = load(asked.seconds if asked.requests is None else 1e9, asked.requests)
     memory.append(service.memory_info().rss / 2**20)
     cpu = sum(service.cpu_times()[:2]) - cpu
-    p50, p95, p99 = np.quantile(times, [0.5, 0.95, 0.99]) * 1000
+    p50, p95, p99 = (float(1000 * value) for value in np.quantile(times, [0.5, 0.95, 0.99]))
     row = {
         "design": asked.design, "clients": asked.clients, "events": asked.events, "rate_asked": asked.rate,
         "requests": len(times), "errors": len(bad), "seconds": round(seconds, 1),

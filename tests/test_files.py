@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,28 @@ def test_without_what_only_posix_has(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     with right_threads():
         pass
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="needs to see which files are open")
+def test_every_verb_writes_and_reads_on_a_system_like_windows(tmp_path):
+    """No POSIX modules or calls, changed line ends, and nothing open can be renamed or removed: `windows`."""
+    script = Path(__file__).with_name("windows.py")
+    run = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert {"model", "found", "population", "folds", "sequences", "run", "page.html"} <= set(run.stdout.split())
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_names_that_a_code_page_lacks_are_shown_escaped():
+    run = subprocess.run(
+        [sys.executable, "-m", "sequela", "fit", "no such file 漢.csv", "--out", "model"],
+        env=os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert b"\\u6f22" in run.stderr
+    assert b"Traceback" not in run.stderr
 
 
 def test_what_a_killed_first_write_left_is_no_other_file(tmp_path):

@@ -1,6 +1,6 @@
 """Answer each line of standard input by one timed `compute_cmi_matrix`; see `benchmarks/engine.py`, which starts this.
 
-    python time_seq2cause.py MODEL_FOLDER IDS.npy BEGIN_TOKEN N_TYPES N_PARTICLES [LIMIT_GB]
+    python time_seq2cause.py MODEL_FOLDER IDS.npy BEGIN_TOKEN N_TYPES N_PARTICLES DEVICE [LIMIT_GB]
 
 A line of two paths names other event ids and where to save their matrix. Every answer is one line of JSON: seconds, and
 peak memory above what was held before the call.
@@ -30,17 +30,17 @@ def status_bytes(field: str) -> int:
 
 
 def main() -> None:
-    folder, ids, begin, n_types, n_particles, *limit = sys.argv[1:]
+    folder, ids, begin, n_types, n_particles, device, *limit = sys.argv[1:]
     torch.set_num_threads(1)
     if limit:
         resource.setrlimit(resource.RLIMIT_AS, (int(float(limit[0]) * 1e9),) * 2)
-    adapter = HFModelAdapter(LlamaForCausalLM.from_pretrained(folder).eval(), vocab_size=int(n_types))
-    case = torch.tensor([int(begin), *np.load(ids).tolist()])
+    adapter = HFModelAdapter(LlamaForCausalLM.from_pretrained(folder).eval().to(device), vocab_size=int(n_types))
+    case = torch.tensor([int(begin), *np.load(ids).tolist()], device=device)
     print("ready", flush=True)
     for line in sys.stdin:
         given, *out = line.split()
         if out:
-            case = torch.tensor([int(begin), *np.load(given).tolist()])
+            case = torch.tensor([int(begin), *np.load(given).tolist()], device=device)
         Path("/proc/self/clear_refs").write_text("5")  # start VmHWM anew
         before, started, spent = status_bytes("VmRSS"), time.perf_counter(), time.process_time()
         try:
@@ -50,7 +50,7 @@ def main() -> None:
             seconds, spent = time.perf_counter() - started, time.process_time() - spent
             answer = {"seconds": seconds, "cpu_seconds": spent, "peak_bytes": status_bytes("VmHWM") - before}
             if out:
-                np.save(out[0], matrix.numpy())
+                np.save(out[0], matrix.cpu().numpy())
         except (RuntimeError, MemoryError, ValueError) as error:
             answer = {"refused": str(error).splitlines()[0][:200]}
         print(json.dumps(answer), flush=True)

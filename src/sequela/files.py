@@ -238,6 +238,8 @@ def checksum(path: str | os.PathLike[str]) -> str:
 def write_record(folder: Path, name: str, record: Mapping[str, Any]) -> dict[str, Any]:
     """Write the record of a folder as JSON, with a checksum of each file beside it and of the record itself.
 
+    Hidden files (locks, or what a file manager leaves) are no part of it.
+
     Args:
         folder: Holds all other files already.
         name: Of the record's file.
@@ -249,14 +251,16 @@ def write_record(folder: Path, name: str, record: Mapping[str, Any]) -> dict[str
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "blake2b": checksum(path)}
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / name
+        if path.is_file()
+        and path != folder / name
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }
     record = {name: value for name, value in record.items() if name not in ("files", "checksum")} | {"files": files}
     text = _json(record | {"checksum": _ZEROS})
     mine = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     with whole_file(folder / name) as temporary:
         # The checksum is the last entry.
-        temporary.write_text(mine.join(text.rsplit(_ZEROS, 1)), encoding="utf-8")
+        temporary.write_bytes(mine.join(text.rsplit(_ZEROS, 1)).encode())  # not as text: Windows changes line ends
     return record | {"checksum": mine}
 
 

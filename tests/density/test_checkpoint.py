@@ -287,3 +287,28 @@ def test_worlds_cannot_be_saved_and_leave_nothing(tmp_path):
     with pytest.raises(ConfigError, match="SoftmaxWorld"):
         save_density(WORLD, tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "weight", "what"),
+    [
+        ({"num_hidden_layers": 2**31}, None, "num_hidden_layers 2,147,483,648, which its weights are not enough for"),
+        ({"vocab_size": 2**31}, None, "vocab_size 2,147,483,648"),
+        ({"num_hidden_layers": 3}, None, "lacks the weights"),
+        ({}, "lm_head.weight", r"lacks the weights lm_head.weight \(1 in all\)"),
+    ],
+)
+def test_a_decoder_that_claims_more_than_its_weights_is_refused(tmp_path, change, weight, what):
+    """The library would make up what is missing, at random."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(vocab_size=9, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    if weight is not None:
+        weights = load_file(tmp_path / "model.safetensors")
+        del weights[weight]
+        save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=what):
+        wrap_huggingface(tmp_path, {"a": 0, "b": 1}, begin_token=2, device="cpu")

@@ -14,7 +14,7 @@ from conftest import run_frame
 from sequela import files
 from sequela.cli.app import app
 from sequela.discovery import run as module
-from sequela.discovery.run_folder import RunProgress, begin, read_progress
+from sequela.discovery.run_folder import RunProgress, begin, read_progress, tidy
 from sequela.discovery.stream import discover_to
 from sequela.errors import ConfigError, LogFormatError
 from sequela.graphs.run_record import verify_results
@@ -237,6 +237,17 @@ def test_nothing_of_an_old_run_is_left_in_one_that_was_killed_while_it_began(tmp
     begin(tmp_path, RunProgress(log="new"), True, Silent())
     assert not any((tmp_path / name).exists() for name in parts)
     assert read_progress(tmp_path).log == "new"
+
+
+def test_what_a_killed_process_left_is_no_part_of_the_record(tmp_path):
+    for name in ("..model.training.lock", ".model.lock", ".results.4711-0a.partial", ".run.json.lock", ".DS_Store"):
+        (tmp_path / name).touch()
+    (tmp_path / "report.html").touch()
+    (tmp_path / ".model.training").mkdir()
+    tidy(tmp_path)
+    RunProgress(complete=True).write(tmp_path)
+    assert set(read_progress(tmp_path).files) == {"report.html"}
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "run.json", ".DS_Store"}
 
 
 def test_a_damaged_folder_is_refused(whole, log, tmp_path):

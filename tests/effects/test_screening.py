@@ -1,14 +1,22 @@
 """Screening on exact worlds: the decisions of the full budget within the stated error, for less."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
+import polars as pl
 import pytest
 
+from conftest import tiny_window, vocabulary_of
+from sequela.density.checkpoint import load_density
+from sequela.density.runtime.precision import screening_density, with_precision
 from sequela.discovery.discover import discover, discover_log, estimate
+from sequela.discovery.job import DensityHandle
 from sequela.discovery.plan import plan_discovery
 from sequela.discovery.population import discover_population
+from sequela.discovery.stream import discover_to
 from sequela.effects.proposals import draw_uniform, first_few, shuffled
-from sequela.effects.screening import COUNTS
+from sequela.effects.screening import COUNTS, NEAR_NATS
 from sequela.effects.settings import Settings
 from sequela.errors import ConfigError
 from sequela.events.log import read_log
@@ -194,3 +202,75 @@ def test_a_population_is_of_all_replacements():
     log = read_log(world.to_log(world.sample(6, 20, seed=1)))
     found = discover_population(world, log, cases="all", progress=False)
     assert found.run.arguments.screening == 0
+
+
+def a_network(monkeypatch):
+    """A window density of 80 types on a processor that is fast with 16-bit numbers, and the same one in float32."""
+    monkeypatch.setattr("sequela.density.runtime.precision.multiplies_bfloat16", lambda: True)
+    density = tiny_window(vocabulary_of(80), embedding=32, width=64, head=0.3, wide=True, direct=1.0)
+    return density, density.with_runtime(replace(density.runtime, screening="float32"))
+
+
+def by_hand(density, whole, case, **settings):
+    """Screen with nothing but 16-bit numbers, and put the full float32 estimate where the lower bound is near."""
+    full = estimate(whole, case, particles=32, **settings)
+    rough = estimate(with_precision(density, "bfloat16"), case, screening=0.02, **settings)
+    if "tau" in settings:
+        lower, cut = rough.cmi, settings["tau"]
+    else:
+        lower, cut = rough.interval(0.9)[0], settings["delta"]
+    near = np.abs(lower - cut) < NEAR_NATS
+    return {name: np.where(near, getattr(full, name), getattr(rough, name)) for name in ("cmi", "log_p", "log_q")}, near
+
+
+@pytest.mark.parametrize("threshold", [{"delta": 0.05}, {"threshold": "fixed", "tau": 0.03}])
+def test_stages_in_16_bits_decide_far_pairs_and_float32_the_near_ones(threshold, monkeypatch):
+    density, whole = a_network(monkeypatch)
+    assert screening_density(density).runtime.precision == "bfloat16"
+    assert screening_density(whole) is whole
+    rule, n_near = Settings(**threshold).rule(density), 0
+    for number in range(3):
+        case = Case(str(number), np.random.default_rng(number).integers(0, 80, 60).astype(np.int32), None)
+        found = estimate(density, case, screening=0.02, **threshold)
+        expected, near = by_hand(density, whole, case, **threshold)
+        for name, values in expected.items():
+            np.testing.assert_allclose(getattr(found, name), values, rtol=1e-9, atol=1e-12)
+        assert (found.n_particles[near] == 32).all()
+        assert found.counts["n_replacements"] >= found.n_particles[np.isfinite(found.cmi)].sum()
+        alone = estimate(whole, case, screening=0.02, **threshold)
+        assert (rule.edges(found) != rule.edges(alone)).mean() <= 0.005
+        n_near += near.sum()
+    assert n_near > 3
+
+
+def test_16_bits_are_left_alone_where_they_would_not_do(monkeypatch):
+    density, whole = a_network(monkeypatch)
+    case = Case("a", np.random.default_rng(0).integers(0, 80, 30).astype(np.int32), None)
+    for settings in ({"screening": 0}, {"screening": 0.02, "delta": 0.01}):  # all in float32; nearly all pairs near
+        one, other = (estimate(each, case, **settings) for each in (density, whole))
+        assert np.array_equal(one.cmi, other.cmi, equal_nan=True)
+    small = tiny_window(vocabulary_of(80))  # nothing to gain
+    assert screening_density(small) is small
+    monkeypatch.setattr("sequela.density.runtime.precision.SCREENING_TOLERANCE", 0.0)
+    density = density.with_runtime(density.runtime)
+    assert screening_density(density) is density
+    monkeypatch.setattr("sequela.density.runtime.precision.multiplies_bfloat16", lambda: False)
+    density = density.with_runtime(density.runtime)
+    assert screening_density(density) is density
+
+
+def test_a_job_in_16_bits_says_so_and_goes_on_only_with_them(monkeypatch, tmp_path):
+    density, whole = a_network(monkeypatch)
+    ids = np.random.default_rng(0).integers(0, 80, (6, 20))
+    rows = [(f"c{case}", f"e{event}") for case, own in enumerate(ids) for event in own]
+    log = read_log(pl.DataFrame(rows, schema=["case", "event"], orient="row"))
+    found = discover_log(density, log, progress=False)
+    assert (found.run.density.precision, found.run.density.screening_precision) == ("float32", "bfloat16")
+    assert discover_log(whole, log, progress=False).run.density.screening_precision == "float32"
+    assert discover_log(density, log, batch_size=1, progress=False).edges.equals(found.edges)
+    streamed = discover_to(density, log, tmp_path / "out", progress=False)
+    assert streamed.edges.equals(found.edges)
+    loader = DensityHandle(density).ship(tmp_path)
+    monkeypatch.setattr("sequela.density.runtime.precision.multiplies_bfloat16", lambda: False)
+    assert screening_density(loader(tmp_path)).runtime.precision == "bfloat16"
+    assert screening_density(load_density(tmp_path / "density", device="cpu")).runtime.precision == "float32"

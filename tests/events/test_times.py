@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sequela.errors import LogFormatError
+from sequela.events.log import read_log
 from sequela.events.times import time_to_seconds
 
 NOW = 1_790_000_000
@@ -209,3 +210,14 @@ def test_signs_beyond_ascii_are_no_time(value):
     for arguments in ({}, {"time_format": "%Y-%m-%d"}):
         with pytest.raises(LogFormatError, match=r"row 3 .* is not a time"):
             seconds(["2026-01-01", "2026-01-02", value], **arguments)
+
+
+@pytest.mark.parametrize("kind", [pl.Int64, pl.Datetime("ns")])
+def test_nanoseconds_that_are_not_kept_are_said(kind):
+    """Times are float64 seconds: what lies within a microsecond has no order, and the log says so."""
+    table = pl.DataFrame({"case": ["a"] * 3, "event": ["x", "y", "z"]})
+    for step, said in ((50, True), (1000, False)):
+        times = pl.Series("time", [1_790_000_000_000_000_000 + step * i for i in range(3)]).cast(kind)
+        log = read_log(table.with_columns(times))
+        assert log.n_ties == (2 if said else 0)
+        assert any("kept to the microsecond" in note for note in log.notes) == said

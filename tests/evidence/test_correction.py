@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sequela.density.training.crossfit import cross_fit
 from sequela.discovery.population import discover_population
 from sequela.events.log import read_log
-from sequela.evidence.correction import corrected, posterior
+from sequela.evidence.correction import corrected, interval, posterior
 from sequela.evidence.links import finish
 from sequela.evidence.multiplicity import best_for_f1
 from sequela.worlds.softmax import SoftmaxWorld
@@ -99,6 +99,25 @@ def test_posterior_of_a_normal_mean_by_hand():
     assert mean[0, at] == pytest.approx((0.2 + 0.6) / 2)
     assert spread[0, at] == pytest.approx(np.sqrt(0.08))
     assert share.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("true", "shown"), [(0.0, 0.0), (0.0, 0.7), (1.0, 0.3), (2.3, 1.3), (-1.0, -0.3)])
+def test_intervals_hold_the_effect_however_wrong_the_density(true, shown):
+    """Places of known law: the effect has 0.05 without its cause; the density shows another log ratio than there is."""
+    rng = np.random.default_rng(0)
+    shape, without = (400, 1500), 0.05
+    present = rng.random(shape) < 0.3
+    left = (rng.random(shape) < np.where(present, without * np.exp(true), without)).astype(float)
+    forecast = np.where(present, without * np.exp(shown), without)
+    score = (present - 0.3) * (left - forecast)
+    information = ((present - 0.3) ** 2 * forecast * (1 - forecast)).sum(axis=1)
+    chance = without * np.exp(shown)
+    nats = chance * shown + (1 - chance) * np.log((1 - chance) / (1 - without))
+    low, high = interval(
+        np.full(400, nats), np.full(400, shown), score.sum(axis=1), information, (score**2).sum(axis=1)
+    )
+    assert ((low <= true) & (true <= high)).mean() > 0.93
+    assert np.median(high - low) < 4
 
 
 def sums_row(cause, effect, nats, error):

@@ -191,4 +191,6 @@ def test_the_least_evidence_counts_and_a_backward_pair_is_no_edge():
     assert rows["a", "b"]["share_first"] == 0.9
     assert rows["c", "d"]["direction_log10_e"] < 0
     assert rows["a", "b"]["sensitivity"] == pytest.approx(np.exp(0.5) + np.sqrt(np.exp(0.5) * (np.exp(0.5) - 1)))
+    assert rows["a", "b"]["observed_sensitivity"] is None  # no other pair has the effect b
+    assert rows["a", "c"]["observed_sensitivity"] == rows["d", "c"]["sensitivity"]
     assert finish([strengths], [bets], delta=0.05, fdr=0.05)["share_first"].null_count() == 5

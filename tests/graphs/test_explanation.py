@@ -62,8 +62,8 @@ def test_ties_and_unknown_types_are_doubts():
     found = InstanceGraph("7", ("e0", "<rare>", "e2"), table, n_unknown=1).explain(2)
     assert found.doubts == (
         "1 of the 1 steps is between events at one time: the direction comes from the other cases, not from this one",
-        "1 of the events are of types that the model does not know (<rare>)",
-        "1 of the 3 events of the case are of types the model has never seen",
+        "1 of these events is of a type the model does not know (<rare>)",
+        "1 of the 3 events of the case is of a type the model has never seen",
     )
     undirected = graph(2, [(0, 1, 1.0)])
     table = undirected.edges.with_columns(directed=pl.lit(False), lag=pl.lit(0, pl.Int64))

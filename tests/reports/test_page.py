@@ -260,6 +260,20 @@ def test_population_page_has_links_and_the_strongest_other_pairs():
     assert data["cases"] == []
 
 
+@pytest.mark.parametrize("objective", ["f1", "cascades"])
+def test_links_by_probability_promise_no_rate(objective):
+    edge = {"cause": "a", "effect": "b", "cmi_nats": 0.2, "is_edge": True}
+    found = population([edge])
+    pairs = found.pairs.with_columns(probability=pl.lit(0.9))
+    run = found.run.to_dict()
+    run["arguments"] |= {"objective": objective}
+    data = page_data(PopulationGraph(pairs, found.nodes, run))
+    assert data["links"]["values"]["confidence"] == [0.9]
+    text = " ".join(sentence["text"] for sentence in data["trust"])
+    assert "not bounded" in text
+    assert "at most" not in text
+
+
 def test_cases_by_name(folder):
     saved = sq.load_discovery(folder)
     assert [case["name"] for case in page_data(saved, cases=["case-00003"])["cases"]] == ["case-00003"]

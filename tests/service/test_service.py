@@ -192,7 +192,10 @@ def test_what_is_not_there_is_404(client):
     assert "no case 'nobody'" in client.get("/cases/nobody").json()["error"]
     assert client.get("/cases/nobody").status_code == 404
     assert client.get("/nothing").status_code == 404
-    assert client.post("/explain", content=b"{").status_code == 422
+    for content, kind in ((b"{", "application/json"), (b'{"events": ["e0"]}', "application/x-www-form-urlencoded")):
+        broken = client.post("/explain", content=content, headers={"Content-Type": kind})
+        assert broken.status_code == 422
+        assert "the body is not JSON" in broken.json()["error"]
     assert client.get("/cases", params={"limit": 0}).status_code == 422
 
 

@@ -173,7 +173,7 @@ def population(
 
     print_population(found)
     bound = "at a false discovery rate of" if settings["control"] == "fdr" else "each by itself at a level of"
-    bound = "for the highest expected F1" if settings["objective"] == "f1" else f"{bound} {settings['fdr']:g}"
+    bound = "for the highest expected F1" if settings["objective"] != "rate" else f"{bound} {settings['fdr']:g}"
     typer.echo(
         f"{len(found):,} links among {found.pairs.height:,} pairs of event types, {bound}, from "
         f"{found.run.counts.n_cases:,} cases, in {found.run.seconds or 0:.0f} s; saved to '{out}'"

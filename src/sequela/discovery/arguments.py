@@ -95,11 +95,13 @@ POPULATION = VERBS | {
         panel=_EVIDENCE,
     ),
     "objective": Argument(
-        "What decides which pairs are links: rate (fdr bounds the false ones), or f1 (the highest expected F1).",
+        "What decides which pairs are links: rate (fdr bounds the false ones), f1 (the highest expected F1), or "
+        "cascades (the same by times alone: alarms that come in cascades and repeat themselves).",
         Choice("sequela.evidence.links:OBJECTIVES"),
         "rate",
         more='With ``"f1"`` as many of the likeliest pairs are links as make the expected F1 highest; ``fdr`` and '
-        "``control`` play no part, and the share of false links is not bounded.",
+        '``control`` play no part, and the share of false links is not bounded. With ``"cascades"`` too; the '
+        "probabilities then say in which order events of the two types bring each other about, whatever the strength.",
         panel=_EVIDENCE,
     ),
     "placebo": Argument(

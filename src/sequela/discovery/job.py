@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sequela.density.base import Density
 from sequela.density.checkpoint import load_density, save_density
 from sequela.density.runtime.compiled import with_compilation
-from sequela.density.runtime.network_density import runtime_of
+from sequela.density.runtime.network_density import NetworkDensity, runtime_of
+from sequela.density.runtime.precision import screening_density
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
 
@@ -35,7 +36,8 @@ class DensityHandle:
         """
         save_density(self.here, folder / "density")
         runtime = runtime_of(self.here)
-        return DensityLoader(runtime.precision, runtime.compiled)
+        screening = runtime_of(screening_density(self.here)).precision
+        return DensityLoader(runtime.precision, runtime.compiled, screening)
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,13 @@ class DensityLoader:
 
     precision: str
     compiled: bool
+    screening: str
 
     def __call__(self, folder: Path) -> Density:
         """Load the density from a folder that `DensityHandle.ship` wrote."""
         loaded = load_density(folder / "density", precision=self.precision)
+        if isinstance(loaded, NetworkDensity):  # whatever the worker's processor would choose
+            loaded = loaded.with_runtime(replace(loaded.runtime, screening=self.screening))
         density = with_compilation(loaded) if self.compiled else loaded
         if runtime_of(density).compiled != self.compiled:
             raise ConfigError("this worker could not compile the model, unlike the driver: set compile to False")

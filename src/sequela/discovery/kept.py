@@ -34,6 +34,7 @@ from sequela.density.base import Density, Floats
 from sequela.density.training.crossfit import CrossFit
 from sequela.errors import LogFormatError
 from sequela.events.log import EventLog
+from sequela.events.readers.parquet import read_table
 from sequela.evidence.pairs import Codes
 from sequela.execution.chunks import Chunks
 from sequela.files import sound_folder, whole_folder, write_record
@@ -185,13 +186,13 @@ def load_sums(path: Path) -> Stored:
             record = msgspec.convert(values, _Record)
             if record.format != FORMAT:
                 raise ValueError(f"format {record.format}, this version reads {FORMAT}")
-            cases = pl.read_parquet(path / "cases.parquet").select(pl.col("case").cast(pl.String), "density")
+            cases = read_table(path / "cases.parquet").select(pl.col("case").cast(pl.String), "density")
             fixed = [load_file(path / f"fixed-{number}.safetensors") for number in range(record.n_fixed)]
             passes = {
-                name: Pass(pl.read_parquet(path / f"{name}.parquet"), one.n_cases, one.counts)
+                name: Pass(read_table(path / f"{name}.parquet"), one.n_cases, one.counts)
                 for name, one in record.passes.items()
             }
-            asked = pl.read_parquet(path / "asked.parquet") if (path / "asked.parquet").is_file() else None
+            asked = read_table(path / "asked.parquet") if (path / "asked.parquet").is_file() else None
         return Stored(
             owners=dict(cases.iter_rows()), n_densities=record.n_densities, scheme=record.scheme, passes=passes,
             fixed=[(one["shift"], one["pairs"]) for one in fixed], bets_on_causes=record.bets_on_causes, asked=asked,

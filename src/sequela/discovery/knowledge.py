@@ -35,6 +35,7 @@ from typing import Any, NoReturn
 
 import msgspec
 import polars as pl
+import pyarrow as pa
 
 from sequela.arguments import PATH, Either, Kind, checks, public
 from sequela.discovery.knowledge_check import check_knowledge
@@ -42,6 +43,7 @@ from sequela.effects.knowledge import Knowledge, Statement, asked
 from sequela.errors import ConfigError, nearest
 from sequela.events.log import EventLog
 from sequela.events.neighbours import AT_NEIGHBOUR
+from sequela.events.readers.parquet import scan_parquet
 from sequela.events.times import parse_duration
 from sequela.graphs.schemas import KNOWLEDGE
 from sequela.text import quoted
@@ -248,9 +250,9 @@ class _Reader:
             if path.stat().st_size > _MOST_BYTES:
                 self.refuse("row 1", f"larger than {_MOST_BYTES >> 20} MiB: say it by patterns")
             try:
-                frame = pl.scan_parquet(path, glob=False).head(MOST_STATEMENTS + 1).collect()
+                frame = scan_parquet(path)[0].head(MOST_STATEMENTS + 1).collect()
                 text = frame.select(pl.all().cast(pl.String).fill_null(""))
-            except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError) as error:
                 self.refuse("row 1", f"not a Parquet table of text: {quoted(error)}")
             return text.columns, [(f"row {number}", row) for number, row in enumerate(text.iter_rows(), 1)]
         if path.suffix.lower() != ".csv":

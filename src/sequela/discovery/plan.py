@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from sequela.graphs.population import PopulationGraph
 
 CALIBRATION_SECONDS = 2.0
+_LONGEST = 2_000
+"""Events of a case that the calibration looks at."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def plan_discovery(
     n_steps, step_flops = int(steps.sum()), density_cost(density, longest, horizon).step_flops
     seconds, counts = None, Counts()
     if calibrate and n_steps:
-        seconds, counts = _calibrated(density, sequences, steps, settings, longest)
+        seconds, counts = _calibrated(density, sequences, n_steps, settings, horizon)
     tested, audited = counts.n_pairs_tested, counts.n_pairs_audited
     return Plan(
         n_cases=sequences.n_cases,
@@ -214,11 +216,15 @@ def _in_reach(
 
 
 def _calibrated(
-    density: Density, sequences: SequenceSet, steps: np.ndarray[Any, Any], settings: Settings, longest: int
+    density: Density, sequences: SequenceSet, n_steps: int, settings: Settings, horizon: int
 ) -> tuple[float, Counts]:
-    """Discover cases in random order for two seconds; return the time, scaled up by model steps, and counts."""
+    """Discover cases in random order for two seconds; return the time, scaled up by model steps, and counts.
+
+    Of a long case the beginning stands for the whole.
+    """
     order = np.random.default_rng(0).permutation(sequences.n_cases)[:20_000]
-    sample = sequences.take(order)
+    sample = sequences.take(order, longest=_LONGEST + settings.context)
+    longest, steps = longest_case(sample), case_costs(density, sample, settings, horizon)[2]
     next(iter_batches(density, sample.take([0]), settings, longest))  # warm up
     counts, started = Counts(), time.perf_counter()
     for batch in iter_batches(density, sample, settings, longest):
@@ -227,8 +233,8 @@ def _calibrated(
         if time.perf_counter() - started > CALIBRATION_SECONDS:
             break
     seconds = time.perf_counter() - started
-    done = max(1, int(steps[order[: counts.n_cases]].sum()))
-    return seconds * float(steps.sum()) / done, counts
+    done = max(1, int(steps[: counts.n_cases].sum()))
+    return seconds * n_steps / done, counts
 
 
 def duration(seconds: float) -> str:

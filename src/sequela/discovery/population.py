@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from sequela.arguments import public
@@ -27,8 +28,10 @@ from sequela.discovery.weigh_again import bet_on_causes, weigh_without
 from sequela.effects.encoding import encode_log
 from sequela.effects.knowledge import Knowledge
 from sequela.effects.settings import Settings
+from sequela.errors import ConfigError
 from sequela.events.log import EventLog, event_components
 from sequela.events.sequences import SequenceSet
+from sequela.evidence.attribution import MAX_TYPES, attributed, order_probability
 from sequela.evidence.direction import burst_seconds, log_e_direction, order_votes
 from sequela.evidence.episodes import log_e_episodes
 from sequela.evidence.forecasts import check_evidence
@@ -113,6 +116,8 @@ def discover_population(
     if out is not None:
         check_writable_folder(out, marker=MARKER, overwrite=overwrite)
     kept = density.sums if isinstance(density, KeptFolds) else None
+    if objective == "cascades" and not log.has_times:
+        raise ConfigError("objective='cascades' goes by times, and this log has none: use 'rate' or 'f1'")
     scheme = density.scheme if isinstance(density, CrossFit) else "leave-one-out"
     if isinstance(density, CrossFit):
         parts = list(density.held_out(log))
@@ -157,6 +162,7 @@ def discover_population(
                 sums, bets, delta=settings.delta, fdr=fdr, nodes=summed, pool=pool, scheme=scheme, control=control,
                 votes=votes, episodes=episodes, without=without, residuals=residuals, objective=objective,
                 horizon=horizon,
+                attributed=_attributed(weighed[0], encode_log(first, log)) if objective == "cascades" else None,
             )  # fmt: skip
             found = PopulationGraph(pairs, summed, record, lags, settings.knowledge)
             if settings.knowledge is not None and hierarchy_level is None:
@@ -189,3 +195,17 @@ def _order(
     in_order = codes[(log_e_direction(first, total) >= -math.log(fdr)) & (2 * first > total)]
     counted = pl.Series(log_e_episodes(cases, n, window, in_order), dtype=pl.Float64)
     return table, pair_names(in_order, groups.names).with_columns(log_e=counted)
+
+
+def _attributed(weighed: Weighed, sequences: SequenceSet) -> pl.DataFrame:
+    """Return how many events the types of all pairs that occur brought about, in either direction, from all cases."""
+    groups, n = weighed.groups, len(weighed.groups.names)
+    if n > MAX_TYPES:
+        raise ConfigError(f"objective='cascades' is for logs of up to {MAX_TYPES:,} event types; this one has {n:,}")
+    cases = groups.cases(sequences)
+    shares = attributed(cases, n, burst_seconds(cases) or 1.0)
+    probability = order_probability(shares)
+    cause, effect = np.nonzero(shares)
+    return pair_names(cause * n + effect, groups.names).with_columns(
+        attributed=pl.Series(shares[cause, effect]), probability=pl.Series(probability[cause, effect])
+    )

@@ -265,8 +265,8 @@ def begin(out: Path, asked: RunProgress, overwrite: bool, tell: Reporter) -> Run
 
 def tidy(out: Path) -> None:
     """Remove what killed processes left beside the stages of a run (locks, work folders): no part of the result."""
-    for name in (*_CONTENT, MARKER):
-        for path in out.glob(f".{name}.*"):
+    for path in out.glob(".*"):
+        if path.name.lstrip(".").startswith(tuple(f"{name}." for name in (*_CONTENT, MARKER))):
             disk.remove(path)
 
 

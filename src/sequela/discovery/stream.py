@@ -138,6 +138,8 @@ def discover_to(
         if runtime_of(density).compiled:
             tell.say("the model runs as compiled code")
         arguments = settings.to_dict(density) | {"horizon": horizon}
+        if (rounded := settings.screening_precision(density)) != runtime_of(density).precision:
+            arguments["screening_precision"] = rounded  # a processor without it must not go on with this job
         job = Chunks.open(Path(out), job_fingerprint(density, sequences, arguments), doing="discovering", say=tell.say)
         n_before = sum(chunk.high - chunk.low for chunk in job.done())
         if n_before:

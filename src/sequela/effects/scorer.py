@@ -14,10 +14,21 @@ from numpy.typing import NDArray
 
 from sequela.density.base import Branches, Density, Floats
 from sequela.density.runtime.network_density import within_memory
+from sequela.density.runtime.precision import screening_density
 from sequela.density.runtime.threads import right_threads
 from sequela.effects.cmi import CMIEstimate
 from sequela.effects.contrasts import contrasts
-from sequela.effects.designs import DESIGNS, Cells, Design, DesignSettings, Inquiry, Problem, Scores, default_proposal
+from sequela.effects.designs import (
+    DESIGNS,
+    Cells,
+    Design,
+    DesignSettings,
+    Inquiry,
+    Problem,
+    Rough,
+    Scores,
+    default_proposal,
+)
 from sequela.effects.knowledge import PairLimits
 from sequela.effects.screening import screened
 from sequela.effects.settings import Settings
@@ -224,24 +235,46 @@ def answer(problems: Sequence[Problem], design: Design) -> list[Cells]:
     if not problems:
         return []
     density = problems[0].density
+    exact, rough = _Scorer(density), _Scorer(screening_density(density))
     inquiries = [design(problem) for problem in problems]
-    asked: dict[int, Branches] = {number: next(inquiry) for number, inquiry in enumerate(inquiries)}
-    observed, scores = density.score_both(list(asked.values()))
+    asked = {number: next(inquiry) for number, inquiry in enumerate(inquiries)}
     found: dict[int, Cells] = {}
     while asked:
-        asked = _ask_again(inquiries, dict(zip(asked, scores, strict=True)), observed, found)
-        scores = density.score_branches_many(list(asked.values())) if asked else []
+        exactly = {number: one for number, one in asked.items() if isinstance(one, Branches)}
+        roughly = {number: one.branches for number, one in asked.items() if isinstance(one, Rough)}
+        asked = _ask_again(inquiries, exact.score(exactly) | rough.score(roughly), found)
     return [found[number] for number in range(len(problems))]
 
 
+class _Scorer:
+    """Scores branches, and once each the observed events of their sequences."""
+
+    def __init__(self, density: Density) -> None:
+        self.density = density
+        self.observed: dict[int, Floats] = {}
+
+    def score(self, asked: dict[int, Branches]) -> dict[int, Scores]:
+        """Score the branches of some problems, by their numbers."""
+        first = {number: one for number, one in asked.items() if number not in self.observed}
+        again = {number: one for number, one in asked.items() if number in self.observed}
+        scores: dict[int, Floats] = {}
+        if first:
+            observed, found = self.density.score_both(list(first.values()))
+            self.observed |= zip(first, observed, strict=True)
+            scores |= zip(first, found, strict=True)
+        if again:
+            scores |= zip(again, self.density.score_branches_many(list(again.values())), strict=True)
+        return {number: Scores(self.observed[number], own) for number, own in scores.items()}
+
+
 def _ask_again(
-    inquiries: Sequence[Inquiry], scores: dict[int, Floats], observed: Sequence[Floats], found: dict[int, Cells]
-) -> dict[int, Branches]:
+    inquiries: Sequence[Inquiry], scores: dict[int, Scores], found: dict[int, Cells]
+) -> dict[int, Branches | Rough]:
     """Hand out scores; return what is asked for next, and put the estimates of those that are done in ``found``."""
     asked = {}
     for number, own in scores.items():
         try:
-            asked[number] = inquiries[number].send(Scores(observed[number], own))
+            asked[number] = inquiries[number].send(own)
         except StopIteration as done:
             found[number] = done.value
     return asked

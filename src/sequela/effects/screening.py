@@ -11,21 +11,25 @@ The bounds' levels follow from the share of pairs whose decision may differ from
 from the threshold, so that share is far below the error of one close pair: the factors were chosen on worlds that no
 published number rests on (`benchmarks/screening.py` measures on others).
 
+Where the processor is fast with 16-bit numbers the stages are computed in them, and pairs near the threshold then get
+all replacements in float32 (`NEAR_NATS`).
+
 Some causes, chosen by a hash, get all replacements anyway. How many of their pairs would have been decided otherwise is
 counted: the estimate of the error that every run reports.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sequela.density.base import Branches, Floats, Ids
+from sequela.density.base import Branches, Density, Floats, Ids
+from sequela.density.runtime.precision import screening_density
 from sequela.effects.cmi import CMIEstimate, bernoulli_kl, clamp
-from sequela.effects.designs import Cells, Design, Inquiry, Problem
+from sequela.effects.designs import Cells, Design, Inquiry, Problem, Rough, Scores
 from sequela.effects.designs.single_cause import atomic, mean_effect
 from sequela.effects.proposals import Draws, first_few, random_bits, shuffled
 from sequela.effects.thresholds import EffectSize, Fixed, Threshold
@@ -44,6 +48,11 @@ _LOOSEST = 0.25
 """Most of either."""
 _FELL = 0.9
 """Factor below which a replacement makes an effect clearly less likely."""
+NEAR_NATS = 0.005
+"""Pairs whose lower bound is as near as this to the threshold are asked in float32 where the others were not. Measured:
+near the threshold bfloat16 moves an effect by at most 0.001 nats."""
+_LEAST_CUT = 4 * NEAR_NATS
+"""With a lower threshold than this nearly all pairs would be near."""
 _AUDITED = 128
 """One of so many causes gets all replacements, to count how often the stages err."""
 COUNTS = ("n_replacements", "n_pairs_stopped_early", "n_pairs_audited", "n_pairs_decided_otherwise")
@@ -92,6 +101,29 @@ class Rule:
     threshold: EffectSize | Fixed
     error: float
 
+    @property
+    def cut(self) -> float:
+        """The threshold in nats."""
+        return self.threshold.delta if isinstance(self.threshold, EffectSize) else self.threshold.tau
+
+    def may_round(self, density: Density) -> bool:
+        """Return whether pairs far from the threshold are decided by 16-bit numbers."""
+        return self.cut >= _LEAST_CUT and screening_density(density) is not density
+
+    def near(self, cells: Cells, n: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which pairs are so near the threshold that 16-bit numbers must not decide them (bool, ``[pairs]``).
+
+        Args:
+            cells: Their estimates (``[pairs, 1]``).
+            n: Replacements that each rests on (``[pairs]``).
+        """
+        lower = cells.cmi[:, 0]
+        if isinstance(self.threshold, EffectSize):
+            level = _two_sided(self.threshold.confidence_level)
+            lower = _estimate(cells, n[:, None], slice(None)).interval(level)[0][:, 0]
+        near: NDArray[np.bool_] = np.abs(lower - self.cut) < NEAR_NATS
+        return near
+
     def decided(self, cells: Cells, n: int, doubtful: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which pairs are surely no edges, and which surely are (bool, ``[pairs]`` each).
 
@@ -101,10 +133,9 @@ class Rule:
             doubtful: Pairs whose few replacements may have been drawn badly (bool, ``[pairs]``).
         """
         no, yes = (1 - min(_LOOSEST, factor * self.error) for factor in _LEVELS[type(self.threshold)])
+        cut = self.cut
         if isinstance(self.threshold, EffectSize):
-            cut, yes = self.threshold.delta, max(yes, self.threshold.confidence_level)
-        else:
-            cut = self.threshold.tau
+            yes = max(yes, self.threshold.confidence_level)
         surely_not, surely = (np.zeros(len(doubtful), dtype=bool) for _ in range(2))
         under = cells.cmi[:, 0] < cut
         below, above = _estimate(cells, n, under), _estimate(cells, n, ~under)
@@ -148,9 +179,11 @@ def _in_stages(asked: Problem, sizes: Sequence[int], rule: Rule) -> Inquiry:
     """
     early = np.arange(max(0, asked.causes[0] - asked.horizon + 1), asked.causes[0])
     problem = replace(asked, causes=np.concatenate([early, asked.causes]))
+    rounds = rule.may_round(problem.density)
+    ask = Rough if rounds else _as_they_are
     draws = shuffled(problem.draw(), problem.positions, problem.key)
     row, column = np.nonzero(problem.inside & (problem.causes[:, None] + np.arange(problem.horizon) >= asked.causes[0]))
-    scores = yield _branches(problem, draws.types[:, : sizes[0]], row, column)
+    scores = yield ask(_branches(problem, draws.types[:, : sizes[0]], row, column))
     log_p = problem.observed(scores.observed)[row, column]
     log_f = _picked(scores.branches, row, column, sizes[0])
     doubtful = _doubtful(problem, row, column, log_f.min(axis=1) < log_p + np.log(_FELL))
@@ -173,12 +206,40 @@ def _in_stages(asked: Problem, sizes: Sequence[int], rule: Rule) -> Inquiry:
         go = (first[still] < 0) | audited[still]
         stopped[still[~go]] = size
         still, log_f = still[go], log_f[go]
-        scores = yield _branches(problem, draws.types[:, size:following], row[still], column[still])
+        scores = yield ask(_branches(problem, draws.types[:, size:following], row[still], column[still]))
         log_f = np.concatenate([log_f, _picked(scores.branches, row[still], column[still], following - size)], axis=1)
+    n_scored = int(stopped.sum())
+    if rounds:
+        near = np.flatnonzero(rule.near(result.cells(), stopped))
+        yield from _asked_exactly(problem, draws, row, column, near, result)
+        stopped[near] = sizes[-1]
+        n_scored += len(near) * sizes[-1]
     final = rule.threshold.edges(_estimate(result.cells(), sizes[-1], audited))[:, 0]
     otherwise = (first[audited] >= 0) & (first[audited] != final)
-    counted = (stopped.sum(), (stopped < sizes[-1]).sum(), audited.sum(), otherwise.sum())
+    counted = (n_scored, (stopped < sizes[-1]).sum(), audited.sum(), otherwise.sum())
     return result.banded(asked.inside, stopped, dict(zip(COUNTS, map(int, counted), strict=True)))
+
+
+def _as_they_are(branches: Branches) -> Branches:
+    return branches
+
+
+def _asked_exactly(
+    problem: Problem,
+    draws: Draws,
+    row: NDArray[np.int64],
+    column: NDArray[np.int64],
+    near: NDArray[np.int64],
+    result: _Result,
+) -> Generator[Branches | Rough, Scores, None]:
+    """Estimate pairs by all replacements, in float32."""
+    if not len(near):
+        return
+    row, column, n = row[near], column[near], draws.types.shape[1]
+    scores = yield _branches(problem, draws.types, row, column)
+    log_p = problem.observed(scores.observed)[row, column]
+    log_f = _picked(scores.branches, row, column, n)
+    result.put(near, _cells(problem, first_few(draws, n), row, column, log_p, log_f))
 
 
 def _doubtful(
@@ -265,7 +326,7 @@ class _Result:
         )
 
 
-def _estimate(cells: Cells, n: int, where: NDArray[np.bool_]) -> CMIEstimate:
+def _estimate(cells: Cells, n: int | NDArray[np.int64], where: NDArray[np.bool_] | slice) -> CMIEstimate:
     """Return the estimates of some pairs, which rest on ``n`` replacements."""
     assert cells.q_std_error is not None
     log_p, log_q = cells.log_p[where], cells.log_q[where]

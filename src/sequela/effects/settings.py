@@ -300,6 +300,18 @@ class Settings:
         saves = FEWEST_OF_ALL <= self.particles < n_others and self.population is None and self.contrast is None
         return DEFAULT_ERROR if deciding and applies and saves else 0.0
 
+    def screening_precision(self, density: Density) -> str:
+        """Return the numbers that decide pairs far from the threshold: those of the density, or ``"bfloat16"``."""
+        from sequela.density.runtime.network_density import runtime_of
+        from sequela.density.runtime.precision import screening_density
+        from sequela.effects.screening import Rule
+        from sequela.effects.thresholds import EffectSize, Fixed
+
+        rule = self.rule(density)
+        error = self.screening_error(density)
+        rounds = error and isinstance(rule, EffectSize | Fixed) and Rule(rule, error).may_round(density)
+        return runtime_of(screening_density(density) if rounds else density).precision
+
     def particles_for(self, density: Density) -> int:
         """Return how many branches a cause has at most."""
         if self.design == "masked":

@@ -17,6 +17,7 @@ import polars as pl
 from sequela.effects.cmi import CMIEstimate
 from sequela.errors import LogFormatError, check_range
 from sequela.evaluation.metrics import Bools, Floats, Scores
+from sequela.events.readers.parquet import read_table
 
 _KEY = ["case", "cause_case", "cause_position", "effect_position"]
 _NEEDED = ["case", "cause_position", "effect_position"]
@@ -303,10 +304,8 @@ def read_edges(path: str | Path) -> tuple[pl.DataFrame, int | None]:
         edges = saved.edges
         return edges.filter("on_link") if "on_link" in edges.columns else edges, saved.run.counts.n_pairs_tested
     try:
-        table = (
-            pl.read_parquet(source) if source.suffix == ".parquet" else pl.read_csv(source, infer_schema_length=None)
-        )
-    except (OSError, pl.exceptions.PolarsError) as error:
+        table = read_table(source) if source.suffix == ".parquet" else pl.read_csv(source, infer_schema_length=None)
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise LogFormatError(f"'{source}' cannot be read as a table of edges: {error}") from error
     return table, None
 

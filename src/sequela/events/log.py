@@ -21,7 +21,7 @@ from sequela.events.outcomes import AskedOutcomes
 from sequela.events.readers import Table, read_table
 from sequela.events.reading import READ_LOG, Reading
 from sequela.events.rows import read_rows, sort_rows
-from sequela.events.times import parse_duration, seconds_to_datetime, time_and_kind
+from sequela.events.times import finer_than_kept, parse_duration, seconds_to_datetime, time_and_kind
 from sequela.text import quoted
 
 if TYPE_CHECKING:
@@ -279,9 +279,14 @@ class _Conversion:
         seconds, kind = time_and_kind(
             rows["time"], column=str(reading.time), source=name, time_format=reading.time_format
         )
+        if _FINER not in self.notes and finer_than_kept(rows["time"], kind):
+            self.notes.append(_FINER)
         if self._resolution is not None:
             seconds = (seconds / self._resolution).floor() * self._resolution
         return rows.select("case", "event", seconds.alias("time"), *of_carried(rows)), kind
+
+
+_FINER = "times are kept to the microsecond: events within one are simultaneous"
 
 
 def _resolution(tick: str | float | None, time_column: str | bool | None) -> float | None:

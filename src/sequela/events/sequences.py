@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sequela.errors import ConfigError, LogFormatError
 from sequela.events.log import EventLog
 from sequela.events.neighbours import AT_NEIGHBOUR, Neighbours
+from sequela.events.readers.parquet import read_table
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import sound_folder, whole_folder, write_record
 from sequela.text import quoted
@@ -136,10 +137,10 @@ class SequenceSet:
         for index in range(self.n_cases):
             yield self[index]
 
-    def take(self, indices: NDArray[np.int64] | Sequence[int]) -> SequenceSet:
-        """Return some cases, in the order of ``indices``."""
+    def take(self, indices: NDArray[np.int64] | Sequence[int], longest: int | None = None) -> SequenceSet:
+        """Return some cases, in the order of ``indices``; with ``longest`` no more than their first so many events."""
         chosen = np.asarray(indices, dtype=np.int64)
-        lengths = self.lengths[chosen]
+        lengths = self.lengths[chosen] if longest is None else np.minimum(self.lengths[chosen], longest)
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         rows = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths) + np.repeat(self.offsets[chosen], lengths)
         times, source = (None if each is None else each[rows] for each in (self.times, self.rows))
@@ -221,7 +222,7 @@ class SequenceSet:
                 offsets = np.load(folder / "offsets.npy", mmap_mode="r", allow_pickle=False)
                 times_path = folder / "times.npy"
                 times = np.load(times_path, mmap_mode="r", allow_pickle=False) if times_path.exists() else None
-                names = pl.read_parquet(folder / "cases.parquet")["case"]
+                names = read_table(folder / "cases.parquet")["case"]
             good = (
                 ids.ndim == offsets.ndim == 1
                 and ids.dtype == np.int32

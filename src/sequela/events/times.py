@@ -76,6 +76,18 @@ def time_and_kind(
     return seconds, kind
 
 
+def finer_than_kept(values: pl.Series, kind: str | None) -> bool:
+    """Return whether a column of nanoseconds, as `time_and_kind` takes it, has digits below a microsecond.
+
+    Example:
+        >>> finer_than_kept(pl.Series([1_790_000_000_000_000_050]), "ns")
+        True
+    """
+    if values.dtype != pl.Datetime("ns") and not (kind == "ns" and values.dtype.is_integer()):
+        return False
+    return bool((values.to_physical() % 1000 != 0).any())
+
+
 def seconds_to_datetime(seconds: pl.Series) -> pl.Series:
     """Turn seconds since 1970 into datetimes in UTC, to the microsecond.
 

@@ -6,10 +6,13 @@ import fnmatch
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
 from sequela.errors import LogFormatError, nearest
+from sequela.events.readers.parquet import scan_parquet
 from sequela.events.spans import read_spans
 from sequela.events.traces import Rows, TraceColumns, Traces, loaded, read_traces
+from sequela.text import quoted
 
 _SUFFIXES = (".parquet", ".csv")
 _SPANS = (".json", ".jsonl", ".otlp", ".jaeger", ".gz", ".zst")
@@ -71,12 +74,12 @@ def _read(path: Path, columns: TraceColumns, column: str | None, pattern: str) -
         raise LogFormatError(f"'{path}' must be a Parquet or CSV file, ending in {' or '.join(_SUFFIXES)}")
     try:
         if path.suffix == ".parquet":
-            return _chosen(pl.scan_parquet(path), column, pattern, path)
+            return _chosen(scan_parquet(path)[0], column, pattern, path)
         table = _chosen(pl.scan_csv(path, infer_schema=False), column, pattern, path)
         times = [name for name in (columns.start, columns.end) if name in table.columns]
         return table.with_columns(pl.col(times).cast(pl.Int64))
-    except pl.exceptions.PolarsError as error:
-        raise LogFormatError(f"'{path}' cannot be read: {str(error).splitlines()[0]}") from None
+    except (pl.exceptions.PolarsError, pa.ArrowException) as error:
+        raise LogFormatError(f"'{path}' cannot be read: {quoted(error)}") from None
 
 
 def _chosen(rows: pl.LazyFrame, column: str | None, pattern: str, path: Path) -> pl.DataFrame:

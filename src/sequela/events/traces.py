@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from sequela.arguments import PATH, Either, Kind, checks, public
 from sequela.errors import ConfigError, LogFormatError, nearest
+from sequela.events.readers.parquet import read_table
+from sequela.text import quoted
 
 _VALUES = r"[:=：].*$"
 _CLOCK = r"^[\s\d\-:T.,/Z+]+"
@@ -179,7 +181,10 @@ def loaded(rows: Rows, name: str) -> pl.DataFrame | None:
     path = Path(rows)
     if not path.is_file():
         raise LogFormatError(f"{name}: there is no file '{path}'")
-    return pl.read_parquet(path)
+    try:
+        return read_table(path)
+    except (OSError, ValueError) as error:
+        raise LogFormatError(f"{name}: '{path}' cannot be read: {quoted(error)}") from None
 
 
 def _note(notes: list[str], count: int, what: str) -> None:

@@ -94,10 +94,12 @@ class Scored(NamedTuple):
     effects: Floats
     placed: NDArray[np.bool_] | None
 
-    def log_weights(self) -> Floats:
-        """Return the log prior of each type at each lag (float64, ``[n, N, m]``), not normalised."""
-        between = np.cumsum(self.scores[:, :, :-1], axis=2)
-        weights: Floats = self.law[:, :, None] + np.concatenate([np.zeros_like(self.scores[:, :, :1]), between], axis=2)
+    def log_weights(self, low: int = 0, high: int | None = None) -> Floats:
+        """Return the log prior of each type at each lag (float64, ``[n, N, m]``) of some slots, not normalised."""
+        scores = self.scores[low:high]
+        between = np.cumsum(scores[:, :, :-1], axis=2)
+        before = np.concatenate([np.zeros_like(scores[:, :, :1]), between], axis=2)
+        weights: Floats = self.law[low:high, :, None] + before
         return weights
 
 
@@ -129,8 +131,9 @@ def place_bets(scored: Iterable[Scored], n_types: int, seconds: float | None = N
     codes, units = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for one in scored:
         for code, unit in _of_case(one, n_types, seconds):
-            codes.append(code)
-            units.append(unit)
+            many = len(code) > _CELLS // 8
+            for each, more in zip((codes, units), add_bets(code, unit) if many else (code, unit), strict=True):
+                each.append(more)
     return np.concatenate(codes), np.concatenate(units)
 
 
@@ -238,22 +241,36 @@ def _scores(
 
     Those after the last bet of a slot are 0: nothing is asked of them.
     """
-    branches = []
-    for case, own, bets in zip(cases, slots, placed, strict=True):
-        n, n_each = own.types.shape
-        place = np.arange(n)[:, None] + np.arange(horizon)
-        tails = np.repeat(case.ids[np.minimum(place, len(case.ids) - 1)], n_each, axis=0)
-        tails[:, 0] = own.types.ravel()
-        wanted = None
-        if bets is not None:  # all of a slot is needed up to its last bet: what lies between speaks of the cause
-            steps: NDArray[np.bool_] = np.any(bets, axis=1)
-            wanted = np.logical_or.accumulate(steps[:, ::-1], axis=1)[:, ::-1].repeat(n_each, axis=0)
-        branches.append(Branches(case.ids, np.repeat(np.arange(n), n_each), tails, case.times, wanted))
-    found = density.score_branches_many(branches)
+    if len(cases) == 1:  # a long case is asked for in pieces
+        (case,), (own,), (bets,) = cases, slots, placed
+        size = max(1, _CELLS // (own.types.shape[1] * horizon))
+        pieces = [range(low, min(low + size, len(own.types))) for low in range(0, len(own.types), size)]
+        branches = ([_branches(case, own, bets, horizon, piece)] for piece in pieces)
+        found = [np.concatenate([density.score_branches_many(some)[0] for some in branches])]
+    else:
+        found = density.score_branches_many(
+            [
+                _branches(case, own, bets, horizon, range(len(own.types)))
+                for case, own, bets in zip(cases, slots, placed, strict=True)
+            ]
+        )
     return [
-        np.nan_to_num(each.reshape(*own.types.shape, horizon), neginf=-700.0)
+        np.nan_to_num(each.reshape(*own.types.shape, horizon), copy=False, neginf=-700.0)
         for each, own in zip(found, slots, strict=True)
     ]
+
+
+def _branches(case: Case, slots: _Slots, bets: NDArray[np.bool_] | None, horizon: int, some: range) -> Branches:
+    """Return what to score for some slots of a case: each of their types, followed by what came after."""
+    types, n_each = slots.types[some.start : some.stop], slots.types.shape[1]
+    place = np.array(some)[:, None] + np.arange(horizon)
+    tails = np.repeat(case.ids[np.minimum(place, len(case.ids) - 1)], n_each, axis=0)
+    tails[:, 0] = types.ravel()
+    wanted = None
+    if bets is not None:  # all of a slot is needed up to its last bet: what lies between speaks of the cause
+        steps: NDArray[np.bool_] = np.any(bets[some.start : some.stop], axis=1)
+        wanted = np.logical_or.accumulate(steps[:, ::-1], axis=1)[:, ::-1].repeat(n_each, axis=0)
+    return Branches(case.ids, np.repeat(np.array(some), n_each), tails, case.times, wanted)
 
 
 def _of_case(one: Scored, n_types: int, seconds: float | None) -> Iterator[tuple[Codes, Integers]]:

@@ -39,15 +39,11 @@ def link_probability(lags: pl.DataFrame, residuals: Sequence[pl.DataFrame], *, d
         delta: Least mean effect of a link, in nats.
     """
     keys = ["cause", "effect", "lag"]
-    table = lags.select(*keys, "support", "cmi_nats", "pointwise_nats", "std_error").sort(keys)
+    table = _with_residuals(lags, residuals)
     cmi, error = table["cmi_nats"].to_numpy(), table["std_error"].to_numpy()
     if residuals:
-        sums = pl.concat(residuals).group_by(keys, maintain_order=True).agg(pl.all().sum())
-        table = table.join(sums, on=keys, how="left", maintain_order="left")
-        columns = ("score", "information", "score_squared")
-        score, information, squared = (table[name].fill_null(0.0).to_numpy() for name in columns)
         nats, probability = corrected(
-            cmi, table["pointwise_nats"].to_numpy(), score, information, squared, delta, known=np.isfinite(error)
+            cmi, table["pointwise_nats"].to_numpy(), *_sums(table), delta, known=np.isfinite(error)
         )
         table = table.with_columns(corrected_nats=pl.Series(nats, dtype=pl.Float64))
     else:
@@ -61,6 +57,81 @@ def link_probability(lags: pl.DataFrame, residuals: Sequence[pl.DataFrame], *, d
         descending=[False, False, True, True, False],
     )  # fmt: skip
     return best.unique(keys[:2], keep="first", maintain_order=True).select(*keys[:2], "corrected_nats", "probability")
+
+
+def effect_intervals(lags: pl.DataFrame, residuals: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return ``cause``, ``effect``, ``lag`` and 95 % intervals of the mean log ratios, with the error of the density.
+
+    Args:
+        lags: As for `link_probability`.
+        residuals: As for `link_probability`, at least one.
+    """
+    table = _with_residuals(lags, residuals)
+    low, high = interval(table["cmi_nats"].to_numpy(), table["pointwise_nats"].to_numpy(), *_sums(table))
+    known = table["information"].fill_null(0.0).to_numpy() > 0
+    columns = {"pointwise_low_nats": low, "pointwise_high_nats": high}
+    return table.select("cause", "effect", "lag").with_columns(
+        **{name: pl.Series(np.where(known, values, np.nan)).fill_nan(None) for name, values in columns.items()}
+    )
+
+
+def interval(
+    cmi: Floats, log_ratio: Floats, score: Floats, information: Floats, score_squared: Floats
+) -> tuple[Floats, Floats]:
+    """Return the ends of 95 % intervals of mean log ratios ``log p - log q`` (float64, ``[n]`` each).
+
+    The shift in log-odds is a first step from where the density is. For a rare effect it is the shift of the log ratio;
+    where the density is far off, the same residuals say rather by how much the probability is off: the shift times a
+    mean of ``p (1 - p)`` and ``q (1 - q)``, with the two that go with the mean effect and the mean log ratio. The
+    interval holds all three readings: it is wide where they differ.
+
+    Args:
+        cmi: Mean effects (float64, ``[n]``), in nats.
+        log_ratio: Mean log ratios of the density (float64, ``[n]``).
+        score: As for `corrected`.
+        information: As for `corrected`.
+        score_squared: As for `corrected`.
+    """
+    shift, variance = shifts(score, information, score_squared)
+    margin = float(ndtri(0.975)) * np.sqrt(variance)
+    chance = _chance(cmi, log_ratio)
+    without = np.clip(chance * np.exp(-log_ratio), 1e-6, 1 - 1e-6)
+    ends = []
+    for moved, worst in ((shift - margin, np.minimum), (shift + margin, np.maximum)):
+        end = log_ratio + moved
+        for rate in (chance, without):
+            probability = np.clip(chance + moved * rate * (1 - rate), 0.02 * without, 1 - 1e-6)
+            end = worst(end, np.log(probability / without))
+        ends.append(end)
+    return ends[0], ends[1]
+
+
+def _chance(cmi: Floats, log_ratio: Floats) -> Floats:
+    """Return the probability ``p`` with which ``log p - log q`` and the divergence are as given."""
+    low, high = np.full(len(cmi), 1e-7), 0.98 * np.exp(np.minimum(log_ratio, 0.0))
+    for _ in range(60):
+        middle = np.sqrt(low * high)
+        without = np.minimum(middle * np.exp(-log_ratio), 1 - 1e-9)
+        nats = middle * log_ratio + (1 - middle) * (np.log1p(-middle) - np.log1p(-without))
+        low, high = np.where(nats < cmi, middle, low), np.where(nats < cmi, high, middle)
+    return np.clip(np.sqrt(low * high), 1e-4, 0.9)
+
+
+def _with_residuals(lags: pl.DataFrame, residuals: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return the strengths by lag, sorted, with the sums over all residuals."""
+    keys = ["cause", "effect", "lag"]
+    table = lags.select(*keys, "support", "cmi_nats", "pointwise_nats", "std_error").sort(keys)
+    if not residuals:
+        return table
+    sums = pl.concat(residuals).group_by(keys, maintain_order=True).agg(pl.all().sum())
+    return table.join(sums, on=keys, how="left", maintain_order="left")
+
+
+def _sums(table: pl.DataFrame) -> tuple[Floats, Floats, Floats]:
+    score, information, squared = (
+        table[name].fill_null(0.0).to_numpy() for name in ("score", "information", "score_squared")
+    )
+    return score, information, squared
 
 
 def corrected(

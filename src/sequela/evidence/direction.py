@@ -12,6 +12,7 @@ hidden clock that goes round always in the same sense is not symmetric, and pass
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,11 +106,23 @@ def order_votes(
     while low < len(lengths):
         size = np.cumsum(lengths[low:] * np.minimum(lengths[low:], n_types))
         high = low + max(1, int(np.searchsorted(size, _ROWS, side="right")))
-        of_block = _votes(sequences.take(range(low, high)), n_types, horizon, seconds, wanted, seed)
-        first += of_block[0]
-        total += of_block[1]
+        some = sequences.take(range(low, high))
+        for part in _parts(wanted, n_types, some):
+            of_block = _votes(some, n_types, horizon, seconds, wanted[part], seed)
+            first[part] += of_block[0]
+            total[part] += of_block[1]
         low = high
     return Votes(wanted, first, total)
+
+
+def _parts(wanted: Codes, n_types: int, cases: SequenceSet) -> Iterator[slice]:
+    """Cut the pairs where one long case has too many rows for all of them: by the first type of each."""
+    if cases.n_cases > 1 or cases.n_events * n_types <= _ROWS:
+        yield slice(0, len(wanted))
+        return
+    size = max(1, _ROWS // cases.n_events)  # first types of a part
+    for low in range(0, n_types, size):
+        yield slice(*np.searchsorted(wanted, [low * n_types, (low + size) * n_types]).tolist())
 
 
 def _votes(
@@ -122,13 +135,17 @@ def _votes(
     if cases.unordered_ties and cases.times is not None:
         tick = np.cumsum((np.diff(cases.times, prepend=-np.inf) != 0) | (np.diff(case, prepend=-1) != 0))
     rank = np.concatenate([np.zeros(0, np.int64), *map(_ranks, cases.case_names, cases.lengths, [seed] * len(cases))])
-    # One row an event and other type of its case.
+    # One row an event and other type of its case, where one of the two is the first of a wanted pair.
+    is_first = np.zeros(n_types, bool)
+    is_first[wanted // n_types] = True
     types, owner = np.divmod(np.unique(ids * cases.n_cases + case), max(cases.n_cases, 1))
-    order = np.argsort(owner, kind="stable")
+    order = np.lexsort((~is_first[types], owner))
     types, n_own = types[order], np.bincount(owner, minlength=cases.n_cases)
+    n_first = np.bincount(owner[order][is_first[types]], minlength=cases.n_cases)
     starts = np.cumsum(n_own) - n_own
-    event = np.repeat(np.arange(len(ids)), n_own[case])
-    column = np.arange(len(event)) - np.repeat(np.cumsum(n_own[case]) - n_own[case], n_own[case])
+    n_rows = np.where(is_first[ids], n_own[case], n_first[case])
+    event = np.repeat(np.arange(len(ids)), n_rows)
+    column = np.arange(len(event)) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)
     other = types[starts[case[event]] + column]
     code = np.minimum(ids[event], other) * n_types + np.maximum(ids[event], other)
     place = np.searchsorted(wanted, code)
@@ -145,8 +162,8 @@ def _votes(
     bursts = np.flatnonzero(new)
     none = np.int64(2**62)
     key = rank[event] * 2**31 + (tick[event] - tick[0])  # the least rank of a burst brings its tick along
-    is_first = ids[event] < other
-    chosen = [np.minimum.reduceat(np.where(side, key, none), bursts) for side in (is_first, ~is_first)]
+    by_first = ids[event] < other
+    chosen = [np.minimum.reduceat(np.where(side, key, none), bursts) for side in (by_first, ~by_first)]
     ticks = [one % 2**31 for one in chosen]
     valid = (chosen[0] < none) & (chosen[1] < none) & (ticks[0] != ticks[1])
     pair = place[bursts][valid]
@@ -162,20 +179,21 @@ def _ranks(name: str, length: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng([case_hash(name, seed), 12]).permutation(int(length)).astype(np.int64)
 
 
-def log_e_direction(first: Integers, total: Integers) -> Floats:
+def log_e_direction(first: Integers | Floats, total: Integers | Floats, *, prior: float = 0.5) -> Floats:
     """Return log e-values against "each vote is a fair coin" (float64, same shape).
 
-    The e-value is the likelihood ratio of the Beta(1/2, 1/2) mixture of coins (Krichevsky and Trofimov 1981) to the
-    fair coin: ``2^n B(1/2 + k, 1/2 + n - k) / B(1/2, 1/2)``.
+    The e-value is the likelihood ratio of the Beta(a, a) mixture of coins (Krichevsky and Trofimov 1981) to the fair
+    coin: ``2^n B(a + k, a + n - k) / B(a, a)``, with ``a`` the prior.
 
     Args:
         first: Votes for one of the two (int64).
         total: All votes (int64, same shape).
+        prior: Of the mixture, above 0: the larger, the nearer to one half the coins that it expects.
 
     Example:
         >>> np.exp(log_e_direction(np.array([10, 5, 0]), np.array([10, 10, 0]))).round(2).tolist()
         [180.43, 0.25, 1.0]
     """
     first, total = np.asarray(first, np.float64), np.asarray(total, np.float64)
-    value: Floats = total * np.log(2.0) + betaln(0.5 + first, 0.5 + total - first) - betaln(0.5, 0.5)
+    value: Floats = total * np.log(2.0) + betaln(prior + first, prior + total - first) - betaln(prior, prior)
     return value

@@ -141,15 +141,18 @@ def precedence(links: pl.DataFrame, vocabulary: Vocabulary) -> Precedence:
     return Precedence.of(*np.divmod(codes, vocabulary.n_types), vocabulary.n_types)
 
 
-def linked(log_e: Floats) -> tuple[Floats, float]:
+def linked(log_e: Floats, share: float | None = None) -> tuple[Floats, float]:
     """Return the probability that each pair is linked, and the share of linked pairs, from log e-values.
 
-    An e-value of a pair that is not linked is at least ``t`` with probability ``1 / t`` at most (Markov), so of a share
-    ``r`` of pairs with at least ``t`` a share ``(r - 1 / t) / (1 - 1 / t)`` of all must be linked. The largest of these
-    over ``t`` of 10 or more is taken, with half a linked and half an unlinked pair added, so that it is never 0 or 1.
-    E-values near 1 play no part: where a density is slightly wrong most of them may be above it, and the share that
-    maximises their likelihood is then anything up to 1. Source: lower bounds for the share of false null hypotheses,
-    Meinshausen and Rice (2006).
+    An e-value is taken for a likelihood ratio, and the share of linked pairs for the odds beforehand.
+
+    The share, where it is not given, is estimated. An e-value of a pair that is not linked is at least ``t`` with
+    probability ``1 / t`` at most (Markov), so of a share ``r`` of pairs with at least ``t`` a share
+    ``(r - 1 / t) / (1 - 1 / t)`` of all must be linked. The largest of these over ``t`` of 10 or more is taken, with
+    half a linked and half an unlinked pair added, so that it is never 0 or 1. E-values near 1 play no part: where a
+    density is slightly wrong most of them may be above it, and the share that maximises their likelihood is then
+    anything up to 1. Sources: e-values as likelihood ratios, Grünwald, de Heide and Koolen (2024); lower bounds for the
+    share of false null hypotheses, Meinshausen and Rice (2006).
 
     Example:
         >>> probability, share = linked(np.log([1e9, 1e-9]))
@@ -158,10 +161,11 @@ def linked(log_e: Floats) -> tuple[Floats, float]:
         >>> round(linked(np.full(1000, np.log(1.05)))[1], 3)
         0.0
     """
-    n = len(log_e)
-    chance = np.exp(-np.maximum(np.sort(log_e)[::-1], 0.0))  # of an unlinked pair, at most
-    bound = (np.arange(1, n + 1) / max(n, 1) - chance) / np.maximum(1 - chance, 1e-12)
-    share = float((n * bound[chance <= 1 / _TELLING].max(initial=0.0) + 0.5) / (n + 1))
+    if share is None:
+        n = len(log_e)
+        chance = np.exp(-np.maximum(np.sort(log_e)[::-1], 0.0))  # of an unlinked pair, at most
+        bound = (np.arange(1, n + 1) / max(n, 1) - chance) / np.maximum(1 - chance, 1e-12)
+        share = float((n * bound[chance <= 1 / _TELLING].max(initial=0.0) + 0.5) / (n + 1))
     return expit(log_e + np.log(share) - np.log1p(-share)), share
 
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
-from scipy.special import expit
 from scipy.stats import norm
 
-from sequela.evidence.correction import link_probability
+from sequela.evidence.correction import effect_intervals, link_probability
 from sequela.evidence.direction import log_e_direction
+from sequela.evidence.edge_probability import linked
 from sequela.evidence.marks import marks
 from sequela.evidence.multiplicity import best_for_f1, by_density, claimed, combined, e_bh, families, family_weights
 
@@ -26,6 +26,8 @@ POPULATION_SCHEMA = pl.Schema(
         "cmi_low_nats": pl.Float64,
         "cmi_high_nats": pl.Float64,
         "pointwise_nats": pl.Float64,
+        "pointwise_low_nats": pl.Float64,
+        "pointwise_high_nats": pl.Float64,
         "log10_e": pl.Float64,
         "q_value": pl.Float64,
         "corrected_nats": pl.Float64,
@@ -34,7 +36,9 @@ POPULATION_SCHEMA = pl.Schema(
         "direction_log10_e": pl.Float64,
         "share_first": pl.Float64,
         "sensitivity": pl.Float64,
+        "observed_sensitivity": pl.Float64,
         "placebo_nats": pl.Float64,
+        "attributed": pl.Float64,
         "mark": pl.String,
     }
 )
@@ -60,9 +64,10 @@ too: more links of a small log, and no bound on the share of false ones beyond w
 WEAKEST = 5
 """So many times weaker than ``delta`` may a link be whose order is decided, and a single edge on a link (``run``)."""
 
-OBJECTIVES = ("rate", "f1")
+OBJECTIVES = ("rate", "f1", "cascades")
 """What decides which pairs are links: ``"rate"``, the evidence and strength that `CONTROLS` ask for; ``"f1"``, the
-probabilities (`best_for_f1`)."""
+probabilities (`best_for_f1`); ``"cascades"``, the probabilities that follow from times alone
+(`sequela.evidence.attribution`), whatever the strength."""
 
 _PRIOR = 5.0
 """Places at the mean of the other lags that the mean of a lag is drawn towards."""
@@ -84,6 +89,7 @@ def finish(
     residuals: Sequence[pl.DataFrame] = (),
     objective: str = "rate",
     horizon: int | None = None,
+    attributed: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Turn strengths and log e-values, one frame each a density, into the columns of `PopulationGraph.pairs`.
 
@@ -110,6 +116,8 @@ def finish(
             have no order.
         objective: One of `OBJECTIVES`.
         horizon: Largest lag of an effect; strengths at larger lags are the placebo. By default all are effects.
+        attributed: ``cause``, ``effect``, ``attributed`` and ``probability`` of `sequela.evidence.attribution`, for the
+            objective ``"cascades"``: that is then the probability of a link.
     """
     far = pl.col("lag") > (math.inf if horizon is None else horizon)
     near, beyond = (by_lag(pl.concat(sums).filter(side)) for side in (~far, far))
@@ -135,13 +143,23 @@ def finish(
         is_strong=pl.col("cmi_nats") >= delta,
         q_value=pl.Series(q_value, dtype=pl.Float64),
         sensitivity=ratio + (ratio * (ratio - 1)).sqrt(),
-    )
+    ).with_columns(observed_sensitivity=_largest_of_others("sensitivity", "effect"))
     table = table.join(
         link_probability(near, residuals, delta=delta), on=["cause", "effect"], how="left", maintain_order="left"
     )
-    probability = pl.when("is_backward").then(0.0).otherwise(_linked(table) * pl.col("probability"))
-    table = table.with_columns(probability=probability)
-    if objective == "f1":
+    if residuals:
+        table = table.join(
+            effect_intervals(near, residuals), on=["cause", "effect", "lag"], how="left", maintain_order="left"
+        )
+    else:
+        table = table.with_columns(pl.lit(None, pl.Float64).alias(f"pointwise_{end}_nats") for end in ("low", "high"))
+    if attributed is None:
+        probability = pl.when("is_backward").then(0.0).otherwise(_linked(table) * pl.col("probability"))
+        table = table.with_columns(probability=probability, attributed=pl.lit(None, pl.Float64))
+    else:
+        table = table.drop("probability").join(attributed, on=["cause", "effect"], how="left", maintain_order="left")
+        table = table.with_columns(pl.col("attributed", "probability").fill_null(0.0))
+    if objective != "rate":
         table = table.with_columns(is_edge=pl.Series(best_for_f1(table["probability"].to_numpy()), dtype=pl.Boolean))
     else:
         certain = pl.col("q_value") <= fdr
@@ -155,6 +173,14 @@ def finish(
         .select(list(POPULATION_SCHEMA))
         .cast(POPULATION_SCHEMA)
     )
+
+
+def _largest_of_others(column: str, key: str) -> pl.Expr:
+    """Return the largest value of the other rows with the same key; null where there is none."""
+    value = pl.col(column)
+    is_largest = value.rank("ordinal", descending=True).over(key) == 1
+    second = value.sort(descending=True).get(1, null_on_oob=True).over(key)
+    return pl.when(is_largest).then(second).otherwise(value.max().over(key))
 
 
 def _weak_in_order(delta: float, fdr: float) -> pl.Expr:
@@ -216,14 +242,15 @@ def _with_votes(table: pl.DataFrame, votes: pl.DataFrame | None) -> pl.DataFrame
 
 
 def _linked(table: pl.DataFrame) -> pl.Series:
-    """Return the probability that the types of each pair are linked: even odds beforehand, and an e-value as the ratio.
+    """Return the probability that the types of each pair are linked, at even odds beforehand (`linked`).
 
-    It is the mean of the e-values of the bets and of the order, where the cause makes the effect likelier and mostly
-    comes first; a mean of e-values is one. Source: e-values as likelihood ratios, Grünwald, de Heide and Koolen (2024).
+    The e-value is the mean of those of the bets and of the order, where the cause makes the effect likelier and mostly
+    comes first; a mean of e-values is one.
     """
     bets, order = table["log_e"].to_numpy(), table["direction_log10_e"].to_numpy() * math.log(10)
     ahead = (table["share_first"].fill_null(0.0).to_numpy() > 0.5) & (table["pointwise_nats"].to_numpy() > 0)
-    return pl.Series(expit(np.where(ahead, np.logaddexp(bets, order) - math.log(2), bets)), dtype=pl.Float64)
+    log_e = np.where(ahead, np.logaddexp(bets, order) - math.log(2), bets)
+    return pl.Series(linked(log_e, share=0.5)[0], dtype=pl.Float64)
 
 
 def by_lag(sums: pl.DataFrame) -> pl.DataFrame:

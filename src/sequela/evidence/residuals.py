@@ -78,12 +78,13 @@ class ResidualSums:
         spread, left = chance * (1 - chance), -chance
         left[np.arange(len(law)), ids[low : low + len(law)]] += 1.0
         # One row a slot and lag.
-        slot, lag = np.meshgrid(np.arange(low, min(low + _rows(self.n_types), n - 1)), np.arange(self.horizon))
+        high = min(low + _rows(self.n_types), n - 1)
+        slot, lag = np.meshgrid(np.arange(low, high), np.arange(self.horizon))
         slot, lag = (each[slot + lag + 1 < n] for each in (slot, lag))
         types, kept = one.types[slot], one.real[slot] & one.real[slot, :1]
         if self.seconds is not None and one.case.times is not None:
             kept &= (one.case.times[slot + lag + 1] - one.case.times[slot] <= self.seconds)[:, None]
-        weight = normal(np.where(kept, one.log_weights()[slot, :, lag], -np.inf))
+        weight = normal(np.where(kept, one.log_weights(low, high)[slot - low, :, lag], -np.inf))
         observed = np.arange(types.shape[1]) == 0
         plain = (observed - weight) * kept
         row, after = lag[:, None] * len(kinds) + np.searchsorted(kinds, types), slot + lag + 1 - low

@@ -24,6 +24,7 @@ import polars as pl
 
 from sequela.errors import SequelaError
 from sequela.files import disk, read_json, whole_file, write_json
+from sequela.version import __version__
 
 _STATE = "state.json"
 _FORMAT = 2
@@ -62,7 +63,7 @@ class Chunks:
             say: Told of damaged chunks.
         """
         folder = out.with_name(f".{out.name}.{doing}")
-        state = {"format": _FORMAT, "fingerprint": fingerprint}
+        state = {"format": _FORMAT, "sequela": __version__, "fingerprint": fingerprint}
         try:
             same = fingerprint is not None and read_json(folder / _STATE) == state
         except (OSError, ValueError):

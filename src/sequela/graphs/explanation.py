@@ -15,7 +15,7 @@ import polars as pl
 from sequela.events.neighbours import AT_NEIGHBOUR
 from sequela.events.times import seconds_to_datetime
 from sequela.events.vocabulary import RARE
-from sequela.graphs.root_causes import CaseGraph, causal_graph, position_of, root_causes
+from sequela.graphs.root_causes import CaseGraph, causal_graph, columns_of, position_of, root_causes
 from sequela.text import visible
 
 _FIRST_DATE = 1e8
@@ -260,10 +260,13 @@ def _doubts(graph: TimedCase, position: int, chain: tuple[Step, ...]) -> list[st
     involved = {position, *(step.cause_position for step in chain)}
     rare = sum(graph.events[place] == RARE for place in involved)
     if rare:
-        found.append(f"{rare} of the events are of types that the model does not know ({RARE})")
+        found.append(
+            f"{rare} of these events {'is' if rare == 1 else 'are'} of a type the model does not know ({RARE})"
+        )
     if graph.n_unknown:
         found.append(
-            f"{graph.n_unknown} of the {len(graph.events)} events of the case are of types the model has never seen"
+            f"{graph.n_unknown} of the {len(graph.events)} events of the case "
+            f"{'is' if graph.n_unknown == 1 else 'are'} of a type the model has never seen"
         )
     if not chain:
         found += _without_cause(graph, position)
@@ -276,12 +279,12 @@ def _doubts(graph: TimedCase, position: int, chain: tuple[Step, ...]) -> list[st
 
 def _beside(graph: TimedCase, position: int) -> list[str]:
     """Return the types of the events that an event is linked with where the direction is not known."""
-    here = (pl.col("cause_position") == position) | (pl.col("effect_position") == position)
-    edges = graph.edges.filter(here & ~pl.col("directed"))
-    if "on_link" in edges.columns:
-        edges = edges.filter("on_link")
-    ends = edges.select("cause_position", "effect_position").rows()
-    return [graph.events[cause if effect == position else effect] for cause, effect in ends]
+    rows = columns_of(graph.edges, "cause_position", "effect_position", "directed", "on_link")
+    return [
+        graph.events[cause if effect == position else effect]
+        for cause, effect, directed, on_link in rows
+        if position in (cause, effect) and directed is False and on_link
+    ]
 
 
 def _without_cause(graph: TimedCase, position: int) -> list[str]:

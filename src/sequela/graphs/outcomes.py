@@ -11,6 +11,7 @@ import polars as pl
 from sequela.arguments import PATH, checks, public
 from sequela.display import TOP_ROWS, Shown
 from sequela.errors import LogFormatError
+from sequela.events.readers.parquet import read_table
 from sequela.files import sound_folder, whole_folder, write_record
 from sequela.graphs.schemas import OUTCOME_CAUSES, OUTCOME_PAIRS, OUTCOME_SETS
 
@@ -91,7 +92,7 @@ def load_outcome_graph(path: str | Path) -> OutcomeGraph:
         with sound_folder(folder, MARKER) as values:
             record = msgspec.convert(values, _Record)
             tables = {
-                name: table.check(pl.read_parquet(folder / f"{name}.parquet"), f"'{name}.parquet'")
+                name: table.check(read_table(folder / f"{name}.parquet"), f"'{name}.parquet'")
                 for name, table in _TABLES.items()
             }
     except OSError as error:

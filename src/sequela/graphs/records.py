@@ -48,7 +48,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         hierarchy_level: Components that stand for a type, in a population.
         pool: Whether the evidence of a pair counted for others of its family.
         control: What ``fdr`` bounds in a population: the share of false links, or each pair by itself.
-        objective: What decides which pairs of a population are links: ``"rate"`` (``fdr``) or ``"f1"``.
+        objective: What decides which pairs of a population are links: ``"rate"`` (``fdr``), ``"f1"`` or ``"cascades"``.
         placebo: Whether the strength beyond the horizon was asked for.
         causes: Pattern of the causes that were asked for.
         effects: Pattern of the effects that were asked for.
@@ -159,6 +159,7 @@ class DensityRecord(msgspec.Struct, frozen=True, kw_only=True):
         backbone: Its kind.
         device: Where it ran.
         precision: In which it ran.
+        screening_precision: In which screening decided pairs far from the threshold.
         compiled: Whether as compiled code.
         memory: Events it looks back; None where without limit.
         vocabulary: Fingerprint of its event types.
@@ -169,6 +170,7 @@ class DensityRecord(msgspec.Struct, frozen=True, kw_only=True):
     backbone: str = ""
     device: str = ""
     precision: str = ""
+    screening_precision: str = ""
     compiled: bool = False
     memory: int | None = None
     vocabulary: str = ""

@@ -27,7 +27,7 @@ from sequela.graphs.instance import InstanceGraph
 from sequela.graphs.records import FORMAT, MARKER, RunRecord, check_same_run, load_knowledge, save_knowledge
 from sequela.graphs.schemas import EDGES, EVENTS, PLACES
 from sequela.graphs.summary import SummaryGraph, summarise
-from sequela.text import visible
+from sequela.text import quoted, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -266,7 +266,10 @@ class Discovery(Shown, AnnotatedLog):
     def _table(self, name: str) -> pl.DataFrame | None:
         if name not in self._tables:
             lazy = self._scan(name)
-            table = None if lazy is None else lazy.collect()
+            try:
+                table = None if lazy is None else lazy.collect()
+            except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+                raise LogFormatError(f"'{self.folder}': {name}.parquet is damaged: {quoted(error)}") from None
             self.check_same()
             self._tables[name] = table
         return self._tables[name]

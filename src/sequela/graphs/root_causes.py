@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import networkx as nx
 import polars as pl
@@ -93,16 +93,27 @@ def causal_graph(graph: CaseGraph) -> nx.DiGraph[int]:
     """
     causal: nx.DiGraph[int] = nx.DiGraph()
     causal.add_nodes_from(range(len(graph.events)))
-    rows = graph.edges.filter((pl.col("pointwise_nats") > 0) & pl.col("directed"))
-    if "on_link" in rows.columns:
-        rows = rows.filter("on_link")
-    for cause, effect, nats, lag in rows.select("cause_position", "effect_position", "pointwise_nats", "lag").rows():
-        causal.add_edge(cause, effect, nats=nats, tied=lag == 0)
+    for cause, effect, nats, lag, directed, on_link in columns_of(
+        graph.edges, "cause_position", "effect_position", "pointwise_nats", "lag", "directed", "on_link"
+    ):
+        if directed and on_link and nats is not None and nats > 0:
+            causal.add_edge(cause, effect, nats=nats, tied=lag == 0)
     for knot in list(nx.strongly_connected_components(causal)):
         inside = causal.subgraph(knot)
         within = [(cause, effect) for cause, effect in inside.edges if inside[cause][effect]["tied"]]
         causal.remove_edges_from(within)
     return causal
+
+
+def columns_of(edges: pl.DataFrame, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of some columns, True where there is no such column: for a few rows much faster than queries.
+
+    Example:
+        >>> list(columns_of(pl.DataFrame({"lag": [1, 2]}), "lag", "on_link"))
+        [(1, True), (2, True)]
+    """
+    values = [edges[name].to_list() if name in edges.columns else [True] * edges.height for name in names]
+    yield from zip(*values, strict=True)
 
 
 def position_of(events: Sequence[str], wanted: int | str) -> int:

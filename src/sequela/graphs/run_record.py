@@ -118,6 +118,7 @@ def run_record(
             backbone=density.backbone or type(density).__name__,
             device=runtime.device,
             precision=runtime.precision,
+            screening_precision=settings.screening_precision(density),
             compiled=runtime.compiled,
             memory=density.memory,
             vocabulary=density.vocabulary.fingerprint,

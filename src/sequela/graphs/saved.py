@@ -10,6 +10,7 @@ import polars as pl
 
 from sequela.arguments import PATH, checks, public
 from sequela.errors import LogFormatError
+from sequela.events.readers.parquet import check_table, read_table
 from sequela.graphs.population import PopulationGraph
 from sequela.graphs.records import MARKER, check_same_run, load_knowledge, read_run
 from sequela.graphs.results import FILES, Discovery
@@ -93,11 +94,12 @@ def inside(path: str | Path, name: str) -> Path:
 
 
 def _read(folder: Path, name: str, table: Table) -> pl.DataFrame:
-    return table.check(pl.read_parquet(folder / f"{name}.parquet"), f"'{folder / name}.parquet'")
+    return table.check(read_table(folder / f"{name}.parquet"), f"'{folder / name}.parquet'")
 
 
 def _check_on_disk(file: Path, table: Table) -> None:
     """Check columns and missing values without reading more of a large file than needed."""
+    check_table(file)
     schema = pl.read_parquet_schema(file)
     table.check_schema(schema, f"'{file}'")
     whole = [name for name in schema if name in table.columns and not table.columns[name].nullable]

@@ -225,9 +225,15 @@ POPULATION = Table(
         "support": Column(pl.Int64(), "places", "Pairs of positions that hold it, all lags."),
         "lag": Column(pl.Int64(), "events", "The lag at which it is strongest.", nullable=True),
         "cmi_nats": Column(pl.Float64(), "nats", "Mean effect at that lag."),
-        "cmi_low_nats": Column(pl.Float64(), "nats", "Lower end of its 95 % interval over cases."),
+        "cmi_low_nats": Column(pl.Float64(), "nats", "Lower end of its 95 % interval over cases; the error of "
+                               "the model is not in it."),
         "cmi_high_nats": Column(pl.Float64(), "nats", "Upper end of it."),
         "pointwise_nats": Column(pl.Float64(), "nats", "Mean log ratio there: above 0, the effect gets likelier."),
+        "pointwise_low_nats": Column(
+            pl.Float64(), "nats", "Lower end of a 95 % interval of the mean log ratio, with the error of the model; "
+            "missing where nothing is left over to tell of it (ties without an order).", optional=True, nullable=True,
+        ),
+        "pointwise_high_nats": Column(pl.Float64(), "nats", "Upper end of it.", optional=True, nullable=True),
         "log10_e": Column(pl.Float64(), "log10", "Evidence: the e-value against no link."),
         "q_value": Column(pl.Float64(), "", "Least false discovery rate at which the pair is a link."),
         "corrected_nats": Column(
@@ -251,9 +257,17 @@ POPULATION = Table(
             pl.Float64(), "", "E-value of VanderWeele and Ding: the risk ratio that a hidden cause must have with both "
             "to explain the effect away.", optional=True,
         ),
+        "observed_sensitivity": Column(
+            pl.Float64(), "", "The largest `sensitivity` of the other pairs with this effect: how strong its recorded "
+            "causes are; missing where there is no other.", optional=True, nullable=True,
+        ),
         "placebo_nats": Column(
             pl.Float64(), "nats", "Mean effect at its strongest lag beyond the horizon; missing where it was not asked "
             "for, or the model does not remember that far.", optional=True, nullable=True,
+        ),
+        "attributed": Column(
+            pl.Float64(), "events", "Events of the effect that the cause brought about, by their times alone; missing "
+            "where the objective is not `cascades`.", optional=True, nullable=True,
         ),
         "mark": Column(pl.String(), "", "Why a link is uncertain, or a strong pair no link; missing where nothing "
                        "speaks against it.", nullable=True),

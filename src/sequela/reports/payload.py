@@ -50,6 +50,8 @@ COLUMNS = (
     Column("presence_cmi_nats", "presence (nats)", "How much of it comes from whether the cause is there."),
     Column("state_cmi_nats", "state (nats)", "How much of it comes from the state of the cause."),
     Column("pointwise_nats", "gain (nats)", "Change of the effect's log-probability: +0.69 is twice as likely."),
+    Column("pointwise_low_nats", "gain, low", "Lower end of its 95 % interval, with the error of the model."),
+    Column("pointwise_high_nats", "gain, high", "Upper end of its 95 % interval, with the error of the model."),
     Column("lag", "lag (ticks)", "Ticks (distinct times) from cause to effect where the link is strongest."),
     Column("mean_lag", "lag (ticks)", "Ticks (distinct times) from cause to effect, on average."),
     Column("n_cases", "cases with an edge", "Cases in which an event of one type caused one of the other."),
@@ -65,6 +67,12 @@ COLUMNS = (
     Column(
         "sensitivity", "sensitivity", "Risk ratio that a hidden cause must have with both to explain the link away."
     ),
+    Column(
+        "observed_sensitivity",
+        "sensitivity of others",
+        "The largest such ratio of another recorded cause of the effect: a yardstick for the one before.",
+    ),
+    Column("attributed", "attributed", "Events of the effect that the cause brought about, by their times alone."),
     Column("directed", "directed", "Whether the direction is known; it is not where the two events share their time."),
     Column("is_edge", "evidence", "Whether the link is strong enough and has evidence over cases."),
     Column("mark", "remark", "Why it is uncertain."),
@@ -216,14 +224,17 @@ def _join(summary: SummaryGraph | None, evidence: PopulationGraph | None) -> pl.
     if evidence is None:
         assert summary is not None
         return summary.edges
+    pairs = evidence.pairs
+    if evidence.run.arguments.objective not in (None, "rate"):  # the probability decided, not the rate
+        pairs = pairs.with_columns(confidence=pl.col("probability"))
     if summary is None:
-        return evidence.pairs
+        return pairs
     own = [name for name in ("n_undirected", "directed") if name in summary.edges.columns]
-    own = [name for name in own if name not in evidence.pairs.columns]
+    own = [name for name in own if name not in pairs.columns]
     single = summary.edges.select(
         "cause", "effect", "n_cases", "n_edges", *own, pl.col("cmi_nats", "pointwise_nats").name.prefix("single_")
     )
-    both = evidence.pairs.join(single, on=["cause", "effect"], how="full", coalesce=True)
+    both = pairs.join(single, on=["cause", "effect"], how="full", coalesce=True)
     return (
         both.with_columns(
             pl.coalesce(pl.col(name).fill_nan(None), f"single_{name}").alias(name)

@@ -65,7 +65,9 @@ def badge(run: Mapping[str, Any], population: Mapping[str, Any] | None, has_evid
     fdr, controlled = arguments.get("fdr"), ""
     if fdr is not None:
         controlled = f"; at most {_percent(fdr)} false links expected"
-        if arguments.get("control") == "each":
+        if arguments.get("objective") not in (None, "rate"):
+            controlled = "; how many links are false is not bounded"
+        elif arguments.get("control") == "each":
             controlled = f"; evidence of at least {round(1 / fdr)} to 1 for each link"
     for doubt in _doubts(run, report, has_evidence=has_evidence):
         return Badge("fair", doubt)
@@ -198,6 +200,11 @@ def _rule(arguments: Mapping[str, Any], *, has_evidence: bool = False) -> list[S
                 f"{_percent(arguments['fdr'])} are expected to be false, as far as the model is right.",
             )
         ]
+    if arguments.get("objective") == "cascades":
+        says = (
+            "A link says: by their times, events of the one type brought about events of the other, and not both ways."
+        )
+        return [Sentence("note", says), Sentence("note", _controlled(arguments))]
     if "fdr" in arguments:
         return [
             Sentence(
@@ -297,6 +304,11 @@ def _percent(share: float) -> str:
 
 def _controlled(arguments: Mapping[str, Any]) -> str:
     """Say what the evidence of a population's links promises."""
+    if arguments.get("objective") not in (None, "rate"):
+        return (
+            "The links shown are the likeliest, as many as make the expected F1 highest; how many of all are false is "
+            "not bounded."
+        )
     if arguments.get("control") == "each":
         return (
             f"Each link shown has evidence of at least {round(1 / arguments['fdr'])} to 1 and its cause first more "

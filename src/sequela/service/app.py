@@ -208,6 +208,9 @@ def _guard(app: FastAPI, token: str | None, metrics: Metrics) -> None:
         first = error.errors()[0]
         skip = ("body", "query", "path", "CaseIn", "BatchIn")
         where = ".".join(str(place) for place in first["loc"] if place not in skip) or "the body"
+        if first["type"] == "json_invalid" or (where == "the body" and first["type"] == "model_attributes_type"):
+            what = 'an object such as {"events": ["overheat", "stop"]}, and the header Content-Type: application/json'
+            return _error(422, f"the body is not JSON: send {what}")
         return _error(422, f"{where}: {first['msg']}; see /docs for what is allowed")
 
 

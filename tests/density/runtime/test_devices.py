@@ -85,6 +85,13 @@ def test_a_device_that_is_not_here_is_refused():
             devices.choose_device(name)
 
 
+@pytest.mark.parametrize(("amx", "avx"), [(True, False), (False, True), (False, False)])
+def test_which_processors_multiply_16_bits(amx, avx, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx, raising=False)
+    assert devices.multiplies_bfloat16() == (amx or avx)
+
+
 def test_which_16_bit_numbers(monkeypatch):
     capability = {}
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability[str(device)])
@@ -94,3 +101,12 @@ def test_which_16_bit_numbers(monkeypatch):
     for has in (True, False):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has: has)
         assert devices.fast_half("cpu") == ("bfloat16" if has else None)
+
+
+@pytest.mark.parametrize(
+    ("world", "rank", "first"), [(None, None, True), ("2", "0", True), ("2", "1", False), ("1", "1", True)]
+)
+def test_the_first_process_is_known_before_they_have_met(world, rank, first, monkeypatch):
+    for name, value in (("WORLD_SIZE", world), ("RANK", rank)):
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    assert devices.is_first_process() == first

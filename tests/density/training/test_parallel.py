@@ -13,13 +13,14 @@ from sequela.density.checkpoint import load_density
 SCRIPT = """
 import hashlib, json, os, sys
 import numpy as np
-from sequela.density.window import objective as tasks
+from sequela.density.decoder.objective import DecoderTask
+from sequela.density.window.objective import WindowTask
 from sequela.density.training.fit import fit
 from sequela.events.log import read_log
 from sequela.worlds.softmax import SoftmaxWorld
 world = SoftmaxWorld.random(6, horizon=2, decay=0.2, seed=0)
 log = read_log(world.to_log(world.sample(60, (4, 15), seed=1)))
-seen, kind = [], {"window": tasks.WindowTask, "llama": tasks.DecoderTask}[sys.argv[1]]
+seen, kind = [], {"window": WindowTask, "llama": DecoderTask}[sys.argv[1]]
 real = kind.loss
 def loss(self, model, examples, rng, device):
     if rng is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from sequela.density.decoder.state import HuggingFaceStateDensity, HuggingFaceSt
 from sequela.density.runtime.devices import choose_device
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
+from sequela.files import read_json
 from sequela.text import quoted
 
 _DEFAULT_POSITIONS = 1025
@@ -166,17 +168,48 @@ def _in_one_sentence(model: Any, context: int) -> Iterator[None]:
         ) from error
 
 
+_LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
+_SIZES = ("vocab_size", "hidden_size", "intermediate_size", "head_dim", "d_model", "n_embd", "num_attention_heads")
+"""What configurations call the number of layers, and what is at most the number of all weights."""
+
+
 def load_causal_lm(folder: Path) -> Any:
-    """Load a local causal language model from safetensors; no code and no pickle from the folder is run."""
+    """Load a local causal language model from safetensors; no code and no pickle from the folder is run.
+
+    Raises:
+        ConfigError: It is none, or lacks weights: the library would make them up at random.
+    """
     from transformers import AutoModelForCausalLM
 
     try:
+        _check_sizes(folder)
         with quiet_transformers():
-            return AutoModelForCausalLM.from_pretrained(
-                str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False
-            )
+            model, found = AutoModelForCausalLM.from_pretrained(
+                str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False,
+                output_loading_info=True,
+            )  # fmt: skip
+        if found["missing_keys"]:
+            missing = sorted(found["missing_keys"])
+            raise ValueError(f"it lacks the weights {missing[0]} ({len(missing):,} in all)")
     except Exception as error:  # the loader raises many kinds; each means that the folder is no good
         raise ConfigError(f"'{folder}' is not a local Hugging Face causal model: {_first_line(error)}") from error
+    return model
+
+
+def _check_sizes(folder: Path) -> None:
+    """Raise `ValueError` where a model claims to be larger than its weights are, before any layer is made."""
+    from safetensors import safe_open
+
+    shapes = []
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as opened:
+            shapes += [opened.get_slice(name).get_shape() for name in opened.keys()]  # noqa: SIM118 - no dictionary
+    most = {name: len(shapes) for name in _LAYERS} | dict.fromkeys(_SIZES, sum(map(math.prod, shapes)))
+    config = read_json(folder / "config.json") if shapes else {}
+    for part in [config, *(each for each in config.values() if isinstance(each, dict))]:
+        for name in part.keys() & most.keys():
+            if isinstance(part[name], int) and part[name] > most[name]:
+                raise ValueError(f"config.json says {name} {part[name]:,}, which its weights are not enough for")
 
 
 @contextmanager

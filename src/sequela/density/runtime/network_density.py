@@ -39,6 +39,8 @@ class Runtime:
         compiled: Whether it runs as code that ``torch.compile`` made.
         compiler: The backend of ``torch.compile``.
         batches: How much it runs in one call; None for what is fastest on the device.
+        screening: What screening asks first: ``"float32"``, ``"bfloat16"``, or ``"auto"``, see
+            `sequela.density.runtime.precision.screening_density`.
     """
 
     device: str = "cpu"
@@ -46,6 +48,7 @@ class Runtime:
     compiled: bool = False
     compiler: str = "inductor"
     batches: Batches | None = None
+    screening: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,14 @@ class NetworkDensity(Density):
     Attributes:
         runtime: How it is run.
         can_compile: Whether it can run as compiled code.
+        gains_by_half: Whether 16-bit numbers make it clearly faster on processors that multiply them in hardware.
+        screener: What `sequela.density.runtime.precision.screening_density` found, once it was asked.
     """
 
     runtime: Runtime
     can_compile: ClassVar[bool] = False
+    gains_by_half: bool = False
+    screener: Self | None = None
 
     def with_runtime(self, runtime: Runtime) -> Self:
         """Return a density of the same weights that is run in another way; this one stays as it is.
@@ -88,7 +95,7 @@ class NetworkDensity(Density):
         """
         assert runtime.device == self.runtime.device
         other = copy.copy(self)
-        other.runtime = runtime
+        other.runtime, other.screener = runtime, None
         other._prepare(self.runtime)
         return other
 

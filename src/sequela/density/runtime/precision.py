@@ -7,13 +7,15 @@ from dataclasses import replace
 import numpy as np
 
 from sequela.density.base import Density, Floats
-from sequela.density.runtime.devices import fast_half
+from sequela.density.runtime.devices import fast_half, multiplies_bfloat16
 from sequela.density.runtime.network_density import NetworkDensity
 from sequela.errors import ConfigError, check_choice
 
 PRECISIONS = ("float32", "bfloat16", "float16", "auto")
 PRECISION_TOLERANCE = 0.05
 """Nats by which "auto" lets 16-bit numbers move a log-probability of a random sequence."""
+SCREENING_TOLERANCE = 0.03
+"""Nats by which they may where pairs near the threshold are asked again in float32."""
 
 
 def with_precision(density: Density, precision: str) -> Density:
@@ -56,6 +58,42 @@ def with_precision(density: Density, precision: str) -> Density:
             "numbers of this model exceed what float16 can hold (65,504): set precision to 'bfloat16' or 'float32'"
         )
     return found
+
+
+def screening_density(density: Density) -> Density:
+    """Return the density that screening asks before pairs near the threshold are asked again: in 16 bits, or as it is.
+
+    ``runtime.screening`` says which; ``"auto"`` is bfloat16 on processors that have it in hardware, for networks that
+    gain by it (`NetworkDensity.gains_by_half`) and whose log-probabilities of a random sequence stay within
+    `SCREENING_TOLERANCE`. That depends on processor and network alone, not on a clock.
+
+    Example:
+        >>> from sequela.worlds.softmax import SoftmaxWorld
+        >>> world = SoftmaxWorld.random(4, horizon=2, seed=0)
+        >>> screening_density(world) is world
+        True
+    """
+    if not isinstance(density, NetworkDensity):
+        return density
+    if density.screener is None:
+        density.screener = density if not _may_screen_in_half(density) else _in_half(density)
+    return density.screener
+
+
+def _may_screen_in_half(density: NetworkDensity) -> bool:
+    runtime = density.runtime
+    if runtime.precision != "float32" or runtime.compiled or runtime.screening == "float32":
+        return False
+    on_cpu = runtime.device == "cpu"
+    return runtime.screening == "bfloat16" or (on_cpu and density.gains_by_half and multiplies_bfloat16())
+
+
+def _in_half(density: NetworkDensity) -> NetworkDensity:
+    rough = density.with_runtime(replace(density.runtime, precision="bfloat16"))
+    if density.runtime.screening == "bfloat16":
+        return rough
+    moved = np.abs(_score_random(rough) - _score_random(density)).max()
+    return rough if moved <= SCREENING_TOLERANCE else density
 
 
 def _score_random(density: Density) -> Floats:

@@ -312,6 +312,9 @@ class WindowDensity(FiniteMemoryDensity, NetworkDensity):
         self.uses_times = network.config.n_knots > 0
         self.runtime = Runtime(device=device)
         rows = _ROWS.get(torch.device(device).type, _ROWS_ACCELERATOR)
+        body = sum(weight.numel() for weight in (self.network.mix.weight, *self.network.blocks.parameters()))
+        # Logits are formed in float32 whatever the body computes in (measured: `docs/engine.md`).
+        self.gains_by_half = network.config.width >= 64 and body >= 2 * self.network.head.weight.numel()
         # Logits of one chunk stay below a fixed size, which depends on the vocabulary only.
         self._rows = max(16, min(rows, _LOGIT_BYTES // (4 * vocabulary.n_types) // 16 * 16))
 

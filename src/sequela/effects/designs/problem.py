@@ -189,7 +189,13 @@ class Cells:
     counts: dict[str, int] | None = None
 
 
-Inquiry = Generator[Branches, Scores, Cells]
+class Rough(NamedTuple):
+    """Branches whose scores, and those of the observed events, may be rounded: `screening_density` is asked."""
+
+    branches: Branches
+
+
+Inquiry = Generator[Branches | Rough, Scores, Cells]
 """A design at work on a problem: yields branches, is sent their scores, as often as it likes, and returns estimates."""
 
 Design = Callable[[Problem], Inquiry]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
@@ -41,9 +44,7 @@ def scan_parquet(path: Path) -> tuple[pl.LazyFrame, int]:
     ) -> Iterator[pl.DataFrame]:
         left = n_rows if most is None else most
         with path.open("rb") as file:
-            opened = pq.ParquetFile(file, page_checksum_verification=True)
-            for batch in opened.iter_batches(batch_size or _ROWS, columns=with_columns):
-                batch.validate(full=True)  # text that is not UTF-8 would end the process later
+            for batch in _decoded(file, batch_size or _ROWS, with_columns):
                 rows = pl.DataFrame(batch).head(left)
                 left -= rows.height
                 rows = rows.select(with_columns or schema.names())
@@ -52,3 +53,35 @@ def scan_parquet(path: Path) -> tuple[pl.LazyFrame, int]:
                     break
 
     return register_io_source(batches, schema=schema), n_rows
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Read a table of a result; raise `ValueError` where it cannot be decoded, `OSError` where it cannot be read."""
+    with _as_value_errors(path), path.open("rb") as file:
+        schema = pq.read_schema(file)
+        return pl.DataFrame(pa.Table.from_batches(list(_decoded(file)), schema))
+
+
+def check_table(path: Path) -> None:
+    """Decode a large table of a result once; raises as `read_table` does. What passes here polars can read safely."""
+    with _as_value_errors(path), path.open("rb") as file:
+        for _ in _decoded(file):
+            pass
+
+
+def _decoded(file: IO[bytes], n_rows: int = _ROWS, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    for batch in pq.ParquetFile(file, page_checksum_verification=True).iter_batches(n_rows, columns=columns):
+        batch.validate(full=True)  # text that is not UTF-8 would end the process later
+        yield batch
+
+
+@contextmanager
+def _as_value_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise ValueError(f"{path.name} is damaged: {error}") from error  # of pyarrow
+    except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise ValueError(f"{path.name} is damaged: {error}") from error
