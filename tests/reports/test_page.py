@@ -356,6 +356,11 @@ def test_trust_says_whether_the_model_is_any_good(report_of_density, level, word
     assert (first.level, words in first.text) == (level, True)
 
 
+@pytest.mark.parametrize("arguments", [{"fdr": 0.05}, {"fdr": 0.0, "delta": 0.05, "control": "each"}])
+def test_trust_of_a_forged_record_is_no_error(arguments):
+    assert all(sentence.text for sentence in trust({"arguments": arguments}))
+
+
 def test_trust_tells_what_was_folded_skipped_and_tied():
     run = {
         "arguments": {"horizon": 8, "context": 1, "design": "masked", "threshold": {"rule": "Fixed", "tau": 0.1}},

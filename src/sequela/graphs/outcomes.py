@@ -14,6 +14,7 @@ from sequela.errors import LogFormatError
 from sequela.events.readers.parquet import read_table
 from sequela.files import sound_folder, whole_folder, write_record
 from sequela.graphs.schemas import OUTCOME_CAUSES, OUTCOME_PAIRS, OUTCOME_SETS
+from sequela.text import quoted
 
 MARKER = "what-leads-to.json"
 _TABLES = {"causes": OUTCOME_CAUSES, "sets": OUTCOME_SETS, "pairs": OUTCOME_PAIRS}
@@ -98,7 +99,7 @@ def load_outcome_graph(path: str | Path) -> OutcomeGraph:
     except OSError as error:
         raise LogFormatError(f"{what}: {error.strerror or error}: {MARKER}") from None
     except (ValueError, TypeError, KeyError, msgspec.ValidationError, pl.exceptions.PolarsError) as error:
-        raise LogFormatError(f"{what}: {str(error)[:200]}") from None
+        raise LogFormatError(f"{what}: {quoted(error)}") from None
     return OutcomeGraph(
         tables["causes"], tables["sets"], tables["pairs"], record.labels, record.fdr, record.delta, record.n_cases,
         record.source,

@@ -16,7 +16,7 @@ from sequela.graphs.records import MARKER, check_same_run, load_knowledge, read_
 from sequela.graphs.results import FILES, Discovery
 from sequela.graphs.schemas import LAGS, NODES, PLACES, POPULATION, SUMMARY, Table, check_types
 from sequela.graphs.summary import SummaryGraph
-from sequela.text import visible
+from sequela.text import quoted, visible
 
 
 @public(checks(path=PATH))
@@ -149,4 +149,4 @@ def _as_format_errors(folder: Path, kind: str) -> Iterator[None]:
     except OSError as error:
         raise LogFormatError(f"{what}: {error.strerror or error}: {Path(str(error.filename or '')).name}") from None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, TypeError) as error:
-        raise LogFormatError(f"{what}: a table is damaged: {str(error).partition(chr(10))[0][:200]}") from None
+        raise LogFormatError(f"{what}: a table is damaged: {quoted(error)}") from None

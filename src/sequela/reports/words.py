@@ -205,7 +205,7 @@ def _rule(arguments: Mapping[str, Any], *, has_evidence: bool = False) -> list[S
             "A link says: by their times, events of the one type brought about events of the other, and not both ways."
         )
         return [Sentence("note", says), Sentence("note", _controlled(arguments))]
-    if "fdr" in arguments:
+    if "fdr" in arguments and arguments.get("delta") is not None:
         return [
             Sentence(
                 "note",
@@ -310,9 +310,10 @@ def _controlled(arguments: Mapping[str, Any]) -> str:
             "not bounded."
         )
     if arguments.get("control") == "each":
+        odds = round(1 / max(arguments["fdr"], 1e-12))
         return (
-            f"Each link shown has evidence of at least {round(1 / arguments['fdr'])} to 1 and its cause first more "
-            "often than not (as certainly so, where the effect is weak); how many of all are false is not bounded."
+            f"Each link shown has evidence of at least {odds} to 1 and its cause first more often "
+            "than not (as certainly so, where the effect is weak); how many of all are false is not bounded."
         )
     return (
         f"Of the links shown, at most {_percent(arguments['fdr'])} are expected to be no links at all, as far "

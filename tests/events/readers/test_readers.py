@@ -275,3 +275,20 @@ def test_damaged_parquet_is_refused_and_ends_no_process(tmp_path):
     pq.write_table(table, path)
     with pytest.raises(LogFormatError, match=r"UTF-?8"):
         read(path)
+
+
+def test_what_a_damaged_table_of_a_result_says_is_harmless(tmp_path, monkeypatch):
+    """A library quotes bytes of the file in its message."""
+    from sequela.events.readers import parquet
+
+    path = tmp_path / "x.parquet"
+    path.write_bytes(as_parquet(ROWS))
+    assert parquet.read_table(path).rows() == ROWS
+
+    def refuse(*rest):
+        raise pa.ArrowInvalid("don't know what type: \x0f\nmore")
+
+    monkeypatch.setattr(parquet, "_decoded", refuse)
+    for read in (parquet.read_table, parquet.check_table):
+        with pytest.raises(ValueError, match=r"^x\.parquet is damaged: don't know what type: \\x0f$"):
+            read(path)

@@ -14,6 +14,7 @@ from polars.io.plugins import register_io_source
 
 from sequela.errors import LogFormatError
 from sequela.events.readers.source import Source, Table
+from sequela.text import quoted
 
 _ROWS = 1 << 17
 """Rows that are decoded at a time."""
@@ -82,6 +83,6 @@ def _as_value_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is not None:
             raise
-        raise ValueError(f"{path.name} is damaged: {error}") from error  # of pyarrow
+        raise ValueError(f"{path.name} is damaged: {quoted(error)}") from error  # of pyarrow
     except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise ValueError(f"{path.name} is damaged: {error}") from error
+        raise ValueError(f"{path.name} is damaged: {quoted(error)}") from error
