@@ -1,10 +1,11 @@
 """What scoring costs with each architecture of docs/howto/hugging-face.md, relative to a Llama of the same sizes.
 
-    python benchmarks/architectures.py [--repeats 3]
+    python benchmarks/architectures.py [--repeats 3] [--only "Llama 4" Bamba]
 
 Untrained models of two layers, width 64, 60 event types, one case of 60 events; one `estimate` with 32 particles and
 horizon 6. One process, one thread, medians of processor time. ``vs_brute_force`` is the largest difference of the
-scores of some branches from the model's own plain forward over each whole past.
+scores of some branches from the model's own plain forward over each whole past. With ``--only`` the other rows stay as
+they were; Llama is measured beside.
 """
 
 from __future__ import annotations
@@ -74,16 +75,16 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "xLSTM": ("xLSTMForCausalLM", _BODY | {"num_heads": 4, "chunk_size": 16, "mode": "inference"}),
     "GPT-OSS": ("GptOssForCausalLM", _ROPE | _SLIDING | _MIXED | _EXPERTS | {"num_experts_per_tok": 1}),
     "Olmo 3": ("Olmo3ForCausalLM", _ROPE | _SLIDING | _MIXED | {"pad_token_id": 0}),
-    "Gemma 4": ("Gemma4ForCausalLM", _ROPE | _SLIDING | _MIXED),
+    "Gemma 4": ("Gemma4ForCausalLM", _ROPE | _SLIDING | _MIXED | {"global_head_dim": WIDTH // 2}),
     "MiMo-V2-Flash": (
         "MiMoV2FlashForCausalLM",
-        _ROPE | _SLIDING | _MIXED | _ROUTED | {"v_head_dim": WIDTH // 2},
+        _ROPE | _SLIDING | _MIXED | _ROUTED | {"v_head_dim": WIDTH // 2, "num_key_value_heads": 1},
     ),
     "DeepSeek-V3": (
         "DeepseekV3ForCausalLM",
-        _ROPE | _ROUTED | {
-            "n_group": 1, "topk_group": 1, "q_lora_rank": 32, "kv_lora_rank": 32, "qk_rope_head_dim": 16,
-            "qk_nope_head_dim": 16, "v_head_dim": WIDTH // 2, "first_k_dense_replace": 1,
+        _HEADS | _ROUTED | {
+            "num_key_value_heads": 2, "n_group": 1, "topk_group": 1, "q_lora_rank": 32, "kv_lora_rank": 32,
+            "qk_rope_head_dim": 16, "qk_nope_head_dim": 16, "v_head_dim": WIDTH // 2, "first_k_dense_replace": 1,
         },
     ),
     "Qwen3-MoE": ("Qwen3MoeForCausalLM", _ROPE | {"num_experts": 2, "num_experts_per_tok": 1, **_MOE}),
@@ -126,13 +127,6 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "Bamba": ("BambaForCausalLM", _ROPE | _MAMBA | {"attn_layer_indices": [1]}),
-    "Nemotron-H": (
-        "NemotronHForCausalLM",
-        _ROPE | {
-            "hybrid_override_pattern": "M*", "mamba_num_heads": 4, "mamba_head_dim": WIDTH // 2, "ssm_state_size": 16,
-            "n_groups": 1, "chunk_size": 16,
-        },
-    ),
 }  # fmt: skip
 
 
@@ -181,12 +175,17 @@ def seconds_of(density: Density, ids: np.ndarray[Any, Any], repeats: int) -> flo
     return statistics.median(seconds[1:])
 
 
-def main(repeats: int) -> pl.DataFrame:
-    """Measure all and write the table."""
+OURS = "gru (of our own)"
+
+
+def main(repeats: int, only: list[str]) -> pl.DataFrame:
+    """Measure all, or some and Llama."""
     ids = np.random.default_rng(0).integers(0, N_TYPES, LENGTH).astype(np.int32)
     tokens = {f"e{i}": i for i in range(N_TYPES)}
     rows: list[dict[str, Any]] = []
-    for name in [*MODELS, "gru (of our own)"]:
+    for name in [*MODELS, OURS]:
+        if only and name not in ("Llama", *only):
+            continue
         if name in MODELS:
             density: Any = wrap_huggingface(model_of(name), tokens, context=96, device="cpu")
             worst = furthest_from_brute_force(density, ids)
@@ -210,9 +209,16 @@ def main(repeats: int) -> pl.DataFrame:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="*", choices=[*MODELS, OURS], default=[])
     torch.set_num_threads(1)
-    table = main(parser.parse_args().repeats)
+    asked = parser.parse_args()
+    table = main(asked.repeats, asked.only)
     RESULTS.parent.mkdir(exist_ok=True)
+    if asked.only and RESULTS.is_file():
+        table = table.filter(pl.col("architecture") != "Llama")
+        kept = pl.read_csv(RESULTS, schema=table.schema).join(table, on="architecture", how="anti")
+        order = pl.DataFrame({"architecture": [*MODELS, OURS]})
+        table = order.join(pl.concat([kept, table]), on="architecture", maintain_order="left")
     table.write_csv(RESULTS)
     with pl.Config(tbl_rows=-1, tbl_cols=-1):
         print(table)

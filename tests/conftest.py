@@ -95,6 +95,47 @@ def small_run(tmp_path_factory):
     return sequela.run(sequela.read_log(run_frame()), out=tmp_path_factory.mktemp("small") / "out", **RUN_ASKED)
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium, for the tests of the page."""
+    pytest.importorskip("playwright", reason="playwright is not installed: the page is not tested in a browser")
+    from browser import find_browser, opened
+
+    found = find_browser()
+    if found is None:
+        pytest.skip("no Chromium found: the page is not tested in a browser (install the package chromium)")
+    with opened(found) as running:
+        yield running
+
+
+@pytest.fixture
+def open_page(browser, tmp_path):
+    """Open a page offline; fail when it logs an error or asks for anything."""
+    contexts, problems = [], []
+
+    def open_one(result, *, tab=None, settings=None, width=1300, **options):
+        path = sequela.report(result, tmp_path / "page.html", **(settings or {}))
+        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on(
+            "request",
+            lambda request: problems.append(request.url) if request.url[:5] not in ("file:", "blob:") else None,
+        )
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready]")
+        if tab:
+            page.click(f"#tab-{tab}")
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
 @pytest.fixture(autouse=True)
 def global_torch_state():
     """Fail a test after which torch is in another state than before."""

@@ -1,7 +1,7 @@
 """Fetch axe-core, the checker of accessibility, for the page's tests: `make axe`.
 
 It is under the MPL-2.0, so it is neither shipped nor committed: one file in the ignored folder `.cache`, unchanged,
-loaded by `tests/reports/test_browser.py` alone. Without it that one test is skipped; the tests of contrast and of the
+loaded by `tests/reports/test_browser_access.py` alone. Without it that test is skipped; those of contrast and of the
 names of controls need no library.
 """
 

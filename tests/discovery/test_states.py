@@ -6,7 +6,7 @@ import polars as pl
 import sequela as sq
 
 
-def a_log(state):
+def a_log(state=None, event=("operation", "outcome")):
     rng = np.random.default_rng(0)
     rows = []
     for case in range(80):
@@ -15,7 +15,7 @@ def a_log(state):
         rows.append((case, 1, "parse", "ok"))
         rows.append((case, 2, "write", "error" if failed and rng.random() < 0.9 else "ok"))
     table = pl.DataFrame(rows, schema=["case", "time", "operation", "outcome"], orient="row")
-    return sq.read_log(table, event=["operation", "outcome"], state=state)
+    return sq.read_log(table, event=list(event), state=state)
 
 
 def test_the_state_decides_where_the_log_has_one():
@@ -33,6 +33,12 @@ def test_the_state_decides_where_the_log_has_one():
 
 
 def test_a_log_without_one_is_asked_of_presence():
-    log = a_log(None)
+    log = a_log(event=("outcome", "operation"))
     density = sq.fit(log, width=16, max_steps=50, progress=False)
     assert sq.discover_log(density, log, progress=False).run.arguments.contrast is None
+
+
+def test_a_last_column_called_outcome_is_asked_of_states():
+    log = a_log()
+    density = sq.fit(log, width=16, max_steps=20, progress=False)
+    assert sq.discover_log(density, log, progress=False).run.arguments.contrast == "state"

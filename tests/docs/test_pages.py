@@ -25,9 +25,19 @@ from typer.testing import CliRunner
 
 import sequela
 from sequela.cli.app import app
+from sequela.effects.designs import DESIGNS
 
 PAGES = pages()
 WITH_CODE = [page for page in PAGES if any(block.language in ("sh", "python") for block in blocks(page))]
+
+
+@pytest.fixture(autouse=True)
+def designs_as_they_were():
+    """A page adds a design of its own."""
+    before = dict(DESIGNS)
+    yield
+    DESIGNS.clear()
+    DESIGNS.update(before)
 
 
 def run_page(page, folder, *, small):

@@ -16,6 +16,9 @@ SOON_AFTER = np.array([0.9, 0.1, 0.1, 0.0, 0.0, 0.0])  # by the last event; none
 NEXT = np.array([[0.45, 0.1, 0.45], [0.1, 0.8, 0.1]])  # by whether it comes soon
 
 
+QUICK = {"max_steps": 2, "width": 4, "device": "cpu"}
+
+
 class Exact(FiniteMemoryDensity):
     """The exact law, given the time of the next event or with that time integrated out."""
 
@@ -61,6 +64,24 @@ def test_fit_says_that_effects_through_time_do_not_count(mediates, capsys):
             now += rng.uniform(0, SOON) if soon else rng.uniform(20, 90)
             last = rng.choice(3, p=NEXT[int(soon)])
             rows.append({"case": f"c{case}", "event": f"e{last}", "time": now})
-    density = fit(read_log(pl.DataFrame(rows)), max_steps=2, width=4, device="cpu")
+    density = fit(read_log(pl.DataFrame(rows)), **QUICK)
     assert density.uses_times
-    assert ("effects that act through that time do not count" in capsys.readouterr().err) == mediates
+    assert ("how soon the next event comes do not count" in capsys.readouterr().err) == mediates
+
+
+@pytest.mark.parametrize("tells", ["state", "what"])
+def test_times_that_tell_how_an_event_went_are_left_out(tells, capsys):
+    """Soon is how it went, or which of two it was: only the first would hide effects on how it went."""
+    rng = np.random.default_rng(0)
+    soon, other = rng.random((2, 60 * 20)) < 0.4
+    words = {"what": np.where(soon, "put", "get"), "state": np.where(other, "failed", "ok")}
+    if tells == "state":
+        words = {"what": np.where(other, "put", "get"), "state": np.where(soon, "failed", "ok")}
+    seconds = np.where(soon, rng.uniform(0, SOON, len(soon)), rng.uniform(20, 90, len(soon))).cumsum()
+    log = pl.DataFrame({"case": np.repeat(np.arange(60), 20), "time": seconds, **words})
+    columns = {"case": "case", "time": "time", "event": "what", "state": "state"}
+    density = fit(read_log(log, **columns), **QUICK)
+    assert density.uses_times == (tells == "what")
+    assert ("the time before an event tells how it went" in capsys.readouterr().err) == (tells == "state")
+    assert fit(read_log(log, **columns), times=True, **QUICK).uses_times
+    assert fit(read_log(log, **(columns | {"event": ["state", "what"], "state": None})), **QUICK).uses_times

@@ -207,6 +207,22 @@ def test_wrong_kinds(source, arguments, kind, says):
         read_log(source, **arguments)
 
 
+def test_a_last_column_with_the_name_and_the_values_of_a_state_is_taken_for_one():
+    table = pl.DataFrame(
+        {"case": [1] * 4, "operation": ["get", "get", "put", "put"], "Status": ["ok", "no"] * 2, "code": list("abcd")}
+    )
+    log = read_log(table, event=["operation", "Status"])
+    assert log.columns["state"] == "Status"
+    assert any("'Status' says how an event went" in note for note in log.notes)
+    assert read_log(table, like=log).columns["state"] == "Status"
+    for event in (["Status", "operation"], ["operation", "code"], "Status"):
+        assert read_log(table, event=event).columns["state"] is None
+    for status in (["ok", "ok", "no", "no"], ["ok", "ok", "ok", "ok"]):  # each operation has one
+        same = read_log(table.with_columns(Status=pl.Series(status)), event=["operation", "Status"])
+        assert same.columns["state"] is None
+        assert not same.notes
+
+
 def test_the_state_is_the_last_component():
     table = pl.DataFrame({"case": [1, 1], "outcome": ["ok", "error"], "operation": ["read", "write"]})
     for event in ("operation", ["operation", "outcome"], ["outcome", "operation"]):

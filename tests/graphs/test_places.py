@@ -61,12 +61,15 @@ def test_as_many_as_were_tested(settings):
     assert (own["n_edges"] <= own["n_places"]).all()
 
 
-def test_causes_without_siblings_have_no_places():
+@pytest.mark.parametrize("asked", [{"proposal": "siblings"}, {"contrast": "state"}])
+def test_causes_without_an_alternative_have_no_places(asked):
     frame = FRAME.with_columns(unit=NUMBER // 3, code=NUMBER)
     log = sq.read_log(frame, case="case", event=["unit", "code"], time="time")
     density = sq.fit(log, max_steps=5, width=8, min_count=1, progress=False)
-    found = sq.discover_log(density, log, proposal="siblings", particles=2, progress=False)
+    found = sq.discover_log(density, log, particles=2, progress=False, **asked)
     assert found.places["n_places"].sum() == found.run.counts.n_pairs_tested > 0
+    name = log.case_names[1]
+    assert found.case(name).n_tested == sq.discover(density, log.case(name), particles=2, **asked).n_tested
     assert found.case(log.case_names[1]).summary().edges["n_places"].null_count() == len(
         found.case(log.case_names[1]).summary()
     )

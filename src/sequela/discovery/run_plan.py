@@ -119,7 +119,7 @@ def plan_run(
     a_step = max(times[1] - times[0], 1e-4) / (_MORE - _FEW)
     n_steps = _n_steps(log, density, max_steps, device)
     chooses = trained_backbone(backbone).chooses_width and has_time(max_steps)
-    seconds = {"train": times[0] + (2 if chooses else 1) * n_steps * a_step}  # trying widths takes about as long again
+    seconds = {"train": times[0] + (2.3 if chooses else 1) * n_steps * a_step}  # trying sizes takes longer
     question: dict[str, Any] = {"delta": delta, "horizon": horizon, "horizon_time": horizon_time, "seed": seed}
     question |= {"particles": particles, "knowledge": knowledge, "causes": causes, "effects": effects}
     if not fast and log.n_cases >= 2 * folds:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -16,6 +16,10 @@ DEFAULT_COLUMNS = {
     "time": ("time:timestamp", "time", "timestamp"),
 }
 """Column names recognised when none is given, in order: the process-mining standard's first."""
+USUAL_STATES = ("outcome", "state", "status", "result", "status_code")
+"""Names of a last event column that is taken for the state where none is named."""
+_LEAST_WITH_STATES = 0.5
+"""Share of events whose other columns must be seen in two states at least."""
 _TAKEN = ("case", "event", "time", "position", "neighbour")
 """What attributes may not be called."""
 
@@ -34,6 +38,27 @@ def find_event_columns(
         if len(found) == 1:
             raise ConfigError(f"state '{quoted(state)}' is the only event column: name another that says what acted")
     return tuple(found)
+
+
+def usual_state(columns: Sequence[str], events: pl.Series, parent: Callable[[str], str]) -> str | None:
+    """Return the last of several event columns where its name and its values are those of a state; None otherwise.
+
+    Args:
+        columns: Of the event type.
+        events: Event type of each event.
+        parent: From an event type to that without its last component: what acted.
+
+    Example:
+        >>> events = pl.Series(["get|ok", "get|failed", "put|ok"])
+        >>> usual_state(["operation", "Outcome"], events, lambda name: name.split("|")[0])
+        'Outcome'
+    """
+    if len(columns) < 2 or columns[-1].lower() not in USUAL_STATES:
+        return None
+    counts = events.value_counts(name="n")
+    what = pl.Series([parent(name) for name in counts[events.name]], dtype=pl.String)
+    in_two = pl.Series(what.is_duplicated())
+    return columns[-1] if counts.filter(in_two)["n"].sum() >= _LEAST_WITH_STATES * len(events) else None
 
 
 def no_bool(time: str | bool | None) -> str | None:

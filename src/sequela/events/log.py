@@ -13,7 +13,7 @@ import polars as pl
 from sequela.arguments import public
 from sequela.display import TOP_ROWS, Shown
 from sequela.errors import ConfigError, LogFormatError, nearest
-from sequela.events.columns import attribute_columns, spread_cases, with_templates
+from sequela.events.columns import attribute_columns, spread_cases, usual_state, with_templates
 from sequela.events.filters import WHERE, carried, filtered, of_carried
 from sequela.events.labels import to_labels
 from sequela.events.neighbours import Neighbours, read_neighbours
@@ -196,7 +196,24 @@ def read_log(
     table = read_table(
         source, asked.file_format, connection=asked.connection, glob=asked.glob, lines=asked.lines, learned=learned
     )
-    return _read(table, asked.of_columns(table.frame.collect_schema().names(), table.roles, table.name), learned)
+    reading = asked.of_columns(table.frame.collect_schema().names(), table.roles, table.name)
+    log = _read(table, reading, learned)
+    return log if known else _with_usual_state(log)
+
+
+def _with_usual_state(log: EventLog) -> EventLog:
+    """Return the log with its last event column as the state, and say so, where it is like one; see `usual_state`."""
+    columns = log.columns["event"]
+    if log.columns["state"] is not None:
+        return log
+    state = usual_state(columns, log.frame["event"], lambda event: event_at_level(event, len(columns) - 1))
+    if state is None:
+        return log
+    note = (
+        f"'{quoted(state)}' says how an event went (its state): discovery asks whether it mattered how it went. If it "
+        "is no state, do not name it last"
+    )
+    return replace(log, columns={**log.columns, "state": state}, notes=(*log.notes, note))
 
 
 def _read(table: Table, reading: Reading, learned: Mapping[str, Any] | None) -> EventLog:

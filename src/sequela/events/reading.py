@@ -53,8 +53,10 @@ class Reading:
     )  # fmt: skip
     state: str | None = setting(
         None, TEXT, "Column that says how an event went, while the event says what acted.",
-        more="It becomes the last component of the event type, and discovery can ask of each event whether it mattered "
-        "how it went.", panel=_PANEL,
+        more="It becomes the last component of the event type, and discovery asks of each event whether it mattered "
+        "how it went. By default the last of several event columns where it is called ``outcome``, ``state``, "
+        "``status``, ``result`` or ``status_code`` and most events are of kinds that were seen in several states.",
+        panel=_PANEL,
     )  # fmt: skip
     time_format: str | None = setting(
         None, TEXT, "How to read times that are not ISO, as in '%d/%m/%Y %H:%M'.",

@@ -197,7 +197,7 @@ class InstanceGraph(Graph, AnnotatedLog):
 
     def _places(self) -> pl.DataFrame | None:
         """Return how often each pair was tested; None where that cannot be told (see `count_places`)."""
-        if self.settings.horizon is None or self.settings.proposal == "siblings":
+        if self.settings.horizon is None or self.settings.needs_alternative:
             return None
         names = sorted(set(self.events))
         ids = np.searchsorted(np.array(names), np.array(self.events)) if names else np.zeros(0)

@@ -11,10 +11,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sequela.density.base import Density
+from sequela.effects.contrasts import state_groups
 from sequela.effects.knowledge import PairLimits
 from sequela.effects.settings import Settings
 from sequela.events.hierarchy import siblings
 from sequela.events.sequences import SequenceSet
+from sequela.events.vocabulary import Vocabulary
 from sequela.graphs.records import Arguments
 from sequela.graphs.schemas import PLACES
 
@@ -43,9 +45,7 @@ def count_places(
             excluded keep their number of places, and required ones are there without any.
     """
     limits = None if settings is None else settings.limits(density)
-    can_cause = None
-    if arguments.proposal == "siblings":
-        can_cause = siblings(density.vocabulary, arguments.kept_components or 1).size > 1
+    can_cause = has_alternative(density.vocabulary, arguments)
     names = density.vocabulary.names
     counted = pair_counts(
         np.asarray(sequences.ids), np.asarray(sequences.offsets), sequences.times,
@@ -67,6 +67,18 @@ def count_places(
     required = required.with_columns(n_places=pl.lit(0, pl.Int64), knowledge=pl.lit("required", pl.String))
     joined = pl.concat([counted, required]).group_by(*_SIDES).agg(pl.col("n_places").sum(), pl.col("knowledge").last())
     return joined.sort(*_SIDES)
+
+
+def has_alternative(vocabulary: Vocabulary, arguments: Arguments) -> NDArray[np.bool_] | None:
+    """Return which types have another to be replaced by (bool, by id), and so can be causes; None for all.
+
+    With the proposal ``siblings``, or where the contrast of states decides, a type alone in its group has none.
+    """
+    if arguments.contrast == "state":
+        return state_groups(vocabulary).size > 1
+    if arguments.proposal == "siblings":
+        return siblings(vocabulary, arguments.kept_components or 1).size > 1
+    return None
 
 
 def pair_counts(

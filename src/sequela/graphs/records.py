@@ -91,6 +91,11 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         return {name: value for name, value in msgspec.to_builtins(self).items() if value is not None}
 
     @property
+    def needs_alternative(self) -> bool:
+        """Whether only types with siblings, or with another state, could be causes."""
+        return self.proposal == "siblings" or self.contrast == "state"
+
+    @property
     def told_by(self) -> str | None:
         """What may give a direction to edges between events at one time; None where nothing does."""
         return "population" if self.population else "knowledge" if self.knowledge else None

@@ -184,7 +184,10 @@ class Discovery(Shown, AnnotatedLog):
             6
         """
         source = "the discovery" if self.folder is None else f"'{self.folder}'"
-        found = case_graph(name, self.scan(), self.scan_events(), self.run, source=source, knowledge=self.knowledge)
+        causes = None if self.places is None or not self.run.arguments.needs_alternative else self.places["cause"]
+        found = case_graph(
+            name, self.scan(), self.scan_events(), self.run, source=source, knowledge=self.knowledge, causes=causes
+        )
         self.check_same()
         return found
 
@@ -352,8 +355,9 @@ def case_graph(
     *,
     source: str,
     knowledge: Knowledge | None = None,
+    causes: pl.Series | None = None,
 ) -> InstanceGraph:
-    """Put the graph of one case together from the tables of many.
+    """Put the graph of one case together from the tables of many; ``causes`` are the types tested, None for all.
 
     Raises:
         LogFormatError: There is no such case, or no table of events.
@@ -372,7 +376,7 @@ def case_graph(
         events=tuple(own["event"]),
         edges=edges.filter(wanted).drop("case").collect(),
         times=None if times is None else tuple(times.tolist()),
-        n_tested=_n_tested(own["event"].to_list(), times, run, knowledge),
+        n_tested=_n_tested(own["event"], times, run, knowledge, causes),
         settings=arguments,
         knowledge=knowledge,
         attributes=attributes
@@ -381,15 +385,18 @@ def case_graph(
     )
 
 
-def _n_tested(events: list[str], times: Any, run: RunRecord, knowledge: Knowledge | None) -> int:
+def _n_tested(own: pl.Series, times: Any, run: RunRecord, knowledge: Knowledge | None, causes: pl.Series | None) -> int:
     """Return how many pairs of positions of a case are tested."""
-    n, arguments = len(events), run.arguments
+    events, arguments = own.to_list(), run.arguments
+    n = len(events)
     horizon, seconds = min(arguments.horizon or 1, max(1, n - 1)), arguments.horizon_seconds
     cause = np.arange(min(arguments.context, n), n)
     effect = np.minimum(cause[:, None] + np.arange(1, horizon + 1), n)
     tested = effect < n
     if seconds is not None and times is not None:
         tested &= np.append(times, np.inf)[effect] - times[cause][:, None] <= seconds
+    if causes is not None:
+        tested &= own.is_in(causes.unique().to_list()).to_numpy()[cause, None]
     names = sorted(set(events))
     limits = asked(names, run.log.event_columns, arguments.causes, arguments.effects, strict=False)
     limits = both(limits, None if knowledge is None else knowledge.limits(names))

@@ -222,6 +222,7 @@ def task(n=12, steps=4):
 
 
 def check(density):
+    assert 0 < density.cost(LENGTH, 4).least_bytes <= density.cost(LENGTH, 4).most_bytes
     score, whole = density.score(IDS), density.conditional(IDS, np.arange(LENGTH + 1))
     for position in range(LENGTH):
         expected = brute_force(density, IDS[:position])

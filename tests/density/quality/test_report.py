@@ -84,7 +84,7 @@ def test_a_bad_density_is_called_bad():
     world = SoftmaxWorld.random(5, horizon=2, sparsity=0.3, seed=0)
     report = diagnose(other, train=world.sample(100, 20, seed=1), held_out=world.sample(1, 50, seed=2))
     assert not report.beats_references
-    assert "does NOT beat" in report.sentence()
+    assert "does NOT predict" in report.sentence()
     assert np.isfinite(report.std_error)
 
 
@@ -172,6 +172,6 @@ def test_what_is_no_number_beats_nothing():
         values = {"n_cases": 2, "n_events": 9, "cross_entropy": 1.0, "std_error": 0.1, "unigram": 2.0, "bigram": 2.0,
                   "trigram": 2.0, "log_n_types": 3.0, "gain_std_error": 0.1} | {name: float("nan")}  # fmt: skip
         said = DensityReport(**values).sentence()
-        assert "does NOT beat" in said or "less than the noise" in said
+        assert "does NOT predict" in said or "less than the noise" in said
     values = values | {"gain_std_error": 0.1}
     assert "predicts new cases better than simple counting, by 1.000" in DensityReport(**values).sentence()

@@ -107,7 +107,7 @@ def test_noise_is_not_sold_as_structure():
     tell = Lines()
     density = fit(read_log(frame), progress=tell, device="cpu", max_steps=300)
     assert density.info["report"]["cross_entropy"] > 2.0
-    assert "does NOT beat" in tell.lines[-1] or "less than the noise" in tell.lines[-1]
+    assert "does NOT predict" in tell.lines[-1] or "less than the noise" in tell.lines[-1]
 
 
 def test_early_stopping_keeps_the_best():

@@ -6,7 +6,7 @@ import pytest
 from sequela.density.training import size
 from sequela.density.training.fit import fit
 from sequela.density.training.loop import TrainingConfig
-from sequela.density.training.size import WIDTHS, choose_width
+from sequela.density.training.size import WIDTHS, choose_memory, choose_width
 from sequela.events.log import read_log
 from sequela.progress import Silent
 from sequela.worlds.softmax import SoftmaxWorld
@@ -82,6 +82,42 @@ def test_an_interrupted_choice_goes_on(tmp_path):
     assert choose_width(lambda w, c: even(w), CONFIG, report=Silent(), record=record, fingerprint="b").width == 16
 
 
+@pytest.mark.parametrize(
+    ("losses", "longest", "memory", "tries"),
+    [
+        ({16: 2.0}, 99, 8, [16]),
+        ({16: 1.9, 32: 1.9}, 99, 16, [16, 32]),
+        ({16: 1.9, 32: 1.8}, 99, 32, [16, 32]),
+        ({12: 1.9}, 12, 12, [12]),
+        ({}, 8, 8, []),
+    ],
+)
+def test_memory_is_doubled_as_long_as_that_helps(losses, longest, memory, tries):
+    tried = []
+
+    def short_run(memory, config):
+        tried.append(memory)
+        assert config.max_steps == 400
+        return even(losses[memory])
+
+    choice = choose_memory(short_run, CONFIG, first=8, own=even(2.0), longest=longest, report=Silent())
+    assert (choice.memory, tried) == (memory, tries)
+    assert choice.losses == {8: 2.0, **losses}
+
+
+def test_a_longer_memory_must_be_better_by_more_than_the_noise():
+    noise = np.random.default_rng(0).normal(0, 0.1, 40)
+
+    def run(gain):
+        own, longer = (np.stack([10 * loss, np.full(40, 10.0)], axis=1) for loss in (1 + 0 * noise, 1 + noise - gain))
+        return choose_memory(
+            lambda memory, config: longer, CONFIG, first=8, own=own, longest=16, report=Silent()
+        ).memory
+
+    error = noise.std(ddof=1) / np.sqrt(40)
+    assert [run(noise.mean() + share * error) for share in (0.9, 1.1)] == [8, 16]
+
+
 def test_fit_keeps_the_smallest_width_with_about_the_lowest_validation_loss(tmp_path, monkeypatch):
     monkeypatch.setattr(size, "LEAST_STEPS", 5)
     density = fit(LOG, max_steps=40, device="cpu", progress=False, out=tmp_path / "m")
@@ -91,5 +127,8 @@ def test_fit_keeps_the_smallest_width_with_about_the_lowest_validation_loss(tmp_
     near = [int(width) for width in losses if losses[width] <= min(losses.values()) + errors[width]]
     assert density.info["arguments"]["width"] == min(near)
     assert density.network.config.width == choice["width"]
+    assert density.memory == density.info["memory_choice"]["memory"]
+    assert set(density.info["memory_choice"]["validation_loss"]) == {"8", "15"}  # cases have 15 events at most
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    assert fit(LOG, max_steps=40, memory=3, device="cpu", progress=False).info["memory_choice"] is None
     assert fit(LOG, max_steps=40, width=8, device="cpu", progress=False).info["width_choice"] is None

@@ -113,7 +113,8 @@ def test_counts_must_be_better_by_more_than_the_noise():
 def test_counts_that_training_spoils_are_left_out(with_them, monkeypatch):
     def choose_width(self, recipe):
         loss = with_them if recipe.additive else 2.0
-        return WidthChoice(8, 1, {8: loss}, {8: 0.0}, np.array([[loss, 1.0]]))
+        pieces = np.array([[loss, 1.0]])
+        return WidthChoice(8, 1, {8: loss}, {8: 0.0}, pieces, pieces)
 
     monkeypatch.setattr(size, "LEAST_STEPS", 5)
     monkeypatch.setattr(ShortRuns, "choose_width", choose_width)

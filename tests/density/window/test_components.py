@@ -232,12 +232,14 @@ def test_same_numbers_whatever_is_scored_together():
 
 
 @pytest.mark.slow
-def test_rare_types_borrow_strength():
+@pytest.mark.parametrize("backbone", ["window", "llama", "gru"])
+def test_rare_types_borrow_strength(backbone):
     """Each code is seen some 13 times: what follows an engine code can only be learnt from all of them together."""
     log, new = chain(60, 0), chain(40, 1)
     nats = {}
     for components in (False, True):
-        density = fit(log, components=components, memory=2, min_count=1, device="cpu", progress=False)
+        asked = {"backbone": backbone, "components": components, "memory": 2, "max_steps": 600}
+        density = fit(log, **asked, min_count=1, device="cpu", progress=False)
         ids = [density.vocabulary.encode(new.case(name).frame["event"])[0] for name in new.case_names]
         nats[components] = -np.mean(np.concatenate(density.score_many(ids)))
     assert nats[True] < nats[False] - 0.05, nats

@@ -16,7 +16,7 @@ from sequela.density.component_sums import keep_sums, share_components, take_wei
 from sequela.density.decoder.event_tokens import EventTokensDensity
 from sequela.density.decoder.huggingface import HuggingFaceDensity
 from sequela.density.decoder.model import DecoderDensity
-from sequela.density.decoder.objective import DecoderTask
+from sequela.density.decoder.objective import DecoderTask, block_steps
 from sequela.density.decoder.timing import TimedModel, Timing
 from sequela.density.decoder.wrap import decoder_density, event_tokens_density, load_causal_lm, quiet_transformers
 from sequela.density.registry import Backbone, Saved, Sizes, Steps, TrainedBackbone
@@ -113,11 +113,7 @@ class LlamaBackbone(HuggingFaceBackbone, TrainedBackbone):
 
     def steps(self, train_set: SequenceSet, n_types: int, memory: int, batch_size: int | None) -> Steps:
         """See `TrainedBackbone.steps`."""
-        typical = float(np.minimum(train_set.lengths, memory).mean())
-        # Logits of a step stay below a quarter of a gibibyte.
-        events = min(2048, 2**26 // n_types, max(64, train_set.n_events // 20))
-        size = batch_size or max(1, round(events / max(typical, 1)))
-        return Steps(size, train_set.n_events / (typical * size), learning_rate=1e-3, most=6000)
+        return block_steps(train_set, n_types, memory, batch_size, learning_rate=1e-3)
 
     def network(self, sizes: Sizes, train_set: SequenceSet) -> torch.nn.Module:
         """See `TrainedBackbone.network`."""

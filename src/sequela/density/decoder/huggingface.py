@@ -28,7 +28,7 @@ from torch import Tensor
 from sequela.density.base import Branches, Floats, Ids, Times, check_branches, check_sequence
 from sequela.density.blocks import blocks
 from sequela.density.decoder.llama import LlamaTiles
-from sequela.density.decoder.model import DecoderDensity
+from sequela.density.decoder.model import DecoderDensity, size_of
 from sequela.density.decoder.tiles import TILE_TOKENS, Job, Tile, batches_of, jobs_of, padded, tiles_of
 from sequela.density.decoder.timing import Timing, gaps_before
 from sequela.density.decoder.windows import additive, masks, windows_of
@@ -131,10 +131,10 @@ class HuggingFaceDensity(DecoderDensity):
         """Return the bytes that some batches hold: activations, masks, keys and values, logits."""
         config = self.model.config.get_text_config()
         width, item = int(config.hidden_size), self._head.dtype.itemsize
-        inner = int(getattr(config, "intermediate_size", None) or 4 * width)
-        heads = int(config.num_attention_heads)
-        head_width = int(getattr(config, "head_dim", None) or width // heads)
-        keys = 2 * head_width * int(getattr(config, "num_key_value_heads", None) or heads)  # and values
+        inner = size_of(config, "intermediate_size") or 4 * width
+        heads = size_of(config, "num_attention_heads")
+        head_width = size_of(config, "head_dim") or width // heads
+        keys = 2 * head_width * (size_of(config, "num_key_value_heads") or heads)  # and values
         prefix = padded(min(longest, self.context) + 1)
         tile = max(TILE_TOKENS, horizon)
         n_tokens, n_held, n_rows = max(batches.n_tokens, tile), max(batches.n_held, prefix), batches.n_rows

@@ -21,6 +21,21 @@ from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
 
 
+def size_of(config: Any, name: str) -> int:
+    """Return a size in a configuration, the largest one where layers differ; 0 where it names none.
+
+    Example:
+        >>> from transformers import LlamaConfig
+        >>> size_of(LlamaConfig(num_attention_heads=4), "num_attention_heads"), size_of(LlamaConfig(), "state_size")
+        (4, 0)
+    """
+    try:
+        return int(getattr(config, name, None) or 0)
+    except RuntimeError:  # the library names no one size where layers differ (Gemma 4)
+        layers = (config.per_layer_config[i] for i in range(config.num_hidden_layers))
+        return max(int(getattr(layer, name, None) or 0) for layer in layers)
+
+
 class DecoderDensity(NetworkDensity):
     """A Hugging Face causal model as a density, probed against its own plain forward when it is made.
 

@@ -12,8 +12,20 @@ from torch.nn import functional as F
 
 from sequela.density.blocks import blocks
 from sequela.density.objectives import hide_some
+from sequela.density.registry import Steps
 from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary
+
+
+def block_steps(
+    train_set: SequenceSet, n_types: int, memory: int, batch_size: int | None, *, learning_rate: float
+) -> Steps:
+    """Return how to train on blocks of some cases; see `TrainedBackbone.steps`."""
+    typical = float(np.minimum(train_set.lengths, memory).mean())
+    # Logits of a step stay below a quarter of a gibibyte.
+    events = min(2048, 2**26 // n_types, max(64, train_set.n_events // 20))
+    size = batch_size or max(1, round(events / max(typical, 1)))
+    return Steps(size, train_set.n_events / (typical * size), learning_rate=learning_rate, most=6000)
 
 
 class DecoderTask:

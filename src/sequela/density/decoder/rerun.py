@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sequela.density.base import Floats, Ids
-from sequela.density.decoder.model import DecoderDensity
+from sequela.density.decoder.model import DecoderDensity, size_of
 from sequela.density.decoder.tiles import padded
 from sequela.density.output_head import MIN_ROWS, Head
 from sequela.density.rerun import Places, RerunDensity
@@ -51,9 +51,9 @@ class HuggingFaceRerunDensity(RerunDensity, DecoderDensity):
     def _held_bytes(self, batches: Batches, row: int) -> int:
         config = self.model.config.get_text_config()
         width, item = int(config.hidden_size), self._head.dtype.itemsize
-        inner = int(getattr(config, "intermediate_size", None) or 4 * width)
-        state = int(getattr(config, "state_size", None) or 0)  # of a model whose scan holds one for every token
-        heads = int(getattr(config, "num_attention_heads", None) or 0)
+        inner = size_of(config, "intermediate_size") or 4 * width
+        state = size_of(config, "state_size")  # of a model whose scan holds one for every token
+        heads = size_of(config, "num_attention_heads")
         a_token = item * (12 * width + 4 * inner) + 16 * inner * state + 12 * heads * row
         logits = batches.n_rows * (4 if self._head.weight is not None else 8) * self._head.n_logits
         whole = self._head.n_logits * item if self._head.weight is None else width * item

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sequela.density.base import Branches, Floats, check_branches
+from sequela.density.decoder.model import size_of
 from sequela.density.decoder.probe import NotSharedError
 from sequela.density.decoder.rerun import HuggingFaceRerunDensity
 from sequela.density.decoder.tiles import Job, jobs_of
@@ -62,7 +63,7 @@ class HuggingFaceStateDensity(HuggingFaceRerunDensity):
         """Return the bytes of a whole run, and of the copies of the state."""
         config = self.model.config.get_text_config()
         width, item = int(config.hidden_size), self._head.dtype.itemsize
-        state = int(getattr(config, "state_size", None) or 0)
+        state = size_of(config, "state_size")
         a_layer = item * 2 * width * row + 8 * width * state  # keys and values, or a recurrent state
         rows = min(self._most_rows(), batches.n_tokens)
         return super()._held_bytes(batches, row) + rows * a_layer * int(config.num_hidden_layers)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from sequela.density.base import Density
 from sequela.density.component_sums import keep_sums, share_components, take_weights
-from sequela.density.decoder.objective import DecoderTask
+from sequela.density.decoder.objective import DecoderTask, block_steps
 from sequela.density.recurrent.density import RecurrentDensity
 from sequela.density.recurrent.network import RecurrentConfig, RecurrentNetwork
 from sequela.density.registry import Saved, Sizes, Steps, TrainedBackbone
@@ -41,11 +41,7 @@ class RecurrentBackbone(TrainedBackbone):
 
     def steps(self, train_set: SequenceSet, n_types: int, memory: int, batch_size: int | None) -> Steps:
         """See `TrainedBackbone.steps`."""
-        typical = float(np.minimum(train_set.lengths, memory).mean())
-        # Logits of a step stay below a quarter of a gibibyte.
-        events = min(2048, 2**26 // n_types, max(64, train_set.n_events // 20))
-        size = batch_size or max(1, round(events / max(typical, 1)))
-        return Steps(size, train_set.n_events / (typical * size), learning_rate=3e-3, most=6000)
+        return block_steps(train_set, n_types, memory, batch_size, learning_rate=3e-3)
 
     def network(self, sizes: Sizes, train_set: SequenceSet) -> RecurrentNetwork:
         """See `TrainedBackbone.network`; it starts as the frequencies of the types."""

@@ -40,7 +40,9 @@ FIT = {
         "Past events the model looks at.",
         Number(2, whole=True),
         None,
-        more="More finds later effects, needs more data and time.",
+        more="More finds later effects, needs more data and time. Not given, the window backbone begins with 8 and "
+        "doubles it, to 32 at most, as long as the validation loss of short runs falls by more than one standard "
+        "error, where no events share their time; under the conditions of `width`.",
         panel=_MODEL,
     ),
     "width": Argument(

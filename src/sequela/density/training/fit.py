@@ -35,7 +35,7 @@ from sequela.density.training.recipe import (
     use_times,
 )
 from sequela.density.training.short_runs import ShortRuns, forget_records
-from sequela.density.training.size import AdditiveChoice, WidthChoice, has_time
+from sequela.density.training.size import AdditiveChoice, MemoryChoice, WidthChoice, has_time
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.events.split import Split
@@ -96,21 +96,21 @@ def fit(
     sequences = SequenceSet.from_log(log, vocabulary)
     vocabulary = recounted(vocabulary, sequences)
     parts = split_for_training(sequences, seed)
-    memory = max(memory or kind.default_memory(int(sequences.lengths.max())), 2)
+    first_memory = max(memory or kind.default_memory(int(sequences.lengths.max())), 2)
     config = training_config(
-        kind, parts[0], memory, vocabulary.n_types, max_steps=max_steps, batch_size=batch_size,
+        kind, parts[0], first_memory, vocabulary.n_types, max_steps=max_steps, batch_size=batch_size,
         learning_rate=learning_rate, patience=patience, seed=seed, precision=precision, device=device,
     )  # fmt: skip
     say_log(tell, log, vocabulary, parts)
     may_add = check_additive(additive, kind, vocabulary.n_types)
     recipe = Recipe(
-        backbone=backbone, seed=seed, min_count=min_count, memory=memory,
+        backbone=backbone, seed=seed, min_count=min_count, memory=first_memory,
         width=width or kind.default_width(parts[0].n_events, vocabulary.n_types), n_blocks=n_blocks, dropout=dropout,
-        hide=hide, times=use_times(times, kind, log, parts[0], vocabulary.n_types, tell),
+        hide=hide, times=use_times(times, kind, log, parts[0], vocabulary, tell),
         components=use_components(components, kind, vocabulary, tell) is not None, config=config,
         additive=additive is True,
     )  # fmt: skip
-    choice = added = None
+    choice = added = remembered = None
     if width is None and kind.chooses_width and has_time(max_steps):
         short_runs = ShortRuns(vocabulary, sequences, parts, device, out, tell)
         choice = short_runs.choose_width(recipe)
@@ -123,9 +123,12 @@ def fit(
                 else:
                     tell.say("effects multiply after all: training with those that add up forecasts worse")
         recipe = replace(recipe, width=choice.width)
+        if memory is None and not log.n_ties:  # not tried where events of one time have no order
+            remembered = short_runs.choose_memory(recipe, choice)
+            recipe = replace(recipe, memory=remembered.memory)
     return train_recipe(
         recipe, log, vocabulary, sequences, parts, device=device, out=out, overwrite=overwrite, tell=tell,
-        choice=choice, added=added,
+        choice=choice, added=added, remembered=remembered,
     )  # fmt: skip
 
 
@@ -178,6 +181,7 @@ def train_recipe(
     tell: Reporter,
     choice: WidthChoice | None = None,
     added: AdditiveChoice | None = None,
+    remembered: MemoryChoice | None = None,
     start: Density | None = None,
 ) -> Density:
     """Train a network as a recipe says, judge it and save it.
@@ -194,6 +198,7 @@ def train_recipe(
         tell: What to tell.
         choice: How the width was chosen, for ``info``.
         added: How it was decided whether effects add up, for ``info``.
+        remembered: How the memory was chosen, for ``info``.
         start: A density of the same recipe and vocabulary, from whose weights training goes on. What it has seen counts
             as seen by the new one too.
     """
@@ -231,6 +236,7 @@ def train_recipe(
         "report": report.to_dict(),
         "width_choice": None if choice is None else choice.to_plain(),
         "additive_choice": None if added is None else asdict(added),
+        "memory_choice": None if remembered is None else remembered.to_plain(),
         "fingerprint": fingerprint,
     }
     density = density.with_info(info)

@@ -17,8 +17,8 @@ from sequela.density.runtime.devices import has_fast_bfloat16
 from sequela.density.training.loop import TrainingConfig
 from sequela.density.window.time_features import gap_gain, time_gain
 from sequela.errors import ConfigError, LogFormatError, check_choice
-from sequela.events.hierarchy import SharedComponents, shared_components
-from sequela.events.log import EventLog
+from sequela.events.hierarchy import SharedComponents, shared_components, siblings
+from sequela.events.log import EventLog, event_components
 from sequela.events.sequences import SequenceSet
 from sequela.events.ties import shuffle_ticks
 from sequela.events.vocabulary import Vocabulary
@@ -154,10 +154,10 @@ def use_times(
     backbone: TrainedBackbone,
     log: EventLog,
     train_set: SequenceSet,
-    n_types: int,
+    vocabulary: Vocabulary,
     tell: Reporter,
 ) -> bool:
-    """Decide whether the density gets times."""
+    """Decide whether the density gets times (`docs/method.md`, section 8)."""
     if not isinstance(times, bool):
         check_choice("times", times, ["auto"])
     if times is True and not (backbone.uses_times and log.has_times):
@@ -170,7 +170,9 @@ def use_times(
         return False
     if times is True:
         return True
-    told, chance = time_gain(train_set, n_types)
+    if log.columns.get("state") and _time_tells_state(train_set, vocabulary, tell):
+        return False
+    told, chance = time_gain(train_set, vocabulary.n_types)
     helps = told > max(_LEAST_TOLD_NATS, 3 * chance)
     tell.say(
         f"times: {'used' if helps else 'not used'}; to know the time since the last event makes the next one easier to "
@@ -182,6 +184,28 @@ def use_times(
             f"counts them): an event tells {carried:.3f} nats of the time until the next"
         )
     return helps
+
+
+def _time_tells_state(train_set: SequenceSet, vocabulary: Vocabulary, tell: Reporter) -> bool:
+    """Return, and say, whether the time before an event tells how it went, given what acted.
+
+    Then that time is a part of the outcome, as a duration is, or what leads to it. An effect on the outcome that holds
+    it fixed leaves out most of itself.
+    """
+    most = max(len(event_components(name)) for name in vocabulary.names)
+    if most < 2:
+        return False
+    what = siblings(vocabulary, most - 1).low.copy()
+    if vocabulary.has_rare:
+        what[-1] = vocabulary.n_types - 1  # no sibling of the first
+    told, chance = time_gain(train_set, vocabulary.n_types, what)
+    tells = told > max(_LEAST_TOLD_NATS, 3 * chance)
+    if tells:
+        tell.say(
+            f"times: not used; the time before an event tells how it went, by {told:.3f} nats (by chance up to "
+            f"{chance:.3f}): to hold it fixed would hide effects on how it went (times=True, --times: used)"
+        )
+    return tells
 
 
 def check_additive(additive: bool | str, backbone: TrainedBackbone, n_types: int) -> bool:

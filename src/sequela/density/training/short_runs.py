@@ -1,4 +1,4 @@
-"""Short runs before the training: they choose the width, and whether effects add up."""
+"""Short runs before the training: they choose width and memory, and whether effects add up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from sequela.density.registry import trained_backbone
 from sequela.density.training.loop import TrainingConfig, train, validation_losses
 from sequela.density.training.recipe import Parts, Recipe, data_fingerprint, new_network
-from sequela.density.training.size import AdditiveChoice, WidthChoice, choose_width
+from sequela.density.training.size import (
+    AdditiveChoice,
+    MemoryChoice,
+    WidthChoice,
+    choose_memory,
+    choose_width,
+)
 from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary
 from sequela.files import disk
@@ -35,23 +41,34 @@ class ShortRuns:
 
     def choose_width(self, recipe: Recipe) -> WidthChoice:
         """Choose the width for a recipe."""
-        kind, sizes = trained_backbone(recipe.backbone), recipe.sizes(self.vocabulary, self.device)
-        train_task = kind.task(self.parts[0], sizes)
-
-        def short_run(width: int, config: TrainingConfig) -> NDArray[np.float64]:
-            network = new_network(kind, replace(sizes, width=width), self.parts[0], recipe.seed)
-            validation = kind.task(self.parts[1], sizes)
-            result = train(network, train_task, validation, config, device=self.device, report=Silent())
-            network.load_state_dict(result.weights)
-            return self._losses(recipe, network)
-
         return choose_width(
-            short_run,
+            lambda width, config: self._run(replace(recipe, width=width), config),
             recipe.config,
             report=self.tell,
-            record=None if self.out is None else _record(self.out, recipe.additive),
+            record=None if self.out is None else _record(self.out, "additive" if recipe.additive else "widths"),
             fingerprint=data_fingerprint(recipe, self.vocabulary, self.sequences),
         )
+
+    def choose_memory(self, recipe: Recipe, choice: WidthChoice) -> MemoryChoice:
+        """Choose the memory for a recipe whose width was chosen."""
+        return choose_memory(
+            lambda memory, config: self._run(replace(recipe, memory=memory), config),
+            recipe.config,
+            first=recipe.memory,
+            own=choice.own,
+            longest=int(self.sequences.lengths.max()),
+            report=self.tell,
+            record=None if self.out is None else _record(self.out, "memories"),
+            fingerprint=data_fingerprint(recipe, self.vocabulary, self.sequences),
+        )
+
+    def _run(self, recipe: Recipe, config: TrainingConfig) -> NDArray[np.float64]:
+        kind, sizes = trained_backbone(recipe.backbone), recipe.sizes(self.vocabulary, self.device)
+        network = new_network(kind, sizes, self.parts[0], recipe.seed)
+        learn, choose = (kind.task(part, sizes) for part in self.parts[:2])
+        result = train(network, learn, choose, config, device=self.device, report=Silent())
+        network.load_state_dict(result.weights)
+        return self._losses(recipe, network)
 
     def choose_additive(self, recipe: Recipe, choice: WidthChoice) -> AdditiveChoice:
         """Compare effects that add up, as counted, with the best network without them."""
@@ -70,9 +87,9 @@ class ShortRuns:
 
 def forget_records(out: str | Path) -> None:
     """Remove what the choices for a density kept."""
-    for additive in (False, True):
-        disk.remove(_record(out, additive))
+    for choice in ("widths", "additive", "memories"):
+        disk.remove(_record(out, choice))
 
 
-def _record(out: str | Path, additive: bool) -> Path:
-    return Path(out).with_name(f".{Path(out).name}.widths{'-additive' if additive else ''}.json")
+def _record(out: str | Path, choice: str) -> Path:
+    return Path(out).with_name(f".{Path(out).name}.{choice}.json")

@@ -1,4 +1,4 @@
-"""The right width of a network: a few are trained briefly, and the smallest one that forecasts as well as any is kept.
+"""The right size of a network: a few are trained briefly, and the smallest one that forecasts as well as any is kept.
 
 A network that is too wide for its log stops early and shrinks effects; one that is too narrow misses what events do
 together. The number of event types does not tell which is which, so it is measured: validation loss as a function of
@@ -8,6 +8,9 @@ difference, paired over pieces of the validation cases): few cases cannot tell t
 shrinks effects less. Each short run has a learning-rate schedule of its own, so that it ends as a full one would, and
 takes a quarter of the steps of the training, but 300 at least and 1,000 at most. There are three or four short runs: at
 most as many steps as the training itself has (1,200 where it has fewer), and far less than that where it is long.
+
+Memory: with that width it is doubled as long as the loss falls by more than one standard error. What acts late is not
+found otherwise, and a longer memory without need only adds to what can be fitted to noise.
 
 Effects that add up: whether they are in the network is decided in the same way (`AdditiveChoice`), and costs next to
 nothing, because the counted effects need no training to forecast. Where they win, the width is chosen anew with them,
@@ -34,6 +37,8 @@ Pieces = NDArray[np.float64]
 """Summed losses and numbers of targets of pieces of the validation cases (``[n, 2]``)."""
 WIDTHS = (16, 32, 64, 128, 256)
 """Widths that are tried."""
+MOST_MEMORY = 32
+"""Longest memory that is tried, in events."""
 LEAST_STEPS, MOST_STEPS = 300, 1000
 """Of one short run. In fewer steps a wide network only learns faster."""
 _SHARE = 0.25
@@ -51,6 +56,7 @@ class WidthChoice:
         losses: Lowest validation loss in nats per event of each width that was tried.
         std_errors: Standard error of the difference of each to the lowest loss.
         lowest: Losses and targets of the pieces of the width with the lowest loss (float64, ``[n, 2]``).
+        own: The same of the chosen width.
     """
 
     width: int
@@ -58,6 +64,7 @@ class WidthChoice:
     losses: dict[int, float]
     std_errors: dict[int, float]
     lowest: Pieces
+    own: Pieces
 
     @property
     def lowest_loss(self) -> float:
@@ -78,6 +85,34 @@ class WidthChoice:
         losses = {str(width): loss for width, loss in sorted(self.losses.items())}
         errors = {str(width): error for width, error in sorted(self.std_errors.items())}
         return {"width": self.width, "steps": self.steps, "validation_loss": losses, "std_error": errors}
+
+
+@dataclass(frozen=True)
+class MemoryChoice:
+    """How many past events the network looks at, and how that was chosen.
+
+    Attributes:
+        memory: The chosen number.
+        losses: Validation loss in nats per event of each that was tried.
+        std_errors: Standard error of the difference of each to the one before.
+    """
+
+    memory: int
+    losses: dict[int, float]
+    std_errors: dict[int, float]
+
+    def sentence(self) -> str:
+        """Say in one line what was tried and what was kept."""
+        tried = ", ".join(
+            f"{loss:.3f} with {memory}" + (f" (difference ± {self.std_errors[memory]:.3f})" if at else "")
+            for at, (memory, loss) in enumerate(sorted(self.losses.items()))
+        )
+        return f"memory {self.memory} events chosen by validation loss (nats per event: {tried})"
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        losses = {str(memory): loss for memory, loss in sorted(self.losses.items())}
+        return {"memory": self.memory, "validation_loss": losses}
 
 
 @dataclass(frozen=True)
@@ -167,20 +202,12 @@ def choose_width(
         >>> choose_width(losses, config, report=Silent()).width
         64
     """
-    steps = short_steps(config.max_steps)
-    short = replace(config, max_steps=steps, check_every=max(1, steps // _CHECKS), patience=_PATIENCE)
-    done = _read_record(record, fingerprint)
-    pieces: dict[int, Pieces] = {}
+    tried = _Tried(short_run, short_config(config), record, fingerprint)
 
     def loss(place: int) -> float:
-        width = widths[place]
-        if width not in pieces:
-            pieces[width] = done[width] if width in done else short_run(width, short)
-            if record is not None:
-                known = {str(each): found.tolist() for each, found in (done | pieces).items()}
-                write_json(record, {"fingerprint": fingerprint, "pieces": known})
-            update(len(pieces), f"width {width}: {_mean(pieces[width]):.3f}")
-        return _mean(pieces[width])
+        found = _mean(tried(widths[place]))
+        update(len(tried.pieces), f"width {widths[place]}: {found:.3f}")
+        return found
 
     with report.bar("choosing the width", min(4, len(widths))) as update:
         low, high = min(1, len(widths) - 2), max(1, len(widths) - 2)
@@ -188,13 +215,95 @@ def choose_width(
         for way in (outward, -outward):  # beyond both first, then between them
             while 0 <= best + way < len(widths) and (loss(best + way), way) < (loss(best), 0):
                 best += way
-    lowest = pieces[widths[best]]
+    pieces, lowest = tried.pieces, tried(widths[best])
     errors = {width: _std_error(found, lowest) for width, found in pieces.items()}
-    near = [width for width, found in pieces.items() if _mean(found) <= _mean(lowest) + errors[width]]
+    chosen = min(width for width, found in pieces.items() if _mean(found) <= _mean(lowest) + errors[width])
     losses = {width: _mean(found) for width, found in pieces.items()}
-    choice = WidthChoice(min(near), steps, losses, errors, lowest)
+    choice = WidthChoice(chosen, tried.config.max_steps, losses, errors, lowest, pieces[chosen])
     report.say(choice.sentence())
     return choice
+
+
+def choose_memory(
+    short_run: Callable[[int, TrainingConfig], Pieces],
+    config: TrainingConfig,
+    *,
+    first: int,
+    own: Pieces,
+    longest: int,
+    report: Reporter,
+    record: Path | None = None,
+    fingerprint: str = "",
+) -> MemoryChoice:
+    """Double the memory of a network as long as its validation loss falls by more than one standard error.
+
+    Args:
+        short_run: As for `choose_width`, of a memory.
+        config: Of the training that will follow.
+        first: Memory to begin with.
+        own: What the short run of that memory gave.
+        longest: Events of the longest case.
+        report: What to tell.
+        record: As for `choose_width`.
+        fingerprint: As for `choose_width`.
+
+    Example:
+        >>> from sequela.progress import Silent
+        >>> config = TrainingConfig(max_steps=1600, batch_size=32, learning_rate=1e-3)
+        >>> own, run = np.array([[2.0, 1.0]] * 9), lambda memory, _: np.array([[max(1.0, 3 - memory / 8), 1.0]] * 9)
+        >>> choose_memory(run, config, first=8, own=own, longest=99, report=Silent()).memory
+        16
+    """
+    tried = _Tried(short_run, short_config(config), record, fingerprint)
+    tried.pieces[first] = own
+    memory, errors, most = first, {first: 0.0}, min(longest, MOST_MEMORY)
+    with report.bar("choosing the memory", 2) as update:
+        while memory < most:
+            longer = min(2 * memory, most)
+            before, after = tried(memory), tried(longer)
+            errors[longer] = _std_error(after, before)
+            update(len(errors) - 1, f"memory {longer}: {_mean(after):.3f}")
+            if _mean(after) >= _mean(before) - errors[longer]:
+                break
+            memory = longer
+    choice = MemoryChoice(memory, {each: _mean(found) for each, found in tried.pieces.items()}, errors)
+    report.say(choice.sentence())
+    return choice
+
+
+def short_config(config: TrainingConfig) -> TrainingConfig:
+    """Return how a short run trains."""
+    steps = short_steps(config.max_steps)
+    return replace(config, max_steps=steps, check_every=max(1, steps // _CHECKS), patience=_PATIENCE)
+
+
+class _Tried:
+    """What short runs gave, each made once; with a record, also what an interrupted choice had finished.
+
+    Attributes:
+        config: How a short run trains.
+        pieces: What each gave so far.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[int, TrainingConfig], Pieces],
+        config: TrainingConfig,
+        record: Path | None,
+        fingerprint: str,
+    ) -> None:
+        self._run, self.config, self._record, self._fingerprint = run, config, record, fingerprint
+        self._done = _read_record(record, fingerprint)
+        self.pieces: dict[int, Pieces] = {}
+
+    def __call__(self, size: int) -> Pieces:
+        if size not in self.pieces:
+            done = self._done.get(size)
+            self.pieces[size] = self._run(size, self.config) if done is None else done
+            if self._record is not None:
+                known = {str(each): found.tolist() for each, found in (self._done | self.pieces).items()}
+                write_json(self._record, {"fingerprint": self._fingerprint, "pieces": known})
+        return self.pieces[size]
 
 
 def _mean(pieces: Pieces) -> float:

@@ -83,26 +83,34 @@ def _lagged(times: Floats, case: NDArray[np.int64], lag: int) -> Floats:
     return gaps
 
 
-def time_gain(sequences: SequenceSet, n_types: int) -> tuple[float, float]:
+def time_gain(sequences: SequenceSet, n_types: int, groups: NDArray[np.int64] | None = None) -> tuple[float, float]:
     """Return what the time since the last event tells of the next event beyond the last event, and its chance level.
 
     The mutual information of the next event with the gap (in eight bins of equal size), given the last event, by
     counting; and the largest of the same over ten shuffles of the gaps among events that follow the same type. Both in
     nats per event, less the mean over the shuffles, which is what counting finds where there is nothing.
+
+    Args:
+        sequences: Cases with times.
+        n_types: Event types.
+        groups: Group of each type (int64, ``[n_types]``), such as what acted, in whichever state: the group of the next
+            event is then given too.
     """
-    before, after, bins = _neighbours(sequences)
-    order = np.argsort(before, kind="stable")
-    before, after, bins = before[order], after[order], bins[order]
-    pair = before * n_types + after
+    given, after, bins = _neighbours(sequences)
+    if groups is not None:
+        given = given * n_types + groups[after]
+    order = np.argsort(given, kind="stable")
+    given, after, bins = given[order], after[order], bins[order]
+    pair = given * n_types + after
 
     def information(bins: NDArray[np.int64]) -> float:
-        # I(next; gap | last) = H(next, last) + H(gap, last) - H(all) - H(last); the first and the last stay the same.
-        return _entropy(before * _BINS + bins) - _entropy(pair * _BINS + bins)
+        # I(next; gap | given) = H(next, given) + H(gap, given) - H(all) - H(given): the first and the last are fixed.
+        return _entropy(given * _BINS + bins) - _entropy(pair * _BINS + bins)
 
     if not len(bins):
         return 0.0, 0.0
     rng = np.random.default_rng(0)
-    shuffled = [information(bins[np.lexsort((rng.random(len(bins)), before))]) for _ in range(10)]
+    shuffled = [information(bins[np.lexsort((rng.random(len(bins)), given))]) for _ in range(10)]
     nothing = float(np.mean(shuffled))
     return information(bins) - nothing, max(shuffled) - nothing
 
