@@ -12,6 +12,8 @@ from hypothesis import settings
 import sequela  # before torch computes, so that its waiting threads sleep
 from sequela.events.vocabulary import Vocabulary
 
+collect_ignore = ["windows.py"]  # changes the process it runs in: `test_files` starts one for it
+
 settings.register_profile("sequela", deadline=None)  # a busy machine is no error
 settings.load_profile("sequela")
 torch.set_num_threads(1)  # as in use: processes do not wait for each other's threads, and sums have one order

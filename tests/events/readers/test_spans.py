@@ -174,7 +174,7 @@ def test_what_is_odd_is_counted(tmp_path):
     )  # fmt: skip
     log = sq.read_log(path)
     assert log.n_events == 9
-    assert log.notes[:-1] == (
+    assert log.notes[:-2] == (  # then what is slow, and to what times are kept
         "1 spans repeat an identifier and were left out",
         "1 spans name a parent that is not there; they count as roots",
         "1 traces have several roots",
