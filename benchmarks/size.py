@@ -1,6 +1,6 @@
 """Does the width that `fit` chooses find more? Event F1 with defaults, without labels, against the exact truth.
 
-    python benchmarks/size.py demo --seeds 0 1 2 3 4 100 101 102 103 104
+    python benchmarks/size.py demo --seeds 0 1 2 3 4 200 201 202 203 204
     python benchmarks/size.py diagnostic_log multiplicative nonlinear threshold --seeds 0 1 2 3 4 --scored 20
 
 One row a world and seed: a log is simulated, `fit` trains on it with defaults (or with ``--width``), and `discover_log`

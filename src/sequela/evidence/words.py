@@ -28,15 +28,16 @@ def link_sentence(row: Mapping[str, Any]) -> str:
         'seen in 41 cases; a fair bet on the link grew 2,300-fold; three times as often before as after.'
     """
     cases = int(row["support_cases"])
-    ratio = math.exp(abs(float(row["pointwise_nats"])))
+    ratio = math.exp(min(abs(float(row["pointwise_nats"])), 10.0))  # above 100 times no number is said
     size = f"{ratio:.1f} times" if ratio < 99.95 else "more than 100 times"
     likely = "as likely" if float(row["pointwise_nats"]) >= 0 else "less likely"
     link = f"{row['cause']} makes {row['effect']} {size} {likely}"
     if not row["is_edge"]:
         link = f"{row['cause']} is not linked to {row['effect']} by this evidence"
     said = [f"seen in {cases:,} case{'s' if cases != 1 else ''}", _evidence(float(row["log10_e"]))]
-    if row.get("share_first") is not None:
-        said.append(_order(float(row["share_first"])))
+    share = row.get("share_first")
+    if share is not None and 0 <= share <= 1:  # in a forged result it may be anything
+        said.append(_order(float(share)))
     if row.get("mark"):
         said.append(str(row["mark"]))
     return f"{link}: {'; '.join(said)}."
@@ -58,7 +59,7 @@ def _order(share: float) -> str:
     if share in (0.0, 1.0):
         return f"always {'before' if share else 'after'} it"
     more, less = ("before", "after") if share >= 0.5 else ("after", "before")
-    times = max(share, 1 - share) / min(share, 1 - share)
+    times = max(share, 1 - share) / max(min(share, 1 - share), 1e-9)
     if times < 1.25:
         return "about as often before as after"
     whole = round(times)
