@@ -76,8 +76,9 @@ def test_root_causes_are_those_of_the_page(whole):
     text = whole.report_path.read_text(encoding="utf-8")
     for root in whole.record.roots[:3]:
         assert root.event in text
-    most = max((root.n_explained for root in whole.record.roots), default=0)
-    assert whole.record.roots[0].n_explained == most > 0
+    surely = [root.n_explained * root.confidence for root in whole.record.roots]
+    assert surely == sorted(surely, reverse=True)
+    assert surely[0] > 0
 
 
 @pytest.mark.parametrize("stage", ["cross_fit", "discover_population", "discover_to", "diagnose_log"])

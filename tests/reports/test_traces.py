@@ -174,3 +174,12 @@ def test_numbers_have_four_digits_and_nothing_that_json_does_not_know():
 def test_main_roots_of_each_case():
     traces = Traces.build(*tables(CASES), INDEX)
     assert traces.roots_of_cases() == [[INDEX["a"]], [INDEX["a"], INDEX["e"]], [INDEX["a"]]]
+
+
+def test_what_is_common_and_doubtful_comes_after_what_is_sure():
+    common = {f"a{i}": (["a", "b"], [(0, 1, 1.0)]) for i in range(4)}
+    sure = {f"e{i}": (["e", "c"], [(0, 1, 1.0)]) for i in range(2)}
+    links = {(INDEX["a"], INDEX["b"]): {"confidence": 0.2}, (INDEX["e"], INDEX["c"]): {"confidence": 0.9}}
+    traces = Traces.build(*tables(common | sure), INDEX, set(links))
+    for known, first in ((links, "e"), (None, "a")):  # 2 * 0.9 against 4 * 0.2; 4 against 2 where nothing is known
+        assert findings(traces, known, most=10)["roots"][0]["type"] == INDEX[first]

@@ -96,7 +96,7 @@ class RunProgress(msgspec.Struct, kw_only=True):
         seconds: How long each stage took (in the process that finished it); None where that was killed before it said.
         skipped: Stages that were left out, and why.
         findings: Whether model and log are good enough, see `diagnose_log`.
-        roots: Root causes of the log, those that explain most first.
+        roots: Root causes of the log, those that explain most, times their confidence, first.
         trust: Grade of the result and its reason, as on the page.
         counts: Cases, events, types, links and edges, as in the heading of the page.
         updates: What was added since.

@@ -87,7 +87,7 @@ class _Chains:
 
 
 def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] | None, most: int) -> dict[str, Any]:
-    """Rank the root causes of all cases by how many later events they explain.
+    """Rank the root causes of all cases by how many later events they explain, times the confidence where it is known.
 
     Args:
         traces: All cases.
@@ -141,6 +141,7 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
                 "examples": chains.examples[node] if node >= 0 else [],
             }
         )
+    found.sort(key=_sure_events, reverse=True)
     return {
         "n_caused": int(traces.is_caused.sum()),
         "n_roots": shown.height,
@@ -148,6 +149,12 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
         "n_undirected": _n_undirected(traces),
         "roots": found,
     }
+
+
+def _sure_events(root: Mapping[str, Any]) -> float:
+    """Return how many events a root explains, as far as its chain is one: what is common but doubtful comes later."""
+    confidence = root["confidence"]
+    return float(root["n_explained"] * (1.0 if confidence is None else confidence))
 
 
 def _mean_confidence(traces: Traces) -> dict[tuple[int, int], float]:

@@ -1,4 +1,4 @@
-// The first screen: the root causes of the log, the one that explains most first.
+// The first screen: the root causes of the log, those that explain most, and most surely, first.
 
 const FIRST_ROOTS = 8;
 
@@ -20,7 +20,7 @@ function startFindings() {
         ? ` is the root cause of all ${plural(found.n_caused, "event")} that have a cause.`
         : ` is the main root cause: it explains ${percent(best.n_explained / found.n_caused)} of the ${plural(found.n_caused, "event")} that have a cause.`,
     );
-    $("answer-note").textContent = `${plural(found.n_roots, "root cause")}${isOne ? "" : ` in ${plural(nCases, "case")}`}, the one that explains most first.`;
+    $("answer-note").textContent = `${plural(found.n_roots, "root cause")}${isOne ? "" : ` in ${plural(nCases, "case")}`}, those that explain most, and most surely, first.`;
   }
   const draw = (all) => {
     $("roots-of-log").replaceChildren(...found.roots.slice(0, all ? undefined : FIRST_ROOTS).map(rootCard));
