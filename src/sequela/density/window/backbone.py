@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 
 from sequela.density.base import Density
+from sequela.density.network_files import load_network, save_network
 from sequela.density.registry import Saved, Sizes, Steps, TrainedBackbone
 from sequela.density.window.additive import AdditiveEffects
 from sequela.density.window.finite_memory import observed_windows
@@ -22,7 +22,6 @@ from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary
 
-WEIGHTS = "weights.safetensors"
 _KNOTS = 12
 _MAX_WIDE_TYPES = 2000
 """Up to this many types the window network has tables of direct effects: 16 MB each."""
@@ -115,8 +114,7 @@ class WindowBackbone(TrainedBackbone):
 
     def save(self, density: WindowDensity, folder: Path) -> dict[str, Any]:
         """See `Backbone.save`."""
-        weights = density.network.state_dict()
-        save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, folder / WEIGHTS)
+        save_network(density.network, folder)
         return asdict(density.network.config)
 
     def load(self, folder: Path, saved: Saved) -> WindowDensity:
@@ -125,19 +123,11 @@ class WindowBackbone(TrainedBackbone):
         sizes = (config.memory, config.embedding, config.width)
         if min(sizes) < 1 or config.n_blocks < 0 or config.n_component_values or config.n_knots < 0:
             raise ValueError("the settings are not those of a trained window network")
-        vocabulary = saved.vocabulary
-        if (config.n_types, config.n_inputs) != (vocabulary.n_types, vocabulary.n_inputs):
-            raise ValueError(f"the model predicts {config.n_types} types, the vocabulary has {vocabulary.n_types}")
-        weights = load_file(folder / WEIGHTS)
-        if config.n_blocks > len(weights):  # before that many are made
-            raise ValueError("the weights are not of the sizes in its settings")
-        with torch.device("meta"):  # sizes that do not fit the weights are found before they take memory
-            shapes = {name: tensor.shape for name, tensor in WindowNetwork(config).state_dict().items()}
-        if shapes != {name: tensor.shape for name, tensor in weights.items()}:
-            raise ValueError("the weights are not of the sizes in its settings")
-        network = WindowNetwork(config)
-        network.load_state_dict(weights)
-        return WindowDensity(network, vocabulary, knows_hidden=saved.knows_hidden, device=saved.device)
+        network = load_network(
+            lambda: WindowNetwork(config), folder, saved.vocabulary,
+            n_layers=config.n_blocks, n_types=config.n_types, n_inputs=config.n_inputs,
+        )  # fmt: skip
+        return WindowDensity(network, saved.vocabulary, knows_hidden=saved.knows_hidden, device=saved.device)
 
 
 def _count(train_set: SequenceSet, network: WindowNetwork, vocabulary: Vocabulary, sizes: Sizes) -> AdditiveEffects:
