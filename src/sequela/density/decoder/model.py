@@ -21,7 +21,6 @@ from sequela.density.window.time_features import Gaps
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
 
-
 _NOT_COMPUTED_BY = {
     "_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache", "return_dict",
     "output_attentions", "output_hidden_states",
