@@ -39,7 +39,8 @@ class WindowBackbone(TrainedBackbone):
     uses_times = True
     uses_components = True
     chooses_width = True
-    most_additive_types = 1_000_000
+    adds_effects = True
+    most_table_types = _MAX_WIDE_TYPES
 
     def default_memory(self, longest: int) -> int:
         """See `TrainedBackbone.default_memory`."""
@@ -130,7 +131,8 @@ class WindowBackbone(TrainedBackbone):
     def load(self, folder: Path, saved: Saved) -> WindowDensity:
         """See `Backbone.load`."""
         config = msgspec.convert(dict(saved.settings), WindowConfig)
-        sizes, counts = (config.memory, config.embedding, config.width), (config.n_blocks, config.n_knots, config.n_rates)
+        sizes = (config.memory, config.embedding, config.width)
+        counts = (config.n_blocks, config.n_knots, config.n_rates)
         if min(sizes) < 1 or min(counts) < 0 or config.n_component_values:
             raise ValueError("the settings are not those of a trained window network")
         network = load_network(
