@@ -43,7 +43,8 @@ from sequela.events.vocabulary import Vocabulary
 _ROWS = {"cpu": 1024}
 _ROWS_ACCELERATOR = 16_384
 _LOGIT_BYTES = 16 * 2**20
-_DECAY = 0.3
+_DECAY = 2.4
+"""Direct effects start as ones that fade by this over the memory: in a long one, late effects are found too."""
 _LEAST_RATE = 1e-30
 
 
@@ -124,7 +125,7 @@ class WindowNetwork(nn.Module):
             self.table = nn.Embedding(config.n_inputs, config.n_types)
             nn.init.zeros_(self.table.weight)
             lag = torch.arange(config.memory, 0, -1.0)  # the oldest event stands first
-            self.lag_scale = nn.Parameter(torch.exp(-_DECAY * (lag - 1)))
+            self.lag_scale = nn.Parameter(torch.exp(-_DECAY / config.memory * (lag - 1)))
         if config.n_knots:
             self.timing = nn.Linear(config.n_knots, 2 * config.embedding, bias=False)
             nn.init.normal_(self.timing.weight, std=0.3)
