@@ -48,7 +48,7 @@ _ROWS_ACCELERATOR = 16_384
 _LOGIT_BYTES = 16 * 2**20
 _DECAY = 0.3
 _DECAY_MEMORY = 8
-"""Direct effects start as ones that fade by `_DECAY` an event; slower in a longer memory, or late ones are not found."""
+"""Direct effects start as ones that fade by `_DECAY` an event; slower in a long memory, or late ones are not found."""
 _LEAST_RATE = 1e-30
 
 
