@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from types import SimpleNamespace
 
 import msgspec
 import polars as pl
@@ -120,6 +121,20 @@ def test_other_settings_start_anew_and_results_are_kept(log, tmp_path, monkeypat
         sq.run(log, out=tmp_path / "out", fast=True, **ASKED)
     again = sq.run(log, out=tmp_path / "out", fast=True, overwrite=True, **ASKED)
     assert again.model.info["training"]["max_steps"] == 40
+
+
+def test_another_version_starts_anew(tmp_path):
+    out, said = tmp_path / "out", []
+    tell = SimpleNamespace(say=said.append)
+    begun = begin(out, RunProgress(log="a", version="0.1"), False, tell)
+    (out / "model").mkdir()
+    assert begin(out, begun, False, tell).version == "0.1"
+    assert (out / "model").is_dir()
+    assert not said
+    again = begin(out, RunProgress(log="a", version="0.2"), False, tell)
+    assert (again.version, read_progress(out).version) == ("0.2", "0.2")
+    assert not (out / "model").exists()
+    assert "another log, settings or version of sequela: starting anew" in said[0]
 
 
 def test_it_asks_for_some_causes_and_effects_only(whole, frame, tmp_path, monkeypatch):

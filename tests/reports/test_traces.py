@@ -105,6 +105,19 @@ def test_findings_by_hand():
     assert root["others"] == []
 
 
+def test_root_causes_are_those_of_events_that_did_not_go_as_usual():
+    cases = CASES | {"5": (["a", "e"], [(0, 1, 1.0)]), "6": (["e", "d"], [(0, 1, 1.0)])}
+    cases |= {"7": (["e", "b", "d"], [(0, 1, 1.0), (1, 2, 1.0)]), "8": (["e", "d"], [(0, 1, 1.0)])}
+    traces = Traces.build(*tables(cases), INDEX, usual=frozenset({INDEX[name] for name in "bce"}))
+    found = findings(traces, None, most=10)
+    assert (found["n_caused"], found["n_usual"]) == (3, 7)  # d in cases 6 to 8; in 7 b is on the way
+    (root,) = found["roots"]
+    assert (root["type"], root["n_explained"], root["chain"]) == (INDEX["e"], 3, [INDEX["e"], INDEX["d"]])
+    # where all went as usual, all counts
+    usual = Traces.build(*tables(CASES), INDEX, usual=frozenset(INDEX.values()))
+    assert findings(usual, None, most=10) == findings(Traces.build(*tables(CASES), INDEX), None, most=10)
+
+
 def test_an_edge_without_direction_explains_nothing_and_has_evidence_either_way_round():
     events, edges = tables({"1": (["a", "b"], [(0, 1, 1.0)])})
     traces = Traces.build(events, edges.with_columns(directed=pl.lit(False)), INDEX, {(INDEX["b"], INDEX["a"])})
@@ -139,7 +152,7 @@ def test_no_event_and_no_edge():
     events, edges = tables({"1": (["a", "b"], [])})
     traces = Traces.build(events, edges, INDEX)
     assert findings(traces, None, most=5) == {
-        "n_caused": 0, "n_roots": 0, "n_single": 0, "n_undirected": 0, "roots": []
+        "n_caused": 0, "n_usual": 0, "n_roots": 0, "n_single": 0, "n_undirected": 0, "roots": []
     }  # fmt: skip
     assert embedded(traces, wanted=None, first=[], max_bytes=0)[0][0]["n_caused"] == 0
     empty = Traces.build(events.clear(), edges, INDEX)

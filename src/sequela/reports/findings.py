@@ -31,7 +31,7 @@ class _Chains:
         node = np.full(len(traces.types), -1, dtype=np.int64)
         root = np.arange(len(traces.types))
         types, parents, cases = traces.types.tolist(), traces.strongest_cause.tolist(), traces.case_of.tolist()
-        caused = np.flatnonzero(traces.is_caused)
+        caused = np.flatnonzero(_on_the_way(traces))
         cases_of, lengths = traces.case_of[caused], np.diff(traces.offsets)
         order = np.lexsort((traces.depth[caused], cases_of, lengths[cases_of]))  # short cases are the best examples
         for row in caused[order].tolist():  # causes come first: their node is known
@@ -82,8 +82,19 @@ class _Chains:
         if len(chain) < 2:
             return []
         after = self.children[self.starts[chain[0]]]
-        ranked = sorted(((self.count[node], -kind) for kind, node in after.items() if kind != chain[1]), reverse=True)
+        ranked = sorted(((self.count[node], -kind) for kind, node in after.items() if kind not in chain), reverse=True)
         return [[-kind, count] for count, kind in ranked if count > 1][:_OTHERS]
+
+
+def _on_the_way(traces: Traces) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which events with a cause are asked for, or lie on the strongest chain to one, ``[N]``."""
+    found = traces.is_asked.copy()
+    rows = np.flatnonzero(found)
+    while len(rows):
+        above = traces.strongest_cause[rows]
+        rows = np.unique(above[traces.is_caused[above] & ~found[above]])
+        found[rows] = True
+    return found
 
 
 def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] | None, most: int) -> dict[str, Any]:
@@ -95,7 +106,8 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
         most: At most so many root causes.
 
     Returns:
-        ``n_caused`` (events with a cause that counts), ``n_roots`` (types), ``n_single`` (root types of one case only,
+        ``n_caused`` (events with a cause that counts), ``n_usual`` (further such events, which went as usual and are
+        not asked for), ``n_roots`` (types), ``n_single`` (root types of one case only,
         left out where the log has several), ``n_undirected`` (edges with evidence and without direction), and
         ``roots``, each with ``type``, ``n_cases``, ``n_starts`` (events of the type at which a chain begins),
         ``n_events`` (all events of the type), ``n_explained`` (events, a sum of shares), ``chain`` (types), ``others``
@@ -143,7 +155,8 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
         )
     found.sort(key=_sure_events, reverse=True)
     return {
-        "n_caused": int(traces.is_caused.sum()),
+        "n_caused": int(traces.is_asked.sum()),
+        "n_usual": int(traces.is_caused.sum() - traces.is_asked.sum()),
         "n_roots": shown.height,
         "n_single": ranked.height - shown.height,
         "n_undirected": _n_undirected(traces),

@@ -44,6 +44,7 @@ class Traces:
         has_evidence: Whether the link between the two types has evidence over cases, ``[E]``; true where none was
             gathered.
         attributes: Attributes of the log, each ``[N]``; with neighbours also where an event happened.
+        usual: Types of events that went as usual: root causes are counted for the others, where one has a cause.
     """
 
     names: list[str]
@@ -56,6 +57,7 @@ class Traces:
     explains: Bools
     has_evidence: Bools
     attributes: dict[str, pl.Series]
+    usual: frozenset[int] = frozenset()
 
     @classmethod
     def build(
@@ -64,6 +66,7 @@ class Traces:
         edges: pl.DataFrame,
         index: Mapping[str, int],
         links: set[tuple[int, int]] | None = None,
+        usual: frozenset[int] = frozenset(),
     ) -> Traces:
         """Arrange the tables of a discovery.
 
@@ -72,6 +75,7 @@ class Traces:
             edges: ``case`` and the columns of `InstanceGraph.edges`.
             index: Number of each event type.
             links: Pairs of types with evidence over cases; None where none was gathered: every edge counts.
+            usual: Types of events that went as usual.
         """
         names = events["case"].unique(maintain_order=True)
         number = pl.DataFrame({"case": names, "number": np.arange(len(names))})
@@ -94,6 +98,7 @@ class Traces:
             explains=_without_cycles(cause, effect, (gain > 0) & np.isfinite(gain) & directed, len(types)),
             has_evidence=_on_links(types[cause], types[effect], directed, links),
             attributes={name: events[name] for name in events.columns if name not in _NO_ATTRIBUTES},
+            usual=usual,
         )
 
     @cached_property
@@ -124,17 +129,23 @@ class Traces:
         return found
 
     @cached_property
+    def is_asked(self) -> Bools:
+        """Whether an event is one that root causes are counted for, ``[N]``."""
+        found: Bools = self.is_caused & ~np.isin(self.types, list(self.usual))
+        return found if found.any() else self.is_caused
+
+    @cached_property
     def explained(self) -> Floats:
         """How many later events each root explains, ``[N]``; 0 for events that are no root.
 
-        The same as the shares of `root_causes`, summed over all events that have a cause: what an event has to explain
-        (itself, and what its effects pass on to it) goes to its causes in proportion to their gains.
+        The same as the shares of `root_causes`, summed over all events asked for (`is_asked`): what an event has to
+        explain (itself, and what its effects pass on to it) goes to its causes in proportion to their gains.
         """
         cause, effect = self.cause[self.counted], self.effect[self.counted]
         gain = self.values["pointwise_nats"].to_numpy()[self.counted]
         total = np.bincount(effect, gain, minlength=len(self.types))
         share = gain / total[effect]
-        load = self.is_caused.astype(np.float64)
+        load = self.is_asked.astype(np.float64)
         depth = self.depth[effect]
         order = np.argsort(-depth, kind="stable")
         starts = np.flatnonzero(np.diff(depth[order], prepend=-1))
