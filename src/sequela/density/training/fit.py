@@ -45,6 +45,8 @@ from sequela.locks import locks_out
 from sequela.progress import Reporter, reporter
 from sequela.version import __version__
 
+_FIRST_WIDTH = 64
+
 
 @public(FIT)
 @locks_out(is_first_process)
@@ -102,7 +104,7 @@ def fit(
         learning_rate=learning_rate, patience=patience, seed=seed, precision=precision, device=device,
     )  # fmt: skip
     say_log(tell, log, vocabulary, parts)
-    may_add = check_additive(additive, kind, vocabulary.n_types)
+    may_add = check_additive(additive, kind)
     recipe = Recipe(
         backbone=backbone, seed=seed, min_count=min_count, memory=first_memory,
         width=width or kind.default_width(parts[0].n_events, vocabulary.n_types), n_blocks=n_blocks, dropout=dropout,
@@ -113,9 +115,13 @@ def fit(
     choice = added = remembered = None
     if width is None and kind.chooses_width and has_time(max_steps):
         short_runs = ShortRuns(vocabulary, sequences, parts, device, out, tell)
+        if may_add and not recipe.additive and vocabulary.n_types > kind.most_table_types:
+            # Short runs are dear here, and without a table of direct effects no width forecasts like counts that fit.
+            added = short_runs.choose_additive(recipe, short_runs.one(replace(recipe, width=_FIRST_WIDTH)))
+            recipe = replace(recipe, additive=added.additive)
         choice = short_runs.choose_width(recipe)
-        if may_add and not recipe.additive:
-            added = short_runs.choose_additive(recipe, choice)
+        if may_add and added is None and not recipe.additive:
+            added = short_runs.choose_additive(recipe, choice.lowest)
             if added.additive:
                 with_them = short_runs.choose_width(replace(recipe, additive=True))
                 if with_them.lowest_loss < choice.lowest_loss:
