@@ -45,7 +45,7 @@ def branch_windows(branches: Branches, memory: int, begin_id: int) -> tuple[Ids,
     return windows, branches.ids[target].astype(np.int32)
 
 
-class _Asked(NamedTuple):
+class Windows(NamedTuple):
     """Windows to score, of some sequences: ``[n, memory]``, gaps alike or None, targets ``[n]``."""
 
     windows: list[Ids]
@@ -82,26 +82,22 @@ class FiniteMemoryDensity(Density):
 
     def score_many(self, sequences: Sequence[Ids], times: Times = None) -> list[Floats]:
         """See `Density.score_many`."""
-        return self._score([self._events(sequences, times)])[0]
+        return self.score_windows([self.windows_of_events(sequences, times)])[0]
 
     def score_branches_many(self, branches: Sequence[Branches]) -> list[Floats]:
         """See `Density.score_branches_many`."""
-        return _in_place(branches, self._score([self._steps(branches)])[0])
+        return in_place(branches, self.score_windows([self.windows_of_steps(branches)])[0])
 
-    def score_both(self, branches: Sequence[Branches]) -> tuple[list[Floats], list[Floats]]:
-        """See `Density.score_both`: windows of both fill the same chunks, which have a fixed size."""
-        events = self._events([one.ids for one in branches], [one.times for one in branches])
-        observed, found = self._score([events, self._steps(branches)])
-        return observed, _in_place(branches, found)
-
-    def _events(self, sequences: Sequence[Ids], times: Times) -> _Asked:
+    def windows_of_events(self, sequences: Sequence[Ids], times: Times) -> Windows:
+        """Return the window before every event of some sequences."""
         for ids in sequences:
             check_sequence(ids, self.vocabulary)
         where = [np.arange(len(ids)) for ids in sequences]
         targets = [ids.astype(np.int32) for ids in sequences]
-        return _Asked(self._observed(sequences, where), self._gaps(sequences, where, times), targets)
+        return Windows(self._observed(sequences, where), self._gaps(sequences, where, times), targets)
 
-    def _steps(self, branches: Sequence[Branches]) -> _Asked:
+    def windows_of_steps(self, branches: Sequence[Branches]) -> Windows:
+        """Return the window before every step of some branches that is to be scored."""
         for one in branches:
             check_branches(one, self.vocabulary)
         pairs = [branch_windows(one, self.memory, self.vocabulary.begin_id) for one in branches]
@@ -109,7 +105,7 @@ class FiniteMemoryDensity(Density):
         if self.uses_times:
             check_times([one.times for one in branches], [len(one.ids) for one in branches])
             gaps = [branch_gaps(one, self.memory) for one in branches]
-        return _Asked([pair[0] for pair in pairs], gaps, [pair[1] for pair in pairs])
+        return Windows([pair[0] for pair in pairs], gaps, [pair[1] for pair in pairs])
 
     def conditional(self, ids: Ids, positions: NDArray[np.int64], times: Floats | None = None) -> Floats:
         """See `Density.conditional`."""
@@ -141,7 +137,7 @@ class FiniteMemoryDensity(Density):
         known = check_times(times, needed)
         return [observed_gaps(own, where, self.memory) for own, where in zip(known, positions, strict=True)]
 
-    def _score(self, asked: Sequence[_Asked]) -> list[list[Floats]]:
+    def score_windows(self, asked: Sequence[Windows]) -> list[list[Floats]]:
         """Score everything in one go, and return it as it was asked for."""
         windows = [rows for one in asked for rows in one.windows]
         if not windows:
@@ -153,7 +149,7 @@ class FiniteMemoryDensity(Density):
         return [[next(parts) for _ in one.windows] for one in asked]
 
 
-def _in_place(branches: Sequence[Branches], scores: Sequence[Floats]) -> list[Floats]:
+def in_place(branches: Sequence[Branches], scores: Sequence[Floats]) -> list[Floats]:
     """Return the scores of the steps of branches as ``[K, S]`` each, NaN where there is nothing to score."""
     results = []
     for one, values in zip(branches, scores, strict=True):
