@@ -105,19 +105,6 @@ def test_findings_by_hand():
     assert root["others"] == []
 
 
-def test_root_causes_are_those_of_events_that_did_not_go_as_usual():
-    cases = CASES | {"5": (["a", "e"], [(0, 1, 1.0)]), "6": (["e", "d"], [(0, 1, 1.0)])}
-    cases |= {"7": (["e", "b", "d"], [(0, 1, 1.0), (1, 2, 1.0)]), "8": (["e", "d"], [(0, 1, 1.0)])}
-    traces = Traces.build(*tables(cases), INDEX, usual=frozenset({INDEX[name] for name in "bce"}))
-    found = findings(traces, None, most=10)
-    assert (found["n_caused"], found["n_usual"]) == (3, 7)  # d in cases 6 to 8; in 7 b is on the way
-    (root,) = found["roots"]
-    assert (root["type"], root["n_explained"], root["chain"]) == (INDEX["e"], 3, [INDEX["e"], INDEX["d"]])
-    # where all went as usual, all counts
-    usual = Traces.build(*tables(CASES), INDEX, usual=frozenset(INDEX.values()))
-    assert findings(usual, None, most=10) == findings(Traces.build(*tables(CASES), INDEX), None, most=10)
-
-
 def test_an_edge_without_direction_explains_nothing_and_has_evidence_either_way_round():
     events, edges = tables({"1": (["a", "b"], [(0, 1, 1.0)])})
     traces = Traces.build(events, edges.with_columns(directed=pl.lit(False)), INDEX, {(INDEX["b"], INDEX["a"])})
@@ -152,7 +139,7 @@ def test_no_event_and_no_edge():
     events, edges = tables({"1": (["a", "b"], [])})
     traces = Traces.build(events, edges, INDEX)
     assert findings(traces, None, most=5) == {
-        "n_caused": 0, "n_usual": 0, "n_roots": 0, "n_single": 0, "n_undirected": 0, "roots": []
+        "n_caused": 0, "n_roots": 0, "n_single": 0, "n_undirected": 0, "of_states": False, "roots": []
     }  # fmt: skip
     assert embedded(traces, wanted=None, first=[], max_bytes=0)[0][0]["n_caused"] == 0
     empty = Traces.build(events.clear(), edges, INDEX)
@@ -196,3 +183,23 @@ def test_what_is_common_and_doubtful_comes_after_what_is_sure():
     traces = Traces.build(*tables(common | sure), INDEX, set(links))
     for known, first in ((links, "e"), (None, "a")):  # 2 * 0.9 against 4 * 0.2; 4 against 2 where nothing is known
         assert findings(traces, known, most=10)["roots"][0]["type"] == INDEX[first]
+
+
+def test_where_states_decide_the_usual_state_explains_little():
+    usual = {f"u{i}": (["x|ok", "y|ok"], [(0, 1, 0.3)]) for i in range(18)}
+    failed = {f"f{i}": (["x|error", "y|error"], [(0, 1, 2.0)]) for i in range(2)}
+    index = {name: i for i, name in enumerate(["x|ok", "x|error", "y|ok", "y|error", "z"])}
+    for states, first in ((False, "x|ok"), (True, "x|error")):
+        traces = Traces.build(*tables(usual | failed), index, states=states)
+        found = findings(traces, None, most=10)
+        best = found["roots"][0]
+        assert (best["type"], found["of_states"]) == (index[first], states)
+    # Of the 18 usual ends each has log(20 / 18) nats to explain, of the 2 failures each log(20 / 2).
+    assert best["share"] == pytest.approx(2 * np.log(10) / (2 * np.log(10) + 18 * np.log(20 / 18)), abs=1e-6)
+    assert best["n_explained"] == 2
+    assert sum(root["share"] for root in found["roots"]) == pytest.approx(1)
+
+
+def test_where_everything_went_as_usual_events_count():
+    traces = Traces.build(*tables({"1": (["x|ok", "y|ok"], [(0, 1, 0.3)])}), {"x|ok": 0, "y|ok": 1}, states=True)
+    assert traces.share.tolist() == [1.0, 0.0]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from sequela.errors import ConfigError, LogFormatError, nearest
-from sequela.events.log import event_at_level, event_components, joined_components
+from sequela.events.log import event_at_level, event_components
 from sequela.events.neighbours import AT_NEIGHBOUR
 from sequela.events.readers.frames import NAME as UNNAMED
 from sequela.evidence.words import link_sentence
@@ -117,9 +117,7 @@ def page_data(
     index = _index(result, population, nodes, hierarchy_level)
     links, n_links = _cut(_join(summary, evidence), max_links)
     run = _run(result)
-    by_state = hierarchy_level is None and run.get("arguments", {}).get("contrast") == "state"
-    usual = _usual(nodes, index) if by_state else frozenset()
-    traces, case_names = _traces(result, index, evidence, usual, anonymise=anonymise)
+    traces, case_names = _traces(result, index, evidence, anonymise=anonymise)
     known = getattr(result if population is None else population, "known", None)
     beside = None if population is result else _run(population)
     data = {
@@ -254,23 +252,8 @@ def _run(result: Any) -> dict[str, Any]:
     return result.run.to_dict() if isinstance(result, Discovery | PopulationGraph) else {}
 
 
-def _usual(nodes: pl.DataFrame, index: Mapping[str, int]) -> frozenset[int]:
-    """Return the types whose state, their last component, is the most common of several of what acted."""
-    groups: dict[str, list[tuple[int, str]]] = {}
-    for name, count in nodes.select("event", "count").iter_rows():
-        *acted, _ = event_components(name)
-        if acted:
-            groups.setdefault(joined_components(acted), []).append((count, name))
-    return frozenset(index[max(group)[1]] for group in groups.values() if len(group) > 1)
-
-
 def _traces(
-    result: Result,
-    index: Mapping[str, int],
-    evidence: PopulationGraph | None,
-    usual: frozenset[int],
-    *,
-    anonymise: bool,
+    result: Result, index: Mapping[str, int], evidence: PopulationGraph | None, *, anonymise: bool
 ) -> tuple[Traces | None, list[str]]:
     """Return the cases of a result, None where it has none, and their names in the log."""
     if isinstance(result, SummaryGraph | PopulationGraph):
@@ -291,7 +274,8 @@ def _traces(
     if evidence is not None:
         pairs = evidence.edges.filter(pl.col("pointwise_nats").fill_nan(0).fill_null(0) >= 0).select("cause", "effect")
         links = {(index[cause], index[effect]) for cause, effect in pairs.iter_rows()}
-    return Traces.build(events, edges, index, links, usual), names
+    states = _run(result)["arguments"].get("contrast") == "state"
+    return Traces.build(events, edges, index, links, states), names
 
 
 def _numbers(cases: Sequence[str], names: list[str]) -> list[int]:

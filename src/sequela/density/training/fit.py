@@ -35,7 +35,7 @@ from sequela.density.training.recipe import (
     use_times,
 )
 from sequela.density.training.short_runs import ShortRuns, forget_records
-from sequela.density.training.size import AdditiveChoice, MemoryChoice, WidthChoice, has_time
+from sequela.density.training.size import AdditiveChoice, MemoryChoice, WidthChoice, has_time, short_config
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.events.split import Split
@@ -219,16 +219,20 @@ def train_recipe(
         kind.go_on(network, start)
     state_folder = None if out is None else _state_folder(out)
     fingerprint = data_fingerprint(recipe, vocabulary, sequences, start)
+    tasks = kind.task(parts[0], sizes), kind.task(parts[1], sizes)
     result = train(
-        network,
-        kind.task(parts[0], sizes),
-        kind.task(parts[1], sizes),
-        config,
-        device=device,
-        report=tell,
-        state_folder=state_folder,
-        fingerprint=fingerprint,
+        network, *tasks, config, device=device, report=tell, state_folder=state_folder, fingerprint=fingerprint
     )
+    short = remembered or choice
+    if short is not None and short.loss < result.best_loss:
+        recipe = replace(recipe, config=short_config(config))
+        tell.say(
+            f"trained anew with {recipe.config.max_steps:,} steps: a short run forecast better than the whole training "
+            f"({short.loss:.3f} against {result.best_loss:.3f} nats per event)"
+        )
+        network = new_network(kind, sizes, parts[0], recipe.seed)
+        result = train(network, *tasks, recipe.config, device=device, report=tell)
+        fingerprint = data_fingerprint(recipe, vocabulary, sequences)
     network.load_state_dict(result.weights)
     density = kind.density(network, sizes)
     with right_threads():

@@ -12,6 +12,9 @@ most as many steps as the training itself has (1,200 where it has fewer), and fa
 Memory: with that width it is doubled as long as the loss falls by more than one standard error. What acts late is not
 found otherwise, and a longer memory without need only adds to what can be fitted to noise.
 
+Length: where the log is small, the whole training stops early, at a learning rate that has hardly fallen, and a short
+run, whose rate falls to the end, may forecast better. Then the network is trained as that short run was.
+
 Effects that add up: whether they are in the network is decided in the same way (`AdditiveChoice`), and costs next to
 nothing, because the counted effects need no training to forecast. Where they win, the width is chosen anew with them,
 and they stay if that brings a lower loss. Above 2,000 types, where the network has no table of direct effects and short
@@ -72,6 +75,11 @@ class WidthChoice:
         """The lowest of the losses."""
         return min(self.losses.values())
 
+    @property
+    def loss(self) -> float:
+        """That of the chosen width."""
+        return self.losses[self.width]
+
     def sentence(self) -> str:
         """Say in one line what was tried and what was kept."""
         best = self.lowest_loss
@@ -101,6 +109,11 @@ class MemoryChoice:
     memory: int
     losses: dict[int, float]
     std_errors: dict[int, float]
+
+    @property
+    def loss(self) -> float:
+        """That of the chosen memory."""
+        return self.losses[self.memory]
 
     def sentence(self) -> str:
         """Say in one line what was tried and what was kept."""

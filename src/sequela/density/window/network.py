@@ -47,6 +47,8 @@ _ROWS = {"cpu": 1024}
 _ROWS_ACCELERATOR = 16_384
 _LOGIT_BYTES = 16 * 2**20
 _DECAY = 0.3
+_DECAY_MEMORY = 8
+"""Direct effects start as ones that fade by `_DECAY` an event; slower in a long memory, or late ones are not found."""
 _LEAST_RATE = 1e-30
 
 
@@ -132,7 +134,8 @@ class WindowNetwork(nn.Module):
             self.table = nn.Embedding(config.n_inputs, config.n_types)
             nn.init.zeros_(self.table.weight)
             lag = torch.arange(config.memory, 0, -1.0)  # the oldest event stands first
-            self.lag_scale = nn.Parameter(torch.exp(-_DECAY * (lag - 1)))
+            decay = _DECAY * min(1.0, _DECAY_MEMORY / config.memory)
+            self.lag_scale = nn.Parameter(torch.exp(-decay * (lag - 1)))
         if config.n_knots:
             self.timing = nn.Linear(config.n_knots, 2 * config.embedding, bias=False)
             nn.init.normal_(self.timing.weight, std=0.3)
