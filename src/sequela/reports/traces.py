@@ -146,10 +146,11 @@ class Traces:
         little: what one event tells of another is at most the surprise of either (Fano 1961).
         """
         load = self.is_caused * self.surprise
+        explained = np.minimum(self._passed_on(load), self.explained * self.surprise)
         if not load.any():
-            return self.explained / max(float(self.is_caused.sum()), 1.0)
-        explained: Floats = np.minimum(self._passed_on(load), self.explained * self.surprise)
-        return explained / load.sum()
+            load, explained = self.is_caused.astype(np.float64), self.explained
+        share: Floats = explained / max(float(load.sum()), 1e-300)
+        return share
 
     def _passed_on(self, load: Floats) -> Floats:
         """Return what of a load of the caused events (``[N]``) arrives at each root, ``[N]``."""
