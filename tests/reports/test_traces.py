@@ -199,6 +199,14 @@ def test_where_states_decide_only_what_did_not_go_as_usual_is_explained():
     assert best["others"] == []  # seen once
 
 
+def test_what_went_as_usual_explains_nothing_that_did_not():
+    usual = {f"u{i}": (["x|ok", "y|ok"], [(0, 1, 0.3)]) for i in range(18)}
+    failed = {f"f{i}": (["x|ok", "y|error"], [(0, 1, 0.3)]) for i in range(2)}
+    index = {name: i for i, name in enumerate(["x|ok", "x|error", "y|ok", "y|error"])}
+    traces = Traces.build(*tables(usual | failed), index, states=True)
+    assert (traces.is_asked.sum(), traces.explained.sum()) == (2, 0)
+
+
 def test_where_everything_went_as_usual_events_count():
     traces = Traces.build(*tables({"1": (["x|ok", "y|ok"], [(0, 1, 0.3)])}), {"x|ok": 0, "y|ok": 1}, states=True)
     assert traces.explained.tolist() == [1.0, 0.0]

@@ -154,7 +154,8 @@ class Traces:
         for low, high in pairwise([*starts.tolist(), len(order)]):
             rows = order[low:high]  # effects of one depth: all that they must explain has arrived
             np.add.at(load, cause[rows], load[effect[rows]] * share[rows])
-        return np.where(self.is_caused, 0.0, load)
+        as_usual = self.is_usual & ~self.is_usual[self.is_asked].any()  # explains nothing that did not go as usual
+        return np.where(self.is_caused | as_usual, 0.0, load)
 
     @cached_property
     def strongest_cause(self) -> Ints:
