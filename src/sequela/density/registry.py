@@ -97,6 +97,7 @@ class Sizes:
         components: What event types share, or None.
         device: Where it will run.
         additive: Whether past events also add to the rates of events.
+        repeats: Whether the second occurrence of an event type among the past events counts apart.
     """
 
     vocabulary: Vocabulary
@@ -109,6 +110,7 @@ class Sizes:
     components: SharedComponents | None
     device: str
     additive: bool = False
+    repeats: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,14 @@ class TrainedBackbone(Backbone):
         uses_components: Whether it can use the components of event types.
         chooses_width: Whether `fit` chooses its width by validation loss.
         most_additive_types: Most event types for which it can have effects that add up; 0 where it cannot.
+        tells_repeats: Whether it can have weights of its own for the second occurrence of an event type.
         unit: What an example is called.
     """
 
     uses_times: ClassVar[bool] = False
     chooses_width: ClassVar[bool] = False
     most_additive_types: ClassVar[int] = 0
+    tells_repeats: ClassVar[bool] = False
     uses_components: ClassVar[bool] = False
     unit: ClassVar[str] = "events"
 
