@@ -119,7 +119,7 @@ def claims(folder):
     weights = [[0] * 7, [0, 0, 2.5, 0, 0, 0, 0], [0, 0, 0, 2.5, 0, 0, 2.0], *([[0] * 7] * 4)]
     world = SoftmaxWorld([1.5, -1, -1.5, -1, -1, -1.5, -1], weights, horizon=1, names=names)
     rules = [OutcomeRule("engine claim", ("overheat",)), OutcomeRule("tow", ("battery low", "stall"), k=2)]
-    events, table = OutcomeWorld(world, rules).simulate(1200, 10, seed=5)
+    events, table = OutcomeWorld(world, rules).simulate(500, 10, seed=5)
     events.rename({"case": "vehicle"}).write_csv(folder / "codes.csv")
     table.write_csv(folder / "claims.csv")
 
@@ -130,7 +130,7 @@ def releases(folder):
     for name, error, pay in (("before", 0.0, 2.5), ("after", 2.0, 1.0)):
         weights = [[0, 1.5, 0, 0, 0], [0, 0, 1.5, 0, 0], [0, 0, 0, pay, error], [0] * 5, [0] * 5]
         world = SoftmaxWorld([0, 0, 0, 0, -1], weights, horizon=1, names=names)
-        world.to_log(world.sample(400, 15, seed=len(name))).rename({"case": "request"}).write_csv(
+        world.to_log(world.sample(150, 15, seed=len(name))).rename({"case": "request"}).write_csv(
             folder / f"{name}.csv"
         )
 

@@ -5,7 +5,10 @@ import polars as pl
 import pytest
 
 from sequela import discover, discover_log, estimate
+from sequela.density.base import Branches
+from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
 from sequela.effects.contrasts import COLUMNS, state_groups
+from sequela.effects.state_law import StateLaw
 from sequela.errors import ConfigError
 from sequela.events.log import event_components, read_log
 from sequela.events.sequences import Case
@@ -42,19 +45,23 @@ def test_equals_brute_force(decides, state_weights):
         law = np.exp(WORLD.conditional(IDS[:cause], np.array([cause]))[0])
         for effect in range(cause + 1, min(len(IDS), cause + 4)):
             cell = cause, effect - cause - 1
-            f = []
+            acted = event_components(NAMES[IDS[effect]])[0]
+            alike = [u for u, name in enumerate(NAMES) if event_components(name)[0] == acted]
+            f, went = [], []  # of the event; of how it went, given what acted
             for u in range(12):
                 changed = IDS.copy()
                 changed[cause] = u
-                f.append(np.exp(WORLD.conditional(changed[:effect], np.array([effect]))[0, IDS[effect]]))
-            p = f[IDS[cause]]
+                after = np.exp(WORLD.conditional(changed[:effect], np.array([effect]))[0])
+                f.append(after[IDS[effect]])
+                went.append(after[IDS[effect]] / (after[alike].sum() if len(alike) > 1 else 1))
+            p, p_went = f[IDS[cause]], went[IDS[cause]]
             states = [u for u, name in enumerate(NAMES) if event_components(name)[0] == what]
             weights = law[states] if state_weights == "model" else np.ones(len(states))
             expected = {
                 "presence_cmi_nats": kl(p, np.mean(f)),
                 "presence_median_nats": kl(p, weighted_median(f, np.ones(12))),
-                "state_cmi_nats": kl(p, np.average(np.array(f)[states], weights=weights)),
-                "state_median_nats": kl(p, weighted_median(np.array(f)[states], weights)),
+                "state_cmi_nats": kl(p_went, np.average(np.array(went)[states], weights=weights)),
+                "state_median_nats": kl(p_went, weighted_median(np.array(went)[states], weights)),
             }
             if len(states) == 1:
                 n_single += 1
@@ -67,23 +74,47 @@ def test_equals_brute_force(decides, state_weights):
     assert found.n_tested < estimate(WORLD, CASE).n_tested or decides == "presence"
 
 
-def test_each_is_what_it_is_alone_and_shared_replacements_are_scored_once(monkeypatch):
-    counts = []
-    real = DiagnosticWorld.score_branches_many
-
-    def count(self, branches):
-        counts.append(sum(len(one.starts) for one in branches))
-        return real(self, branches)
-
-    monkeypatch.setattr(DiagnosticWorld, "score_branches_many", count)
+def test_each_is_what_it_is_alone():
     both = estimate(WORLD, CASE, contrast="state", particles=4)
-    presence, state = (estimate(WORLD, CASE, particles=4, proposal=name) for name in ("uniform", "siblings"))
+    presence = estimate(WORLD, CASE, particles=4, proposal="uniform")
+    law = StateLaw(WORLD, state_groups(WORLD.vocabulary))
+    state = estimate(law, CASE, particles=4, proposal="siblings")
     np.testing.assert_allclose(both.columns["presence_cmi_nats"], presence.cmi, atol=1e-12)
     np.testing.assert_allclose(both.columns["state_cmi_nats"], state.cmi, atol=1e-12)
     np.testing.assert_allclose(both.q_std_error, state.q_std_error, atol=1e-12)
     median = estimate(WORLD, CASE, particles=4, statistic="kl_of_median")
     np.testing.assert_allclose(both.columns["presence_median_nats"], median.cmi, atol=1e-12)
-    assert counts[0] < counts[1] + counts[2]
+
+
+def test_whether_something_acts_is_no_effect_on_how_it_went():
+    """``a`` going wrong makes ``b`` rarer and not worse: an effect on the event, none on its state."""
+    weights = np.zeros((5, 5))
+    weights[1, 2:4] = -2.0  # a|no against both states of b
+    weights[1, 4] = 1.0
+    names = ["a|ok", "a|no", "b|ok", "b|no", "c|ok"]
+    world = SoftmaxWorld(np.zeros(5), weights, horizon=1, names=names)
+    found = estimate(world, ["a|ok", "b|ok"], contrast="state")
+    assert found.columns["presence_cmi_nats"][0, 0] > 0.001
+    assert found.cmi[0, 0] == pytest.approx(0, abs=1e-12)
+    assert estimate(world, ["a|no", "c|ok"], contrast="state").cmi[0, 0] > 0.05  # one state: whether it comes
+
+
+def test_the_law_of_states_is_the_same_by_windows_and_by_pasts():
+    rng = np.random.default_rng(0)
+    vocabulary = Vocabulary(NAMES, (1,) * 12)
+    network = WindowNetwork(WindowConfig(12, vocabulary.n_inputs, 3, 4, 8))
+    density = WindowDensity(network, vocabulary)
+    law = StateLaw(density, state_groups(vocabulary))
+    starts = rng.integers(0, len(IDS), 9)
+    tails = rng.integers(0, 12, (9, 4)).astype(np.int32)
+    branches = Branches(IDS, starts, tails, None, rng.random((9, 4)) < 0.7)
+    np.testing.assert_allclose(law.score_branches_many([branches])[0], law._by_pasts(branches), atol=1e-6)
+    whole = density.conditional(IDS, np.arange(len(IDS)))
+    size = state_groups(vocabulary).size[IDS]
+    same = [[event_components(a)[0] == event_components(NAMES[b])[0] for a in NAMES] for b in IDS]
+    own = whole[np.arange(len(IDS)), IDS]
+    expected = np.where(size > 1, own - np.logaddexp.reduce(np.where(same, whole, -np.inf), axis=1), own)
+    np.testing.assert_allclose(law.score(IDS), expected, atol=1e-6)
 
 
 def test_states_weighted_by_the_model_are_sampled_fairly():

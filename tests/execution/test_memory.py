@@ -93,7 +93,7 @@ print(status("VmHWM") - before)
 @pytest.mark.parametrize(
     ("density", "design", "length", "particles", "horizon", "budget"),
     [
-        ("llama(n_types=29_100, context=511)", "atomic", 64, 32, 6, 100_000_000),
+        pytest.param("llama(n_types=29_100, context=511)", "atomic", 64, 32, 6, 100_000_000, marks=pytest.mark.slow),
         pytest.param(
             "llama(n_types=3000, context=511)", "leave-one-out", 300, 64, 8, 150_000_000, marks=pytest.mark.slow
         ),

@@ -42,7 +42,7 @@ def given(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("resume")
     world = SoftmaxWorld.random(30, horizon=3, decay=0.3, seed=0)
-    world.to_log(world.sample(200, (1, 30), seed=1)).write_csv(folder / "log.csv")
+    world.to_log(world.sample(60, (1, 30), seed=1)).write_csv(folder / "log.csv")
     fit = ["fit", str(folder / "log.csv"), "--out", str(folder / "model"), "--max-steps", "60", "--quiet"]
     assert CliRunner().invoke(app, fit).exit_code == 0
     return folder

@@ -139,7 +139,7 @@ def test_no_event_and_no_edge():
     events, edges = tables({"1": (["a", "b"], [])})
     traces = Traces.build(events, edges, INDEX)
     assert findings(traces, None, most=5) == {
-        "n_caused": 0, "n_roots": 0, "n_single": 0, "n_undirected": 0, "roots": []
+        "n_caused": 0, "n_roots": 0, "n_single": 0, "n_undirected": 0, "of_states": False, "roots": []
     }  # fmt: skip
     assert embedded(traces, wanted=None, first=[], max_bytes=0)[0][0]["n_caused"] == 0
     empty = Traces.build(events.clear(), edges, INDEX)
@@ -183,3 +183,23 @@ def test_what_is_common_and_doubtful_comes_after_what_is_sure():
     traces = Traces.build(*tables(common | sure), INDEX, set(links))
     for known, first in ((links, "e"), (None, "a")):  # 2 * 0.9 against 4 * 0.2; 4 against 2 where nothing is known
         assert findings(traces, known, most=10)["roots"][0]["type"] == INDEX[first]
+
+
+def test_where_states_decide_the_usual_state_explains_little():
+    usual = {f"u{i}": (["x|ok", "y|ok"], [(0, 1, 0.3)]) for i in range(18)}
+    failed = {f"f{i}": (["x|error", "y|error"], [(0, 1, 2.0)]) for i in range(2)}
+    index = {name: i for i, name in enumerate(["x|ok", "x|error", "y|ok", "y|error", "z"])}
+    for states, first in ((False, "x|ok"), (True, "x|error")):
+        traces = Traces.build(*tables(usual | failed), index, states=states)
+        found = findings(traces, None, most=10)
+        best = found["roots"][0]
+        assert (best["type"], found["of_states"]) == (index[first], states)
+    # Of the 18 usual ends each has log(20 / 18) nats to explain, of the 2 failures each log(20 / 2).
+    assert best["share"] == pytest.approx(2 * np.log(10) / (2 * np.log(10) + 18 * np.log(20 / 18)), abs=1e-6)
+    assert best["n_explained"] == 2
+    assert sum(root["share"] for root in found["roots"]) == pytest.approx(1)
+
+
+def test_where_everything_went_as_usual_events_count():
+    traces = Traces.build(*tables({"1": (["x|ok", "y|ok"], [(0, 1, 0.3)])}), {"x|ok": 0, "y|ok": 1}, states=True)
+    assert traces.share.tolist() == [1.0, 0.0]

@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sequela.events.vocabulary import Vocabulary
+
 
 class Task(Protocol):
     """Examples of a training set and their loss."""
 
+    vocabulary: Vocabulary
     n_examples: int
     n_targets: int
 

@@ -33,12 +33,22 @@ def target_log_prob(logits: Tensor, targets: Tensor) -> Tensor:
         >>> round(float(target_log_prob(torch.tensor([[0.0, 20.0]]), torch.tensor([1]))) * 1e9, 3)
         -2.061
     """
+    chosen, others = target_and_others(logits, targets)
+    return F.logsigmoid(chosen - others)
+
+
+def target_and_others(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logit of each target and the ``logsumexp`` of all others (``[B]`` each). Overwrites ``logits``.
+
+    Example:
+        >>> target_and_others(torch.tensor([[0.0, 20.0]]), torch.tensor([1]))
+        (tensor([20.]), tensor([0.]))
+    """
     index = targets[:, None]
     chosen = logits.gather(1, index)[:, 0]
     logits.scatter_(1, index, -torch.inf)
     top = logits.amax(1, keepdim=True)
-    others = logits.sub_(top).exp_().sum(1).log_() + top[:, 0]
-    return F.logsigmoid(chosen - others)
+    return chosen, logits.sub_(top).exp_().sum(1).log_() + top[:, 0]
 
 
 @dataclass

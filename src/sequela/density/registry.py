@@ -137,15 +137,16 @@ class TrainedBackbone(Backbone):
         uses_times: Whether it can use times.
         uses_components: Whether it can use the components of event types.
         chooses_width: Whether `fit` chooses its width by validation loss.
-        most_additive_types: Most event types for which it can have effects that add up; 0 where it cannot.
-        tells_repeats: Whether it can have weights of its own for the second occurrence of an event type.
+        adds_effects: Whether it can have effects that add up.
+        most_table_types: Most event types for which it learns the effect of each on each, and may learn that of a
+            second occurrence apart.
         unit: What an example is called.
     """
 
     uses_times: ClassVar[bool] = False
     chooses_width: ClassVar[bool] = False
-    most_additive_types: ClassVar[int] = 0
-    tells_repeats: ClassVar[bool] = False
+    adds_effects: ClassVar[bool] = False
+    most_table_types: ClassVar[int] = 0
     uses_components: ClassVar[bool] = False
     unit: ClassVar[str] = "events"
 

@@ -1,8 +1,9 @@
 """Two questions about one event, answered from the same branches (`docs/method.md`, section 10).
 
-*Presence*: what if something else had happened here? The event is replaced by draws from the proposal. *State*: what if
-the same had gone otherwise? It is replaced by the types that share all its components but the last. A replacement that
-both ask for is scored once. One of the two decides which pairs are edges; the estimates of both are columns.
+*Presence*: what if something else had happened here? The event is replaced by draws from the proposal, and the effect
+is the later event. *State*: what if the same had gone otherwise? The event is replaced by the types that share all its
+components but the last, and the effect is how the later event went, given what acted (`StateLaw`). One of the two
+decides which pairs are edges; the estimates of both are columns.
 """
 
 from __future__ import annotations
@@ -11,10 +12,8 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sequela.density.base import Branches
-from sequela.effects.designs.problem import Design, Inquiry, Problem
+from sequela.effects.designs.problem import Design, GivenWhat, Inquiry, Problem
 from sequela.effects.designs.single_cause import replaced
 from sequela.effects.proposals import Draws, draw_siblings, draw_weighted
 from sequela.errors import ConfigError
@@ -50,19 +49,13 @@ def contrasts(decides: str, *, state_weights: str = "even") -> Design:
     """
 
     def design(problem: Problem) -> Inquiry:
-        presence, state = problem.draw(), draw_states(problem, state_weights)
-        n, n_types = presence.types.shape[1], problem.density.vocabulary.n_types
-        types = np.concatenate([presence.types, state.types], axis=1).astype(np.int64)  # [P, N + S]
-        codes = np.arange(len(types))[:, None] * n_types + types
-        distinct, place = np.unique(codes, return_inverse=True)
-        place = place.reshape(codes.shape)
-        scores = yield _branches(problem, distinct // n_types, distinct % n_types)
-        log_p = problem.observed(scores.observed)
         found = {}
-        for name, draws, own in (("presence", presence, place[:, :n]), ("state", state, place[:, n:])):
-            branch_scores = scores.branches[own.ravel()]
-            found[name] = replaced(problem, draws, log_p, branch_scores)
-            found[f"{name} median"] = replaced(problem, draws, log_p, branch_scores, statistic="kl_of_median")
+        for name, draws in (("presence", problem.draw()), ("state", draw_states(problem, state_weights))):
+            branches = problem.branches(draws.types)
+            scores = yield branches if name == "presence" else GivenWhat(branches)
+            log_p = problem.observed(scores.observed)
+            found[name] = replaced(problem, draws, log_p, scores.branches)
+            found[f"{name} median"] = replaced(problem, draws, log_p, scores.branches, statistic="kl_of_median")
         columns = {
             column: found[name].cmi
             for column, name in zip(COLUMNS, ("presence", "state", "presence median", "state median"), strict=True)
@@ -70,13 +63,6 @@ def contrasts(decides: str, *, state_weights: str = "even") -> Design:
         return replace(found[decides], columns=columns)
 
     return design
-
-
-def _branches(problem: Problem, rows: NDArray[np.int64], types: NDArray[np.int64]) -> Branches:
-    place = problem.causes[rows][:, None] + np.arange(problem.horizon)
-    tails = problem.ids[np.minimum(place, len(problem.ids) - 1)]
-    tails[:, 0] = types
-    return Branches(problem.ids, problem.causes[rows], tails, problem.case.times, problem.wanted(rows))
 
 
 def draw_states(problem: Problem, weights: str = "even") -> Draws:

@@ -17,12 +17,13 @@ from sequela.density.runtime.network_density import within_memory
 from sequela.density.runtime.precision import screening_density
 from sequela.density.runtime.threads import right_threads
 from sequela.effects.cmi import CMIEstimate
-from sequela.effects.contrasts import contrasts
+from sequela.effects.contrasts import contrasts, state_groups
 from sequela.effects.designs import (
     DESIGNS,
     Cells,
     Design,
     DesignSettings,
+    GivenWhat,
     Inquiry,
     Problem,
     Rough,
@@ -32,6 +33,7 @@ from sequela.effects.designs import (
 from sequela.effects.knowledge import PairLimits
 from sequela.effects.screening import screened
 from sequela.effects.settings import Settings
+from sequela.effects.state_law import StateLaw
 from sequela.effects.ties import Order, Precedence, TiedCase
 from sequela.errors import ConfigError
 from sequela.events.sequences import Case
@@ -236,13 +238,18 @@ def answer(problems: Sequence[Problem], design: Design) -> list[Cells]:
         return []
     density = problems[0].density
     exact, rough = _Scorer(density), _Scorer(screening_density(density))
+    states: _Scorer | None = None
     inquiries = [design(problem) for problem in problems]
     asked = {number: next(inquiry) for number, inquiry in enumerate(inquiries)}
     found: dict[int, Cells] = {}
     while asked:
         exactly = {number: one for number, one in asked.items() if isinstance(one, Branches)}
         roughly = {number: one.branches for number, one in asked.items() if isinstance(one, Rough)}
-        asked = _ask_again(inquiries, exact.score(exactly) | rough.score(roughly), found)
+        scores = exact.score(exactly) | rough.score(roughly)
+        if given := {number: one.branches for number, one in asked.items() if isinstance(one, GivenWhat)}:
+            states = states or _Scorer(StateLaw(density, state_groups(density.vocabulary)))
+            scores |= states.score(given)
+        asked = _ask_again(inquiries, scores, found)
     return [found[number] for number in range(len(problems))]
 
 
@@ -269,7 +276,7 @@ class _Scorer:
 
 def _ask_again(
     inquiries: Sequence[Inquiry], scores: dict[int, Scores], found: dict[int, Cells]
-) -> dict[int, Branches | Rough]:
+) -> dict[int, Branches | Rough | GivenWhat]:
     """Hand out scores; return what is asked for next, and put the estimates of those that are done in ``found``."""
     asked = {}
     for number, own in scores.items():

@@ -121,7 +121,8 @@ INSTANCE = Table(
             nullable=True,
         ),
         "state_cmi_nats": Column(
-            pl.Float64(), "nats", "Effect against the same event in another state.", optional=True, nullable=True
+            pl.Float64(), "nats", "Effect on how the later event went, against the same event in another state.",
+            optional=True, nullable=True,
         ),
         "presence_median_nats": Column(
             pl.Float64(), "nats", "As `presence_cmi_nats`, against the median replacement.", optional=True,

@@ -87,7 +87,7 @@ class _Chains:
 
 
 def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] | None, most: int) -> dict[str, Any]:
-    """Rank the root causes of all cases by how many later events they explain, times the confidence where it is known.
+    """Rank the root causes of all cases by how much they explain (`Traces.share`), times the confidence where known.
 
     Args:
         traces: All cases.
@@ -96,9 +96,10 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
 
     Returns:
         ``n_caused`` (events with a cause that counts), ``n_roots`` (types), ``n_single`` (root types of one case only,
-        left out where the log has several), ``n_undirected`` (edges with evidence and without direction), and
-        ``roots``, each with ``type``, ``n_cases``, ``n_starts`` (events of the type at which a chain begins),
-        ``n_events`` (all events of the type), ``n_explained`` (events, a sum of shares), ``chain`` (types), ``others``
+        left out where the log has several), ``n_undirected`` (edges with evidence and without direction),
+        ``of_states`` (whether shares are of how events went, not of how many), and ``roots``, each with ``type``,
+        ``n_cases``, ``n_starts`` (events of the type at which a chain begins), ``n_events`` (all events of the type),
+        ``n_explained`` (events, a sum of shares), ``share`` (of all there is to explain), ``chain`` (types), ``others``
         (what else follows its start: type and count), ``chain_count``, ``chain_cases``, ``seconds`` (median from the
         first to the last event of the chain; None without times), ``confidence`` (of all links of the chain together;
         None where it is not known), ``q_value`` (the largest of the chain's links) and ``examples`` (rows of the last
@@ -107,19 +108,24 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
     chains = _Chains(traces)
     rows = np.flatnonzero(traces.explained)
     table = pl.DataFrame(
-        {"type": traces.types[rows], "case": traces.case_of[rows], "explained": traces.explained[rows]},
-        schema={"type": pl.Int64, "case": pl.Int64, "explained": pl.Float64},
+        {
+            "type": traces.types[rows],
+            "case": traces.case_of[rows],
+            "explained": traces.explained[rows],
+            "share": traces.share[rows],
+        },
+        schema={"type": pl.Int64, "case": pl.Int64, "explained": pl.Float64, "share": pl.Float64},
     )
     ranked = (
         table.group_by("type")
-        .agg(pl.col("case").n_unique().alias("n_cases"), pl.len().alias("n_starts"), pl.col("explained").sum())
-        .sort([pl.col("explained").round(9), "type"], descending=[True, False])
+        .agg(pl.col("case").n_unique().alias("n_cases"), pl.len().alias("n_starts"), pl.col("explained", "share").sum())
+        .sort([pl.col("share").round(12), "type"], descending=[True, False])
     )
     shown = ranked.filter(pl.col("n_cases") > 1) if len(traces.names) > 1 else ranked
     confidence = _mean_confidence(traces)
     counts = np.bincount(traces.types)
     found = []
-    for kind, n_cases, n_starts, explained in shown.head(most).iter_rows():
+    for kind, n_cases, n_starts, explained, share in shown.head(most).iter_rows():
         chain, node = chains.typical(kind)
         pairs = list(pairwise(chain))
         q_values = [links[pair].get("q_value") for pair in pairs if pair in links] if links else []
@@ -131,6 +137,7 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
                 "n_starts": n_starts,
                 "n_events": int(counts[kind]),
                 "n_explained": round(explained, 3),
+                "share": round(share, 6),
                 "chain": chain,
                 "others": chains.others(chain),
                 "chain_count": chains.count[node] if node >= 0 else 0,
@@ -141,20 +148,21 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
                 "examples": chains.examples[node] if node >= 0 else [],
             }
         )
-    found.sort(key=_sure_events, reverse=True)
+    found.sort(key=_sure_share, reverse=True)
     return {
         "n_caused": int(traces.is_caused.sum()),
         "n_roots": shown.height,
         "n_single": ranked.height - shown.height,
         "n_undirected": _n_undirected(traces),
+        "of_states": bool((traces.surprise != 1).any()),
         "roots": found,
     }
 
 
-def _sure_events(root: Mapping[str, Any]) -> float:
-    """Return how many events a root explains, as far as its chain is one: what is common but doubtful comes later."""
+def _sure_share(root: Mapping[str, Any]) -> float:
+    """Return how much a root explains, as far as its chain is one: what is common but doubtful comes later."""
     confidence = root["confidence"]
-    return float(root["n_explained"] * (1.0 if confidence is None else confidence))
+    return float(root["share"] * (1.0 if confidence is None else confidence))
 
 
 def _mean_confidence(traces: Traces) -> dict[tuple[int, int], float]:

@@ -274,7 +274,8 @@ def _traces(
     if evidence is not None:
         pairs = evidence.edges.filter(pl.col("pointwise_nats").fill_nan(0).fill_null(0) >= 0).select("cause", "effect")
         links = {(index[cause], index[effect]) for cause, effect in pairs.iter_rows()}
-    return Traces.build(events, edges, index, links), names
+    states = _run(result)["arguments"].get("contrast") == "state"
+    return Traces.build(events, edges, index, links, states), names
 
 
 def _numbers(cases: Sequence[str], names: list[str]) -> list[int]:

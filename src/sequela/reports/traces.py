@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
+from sequela.events.log import event_components
 from sequela.graphs.summary import with_directed
 
 Ints = NDArray[np.int64]
@@ -44,6 +45,7 @@ class Traces:
         has_evidence: Whether the link between the two types has evidence over cases, ``[E]``; true where none was
             gathered.
         attributes: Attributes of the log, each ``[N]``; with neighbours also where an event happened.
+        surprise: How much there is to explain of each event, ``[N]``: 1, or where states decide the edges `_surprise`.
     """
 
     names: list[str]
@@ -56,6 +58,7 @@ class Traces:
     explains: Bools
     has_evidence: Bools
     attributes: dict[str, pl.Series]
+    surprise: Floats
 
     @classmethod
     def build(
@@ -64,6 +67,7 @@ class Traces:
         edges: pl.DataFrame,
         index: Mapping[str, int],
         links: set[tuple[int, int]] | None = None,
+        states: bool = False,
     ) -> Traces:
         """Arrange the tables of a discovery.
 
@@ -72,6 +76,7 @@ class Traces:
             edges: ``case`` and the columns of `InstanceGraph.edges`.
             index: Number of each event type.
             links: Pairs of types with evidence over cases; None where none was gathered: every edge counts.
+            states: Whether the contrast of states decided which pairs are edges.
         """
         names = events["case"].unique(maintain_order=True)
         number = pl.DataFrame({"case": names, "number": np.arange(len(names))})
@@ -94,6 +99,7 @@ class Traces:
             explains=_without_cycles(cause, effect, (gain > 0) & np.isfinite(gain) & directed, len(types)),
             has_evidence=_on_links(types[cause], types[effect], directed, links),
             attributes={name: events[name] for name in events.columns if name not in _NO_ATTRIBUTES},
+            surprise=_surprise(types, index) if states else np.ones(len(types)),
         )
 
     @cached_property
@@ -130,11 +136,27 @@ class Traces:
         The same as the shares of `root_causes`, summed over all events that have a cause: what an event has to explain
         (itself, and what its effects pass on to it) goes to its causes in proportion to their gains.
         """
+        return self._passed_on(self.is_caused.astype(np.float64))
+
+    @cached_property
+    def share(self) -> Floats:
+        """Share of all there is to explain that each root explains, ``[N]``: of the events, or of their surprise.
+
+        An event that went as the same usually goes has little to explain, and so a root of many such events explains
+        little, where edges say how it went.
+        """
+        load = self.is_caused * self.surprise
+        if not load.any():
+            load = self.is_caused.astype(np.float64)
+        return self._passed_on(load / max(load.sum(), 1e-300))
+
+    def _passed_on(self, load: Floats) -> Floats:
+        """Return what of a load of the caused events (``[N]``) arrives at each root, ``[N]``."""
         cause, effect = self.cause[self.counted], self.effect[self.counted]
         gain = self.values["pointwise_nats"].to_numpy()[self.counted]
         total = np.bincount(effect, gain, minlength=len(self.types))
         share = gain / total[effect]
-        load = self.is_caused.astype(np.float64)
+        load = load.copy()
         depth = self.depth[effect]
         order = np.argsort(-depth, kind="stable")
         starts = np.flatnonzero(np.diff(depth[order], prepend=-1))
@@ -157,8 +179,18 @@ class Traces:
         """Return for each case the types of its root causes, those that explain most first."""
         found: list[Counter[int]] = [Counter() for _ in self.names]
         for row in np.flatnonzero(self.explained):
-            found[self.case_of[row]][int(self.types[row])] += float(self.explained[row])
+            found[self.case_of[row]][int(self.types[row])] += float(self.share[row])
         return [[kind for kind, _ in counter.most_common(most)] for counter in found]
+
+
+def _surprise(types: Ints, index: Mapping[str, int]) -> Floats:
+    """Return ``-log`` of how often what acted ends in the state it did, in nats, of each event (``[N]``)."""
+    what = {number: tuple(event_components(name)[:-1]) or (name,) for name, number in index.items()}
+    groups = {group: place for place, group in enumerate(dict.fromkeys(what.values()))}
+    group = np.array([groups[what[number]] for number in range(len(what))], dtype=np.int64)
+    counts = np.bincount(types, minlength=len(what))
+    of_group = np.bincount(group, counts)
+    return np.log(of_group[group[types]] / counts[types])
 
 
 def _on_links(cause: Ints, effect: Ints, directed: Bools, links: set[tuple[int, int]] | None) -> Bools:

@@ -392,12 +392,13 @@ def test_a_model_is_saved_and_loaded(name, tmp_path):
     assert np.allclose(again.score(IDS), density.score(IDS), atol=1e-6)
 
 
-def test_the_width_of_the_window_is_in_the_fingerprint():
-    model = copy.deepcopy(model_of("mistral"))
-    model.config.sliding_window = 9
+@pytest.mark.parametrize(("name", "setting", "value"), [("mistral", "sliding_window", 9), ("bloom", "n_head", 1)])
+def test_what_the_configuration_says_is_in_the_fingerprint(name, setting, value):
+    model = copy.deepcopy(model_of(name))
+    setattr(model.config, setting, value)
     tokens = {f"e{i}": (i * 3) % V for i in range(V)}
     other = wrap_huggingface(model, tokens, hidden_token=HIDDEN, device="cpu")
-    assert other.fingerprint != density_of("mistral").fingerprint
+    assert other.fingerprint != density_of(name).fingerprint
 
 
 def test_how_long_the_probe_is(monkeypatch):

@@ -1,13 +1,18 @@
 """The width of a network: the lowest validation loss, few short runs, the same after an interruption."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from sequela.density.training import size
-from sequela.density.training.fit import fit
+from sequela.density.training.fit import fit, train_recipe
 from sequela.density.training.loop import TrainingConfig
+from sequela.density.training.recipe import Recipe, split_for_training
 from sequela.density.training.size import WIDTHS, choose_memory, choose_repeats, choose_width
 from sequela.events.log import read_log
+from sequela.events.sequences import SequenceSet
+from sequela.events.vocabulary import Vocabulary
 from sequela.progress import Silent
 from sequela.worlds.softmax import SoftmaxWorld
 
@@ -136,3 +141,22 @@ def test_fit_keeps_the_smallest_width_with_about_the_lowest_validation_loss(tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
     assert fit(LOG, max_steps=40, memory=3, device="cpu", progress=False).info["memory_choice"] is None
     assert fit(LOG, max_steps=40, width=8, device="cpu", progress=False).info["width_choice"] is None
+
+
+def test_where_a_short_run_forecast_better_training_is_as_short():
+    vocabulary = Vocabulary.build(LOG)
+    sequences = SequenceSet.from_log(LOG, vocabulary)
+    parts = split_for_training(sequences, 0)
+    config = TrainingConfig(max_steps=1400, batch_size=64, learning_rate=1e-2, patience=1, check_every=20)
+    recipe = Recipe("window", 0, 2, 2, 8, 1, 0.0, 0.0, times=False, components=False, config=config)
+    given = (LOG, vocabulary, sequences, parts)
+    settings = {"device": "cpu", "out": None, "overwrite": False, "tell": Silent()}
+    short = replace(recipe, config=size.short_config(config))
+    assert short.config.max_steps == 350
+    whole, alone = (train_recipe(one, *given, **settings) for one in (recipe, short))
+    choice = size.WidthChoice(8, 350, {8: 0.0}, {8: 0.0}, even(0.0), even(0.0))
+    better = train_recipe(recipe, *given, **settings, choice=choice)
+    worse = train_recipe(recipe, *given, **settings, choice=replace(choice, losses={8: 99.0}))
+    assert better.fingerprint == alone.fingerprint != whole.fingerprint == worse.fingerprint
+    assert better.info["training"] == alone.info["training"]
+    assert better.info["fingerprint"] == alone.info["fingerprint"]

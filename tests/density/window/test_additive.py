@@ -13,6 +13,7 @@ from sequela.density.training.crossfit import cross_fit
 from sequela.density.training.fit import fit
 from sequela.density.training.short_runs import ShortRuns
 from sequela.density.training.size import AdditiveChoice, WidthChoice
+from sequela.density.window import additive
 from sequela.density.window.additive import AdditiveEffects
 from sequela.density.window.finite_memory import observed_windows
 from sequela.errors import ConfigError
@@ -35,15 +36,26 @@ def examples(cases, memory, begin):
 def test_counted_effects_are_those_of_the_world():
     windows, targets = examples(WORLD.sample(500, 40, seed=2), 3, WORLD.vocabulary.begin_id)
     found = AdditiveEffects.count(windows, targets, WORLD.vocabulary, iterations=200)
-    past = np.array(list(itertools.product(range(5), repeat=3)), np.int32)
-    rates = found.spontaneous + (found.lag_scale[:, None] * found.effects[past]).sum(axis=1)
+    past, effects = np.array(list(itertools.product(range(5), repeat=3)), np.int32), found.effects.toarray()
+    rates = found.spontaneous + (found.lag_scale[:, None] * effects[past]).sum(axis=1)
     # The rates themselves are known up to what every event adds alike.
     np.testing.assert_allclose(
         rates / rates.sum(axis=1, keepdims=True), np.exp(WORLD.window_conditional(past[:, 1:])), atol=0.06
     )
-    assert found.effects[WORLD.vocabulary.begin_id].max() == 0
+    assert effects[WORLD.vocabulary.begin_id].max() == 0
     share = np.bincount(targets) / len(targets)
-    np.testing.assert_allclose(found.effects[WORLD.vocabulary.hidden_id], share @ found.effects[:5])
+    np.testing.assert_allclose(effects[WORLD.vocabulary.hidden_id], share @ effects[:5])
+
+
+def test_events_are_gone_through_in_parts(monkeypatch):
+    windows, targets = examples(WORLD.sample(30, 20, seed=2), 3, WORLD.vocabulary.begin_id)
+    places, knots = np.random.default_rng(0).uniform(0, 3, windows.shape), {"n_knots": 4}
+    whole = AdditiveEffects.count(windows, targets, WORLD.vocabulary, places=places, **knots)
+    monkeypatch.setattr(additive, "_BLOCK", 100)
+    parts = AdditiveEffects.count(windows, targets, WORLD.vocabulary, places=places, **knots)
+    for name in ("spontaneous", "lag_scale", "curve"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-9)
+    np.testing.assert_allclose(parts.effects.toarray(), whole.effects.toarray(), rtol=1e-9)
 
 
 def test_what_an_event_adds_fades_along_the_counted_curve():

@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sequela.density.base import Branches, Floats, Ids, Times, check_branches, check_sequence
+from sequela.density.base import Branches, Floats, Ids, Times
 from sequela.density.blocks import blocks
 from sequela.density.decoder.llama import LlamaTiles
 from sequela.density.decoder.model import DecoderDensity, size_of
@@ -33,6 +33,7 @@ from sequela.density.decoder.tiles import TILE_TOKENS, Job, Tile, batches_of, jo
 from sequela.density.decoder.timing import Timing, gaps_before
 from sequela.density.decoder.windows import additive, masks, windows_of
 from sequela.density.output_head import MIN_ROWS, Head
+from sequela.density.runtime.block_scoring import BlockScoring
 from sequela.density.runtime.network_density import Batches, Cost, Runtime
 from sequela.density.window.time_features import Gaps, check_times
 from sequela.errors import MissingExtraError
@@ -68,7 +69,7 @@ class _PrefixCache(DynamicCache):  # type: ignore[misc]
         return int(self._given[0][0].shape[2])
 
 
-class HuggingFaceDensity(DecoderDensity):
+class HuggingFaceDensity(BlockScoring, DecoderDensity):
     """A Hugging Face causal decoder whose branches share the observed prefix; see `DecoderDensity`.
 
     Args:
@@ -93,31 +94,14 @@ class HuggingFaceDensity(DecoderDensity):
         self._llama = LlamaTiles(self.model) if LlamaTiles.fits(self.model) else None
         self._batches = self._fastest_batches()
 
-    @property
-    def max_tail(self) -> int:  # type: ignore[override]
-        """Half a context: a branch then spans at most two blocks."""
-        return self.context // 2
-
     def cost(self, longest: int = 1, horizon: int = 1) -> Cost:
         """See `NetworkDensity.cost`.
 
         A step holds what says where a branch's results go; the smallest batches are one prefix, one tile, and the
         logits of a few rows. Operations are two for each weight that is multiplied with.
         """
-        least = self._held_bytes(longest, horizon, self._least_batches(longest, horizon))
-        most = self._held_bytes(longest, horizon, self._fastest_batches())
-        return Cost(step_bytes=24, least_bytes=least, most_bytes=max(least, most), step_flops=self.token_flops)
-
-    def batches_within(self, limit: int, longest: int, horizon: int) -> Batches:
-        """See `NetworkDensity.batches_within`."""
-        found, least = self._fastest_batches(), self._least_batches(longest, horizon)
-        while found != least and self._held_bytes(longest, horizon, found) > limit:
-            found = Batches(
-                max(found.n_tokens // 2, least.n_tokens),
-                max(found.n_held // 2, least.n_held),
-                max(found.n_rows // 2, least.n_rows),
-            )
-        return found
+        least, most = self._batch_bytes(longest, horizon)
+        return Cost(step_bytes=24, least_bytes=least, most_bytes=most, step_flops=self.token_flops)
 
     def _fastest_batches(self) -> Batches:
         kind = torch.device(self.runtime.device).type
@@ -156,25 +140,6 @@ class HuggingFaceDensity(DecoderDensity):
         self._batches = now.batches or self._fastest_batches()
         self._head = replace(self._head, n_rows=self._batches.n_rows)
 
-    def score_many(self, sequences: Sequence[Ids], times: Times = None) -> list[Floats]:
-        """See `Density.score_many`."""
-        nothing = np.zeros(0, np.int64), np.zeros((0, 1), np.int32)
-        own = times if times is not None else [None] * len(sequences)
-        asked = [Branches(ids, *nothing, seconds) for ids, seconds in zip(sequences, own, strict=True)]
-        return self._run(asked, observed=True)[0]
-
-    def score_branches_many(self, branches: Sequence[Branches]) -> list[Floats]:
-        """See `Density.score_branches_many`."""
-        return self._run(branches, observed=False)[1]
-
-    def score_both(self, branches: Sequence[Branches]) -> tuple[list[Floats], list[Floats]]:
-        """See `Density.score_both`; the prefix runs once for both."""
-        return self._run(branches, observed=True)
-
-    def conditional(self, ids: Ids, positions: NDArray[np.int64], times: Floats | None = None) -> Floats:
-        """See `Density.conditional`."""
-        return self.conditional_many([ids], [np.asarray(positions)], [times])[0]
-
     @torch.inference_mode()
     def conditional_many(
         self, sequences: Sequence[Ids], positions: Sequence[NDArray[np.int64]], times: Times = None
@@ -201,27 +166,20 @@ class HuggingFaceDensity(DecoderDensity):
                     results[job.case][wanted] = self._head.log_probs(own[rows])
         return results
 
-    @torch.inference_mode()
-    def _run(self, branches: Sequence[Branches], *, observed: bool) -> tuple[list[Floats], list[Floats]]:
-        """Return the scores of the observed events (empty unless asked for) and of the branches."""
-        for one in branches:
-            check_sequence(one.ids, self.vocabulary)
-            check_branches(one, self.vocabulary, self.max_tail)
-        scores = [np.full(len(one.ids) if observed else 0, np.nan) for one in branches]
-        results = [np.full(one.tails.shape, np.nan) for one in branches]
+    def _score(self, branches: Sequence[Branches], scores: list[Floats] | None, results: list[Floats]) -> None:
+        """See `BlockScoring`."""
         sequences = [one.ids for one in branches]
         gaps = self._gaps([one.times for one in branches], [len(ids) for ids in sequences])
-        for jobs in self._flights(jobs_of(branches, self.context, observed=observed)):
+        for jobs in self._flights(jobs_of(branches, self.context, observed=scores is not None)):
             layers: list[Layers] = []
             for batch in self._prefix_batches(jobs):
                 hidden, found = self._run_prefixes(batch, sequences, gaps)
                 layers += found if self._llama is None else map(self._llama.prefix, found)
-                if observed:
+                if scores is not None:
                     self._score_observed(batch, hidden, branches, scores)
             tiles = [tile for number, job in enumerate(jobs) for tile in tiles_of(number, job, branches[job.case])]
             for same in batches_of(tiles, self._batches.n_tokens):
                 self._score_tiles(same, jobs, layers, branches, gaps, results)
-        return scores, results
 
     def _gaps(self, times: Times, needed: list[int]) -> list[Gaps] | None:
         """Return the gaps of sequences of which the times of so many events are needed; None without times."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from typing import Any
 
@@ -20,6 +21,12 @@ from sequela.density.window.time_features import Gaps
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
 
+_NOT_COMPUTED_BY = {
+    "_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache", "return_dict",
+    "output_attentions", "output_hidden_states",
+}  # fmt: skip
+"""Settings that change when a model is saved and loaded, and not what it computes."""
+
 
 def size_of(config: Any, name: str) -> int:
     """Return a size in a configuration, the largest one where layers differ; 0 where it names none.
@@ -34,6 +41,15 @@ def size_of(config: Any, name: str) -> int:
     except RuntimeError:  # the library names no one size where layers differ (Gemma 4)
         layers = (config.per_layer_config[i] for i in range(config.num_hidden_layers))
         return max(int(getattr(layer, name, None) or 0) for layer in layers)
+
+
+def _computed_by(config: Any) -> str:
+    """Return what a configuration says of how scores are computed, in one order."""
+
+    def kept(values: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if name not in _NOT_COMPUTED_BY}
+
+    return json.dumps(json.loads(json.dumps(config.to_dict(), default=str), object_hook=kept), sort_keys=True)
 
 
 class DecoderDensity(NetworkDensity):
@@ -111,8 +127,7 @@ class DecoderDensity(NetworkDensity):
     def fingerprint(self) -> str:
         """See `Density.fingerprint`."""
         settings = f"{self.tokens.tolist()} {self.begin_token} {self.hidden_token} {self.context} {self._head.dtype}"
-        window = getattr(self.model.config.get_text_config(), "sliding_window", None)
-        settings += "" if window is None else f" {window}"
+        settings += f" {type(self.model).__name__} {_computed_by(self.model.config)}"
         weights = dict(self.model.state_dict())
         if self.timing is not None:
             weights |= {f"timing.{name}": weight for name, weight in self.timing.state_dict().items()}

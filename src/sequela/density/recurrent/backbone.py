@@ -9,18 +9,17 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 
 from sequela.density.base import Density
 from sequela.density.component_sums import keep_sums, share_components, take_weights
 from sequela.density.decoder.objective import DecoderTask, block_steps
+from sequela.density.network_files import load_network, save_network
 from sequela.density.recurrent.density import RecurrentDensity
 from sequela.density.recurrent.network import RecurrentConfig, RecurrentNetwork
 from sequela.density.registry import Saved, Sizes, Steps, TrainedBackbone
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
 
-_WEIGHTS = "weights.safetensors"
 _MAX_CONTEXT = 256
 
 
@@ -76,8 +75,7 @@ class RecurrentBackbone(TrainedBackbone):
 
     def save(self, density: RecurrentDensity, folder: Path) -> dict[str, Any]:
         """See `Backbone.save`."""
-        weights = density.network.state_dict()
-        save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, folder / _WEIGHTS)
+        save_network(density.network, folder)
         return asdict(density.network.config)
 
     def load(self, folder: Path, saved: Saved) -> RecurrentDensity:
@@ -85,16 +83,8 @@ class RecurrentBackbone(TrainedBackbone):
         config = msgspec.convert(dict(saved.settings), RecurrentConfig)
         if min(config.width, config.n_layers) < 1 or config.context < 2:
             raise ValueError("the settings are not those of a trained recurrent network")
-        vocabulary = saved.vocabulary
-        if (config.n_types, config.n_inputs) != (vocabulary.n_types, vocabulary.n_inputs):
-            raise ValueError(f"the model predicts {config.n_types} types, the vocabulary has {vocabulary.n_types}")
-        weights = load_file(folder / _WEIGHTS)
-        if config.n_layers > len(weights):  # before that many are made
-            raise ValueError("the weights are not of the sizes in its settings")
-        with torch.device("meta"):  # sizes that do not fit the weights are found before they take memory
-            shapes = {name: tensor.shape for name, tensor in RecurrentNetwork(config).state_dict().items()}
-        if shapes != {name: tensor.shape for name, tensor in weights.items()}:
-            raise ValueError("the weights are not of the sizes in its settings")
-        network = RecurrentNetwork(config)
-        network.load_state_dict(weights)
-        return RecurrentDensity(network, vocabulary, knows_hidden=saved.knows_hidden, device=saved.device)
+        network = load_network(
+            lambda: RecurrentNetwork(config), folder, saved.vocabulary,
+            n_layers=config.n_layers, n_types=config.n_types, n_inputs=config.n_inputs,
+        )  # fmt: skip
+        return RecurrentDensity(network, saved.vocabulary, knows_hidden=saved.knows_hidden, device=saved.device)

@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sequela.density.base import Branches, Floats, Ids, Times, check_branches, check_sequence
+from sequela.density.base import Branches, Floats, Ids, Times
 from sequela.density.blocks import Block, blocks
 from sequela.density.decoder.tiles import Job, jobs_of
 from sequela.density.output_head import MIN_ROWS, Head
 from sequela.density.recurrent.network import RecurrentNetwork
+from sequela.density.runtime.block_scoring import BlockScoring
 from sequela.density.runtime.devices import fingerprint_of
-from sequela.density.runtime.network_density import Batches, Cost, NetworkDensity, Runtime
+from sequela.density.runtime.network_density import Batches, Cost, Runtime
 from sequela.events.vocabulary import Vocabulary
 
 _TOKENS = {"cpu": 4096}
@@ -31,7 +32,7 @@ _TOKENS_HELD = 16_384
 """Events whose states are held at once."""
 
 
-class RecurrentDensity(NetworkDensity):
+class RecurrentDensity(BlockScoring):
     """A trained `RecurrentNetwork` as a density.
 
     Args:
@@ -56,11 +57,6 @@ class RecurrentDensity(NetworkDensity):
         self._batches = self._fastest_batches()
 
     @property
-    def max_tail(self) -> int:  # type: ignore[override]
-        """Half a context: a branch then spans at most two blocks."""
-        return self.context // 2
-
-    @property
     def fingerprint(self) -> str:
         """See `Density.fingerprint`."""
         settings = f"{self.network.config} {self._body.head.weight.dtype}"
@@ -68,18 +64,10 @@ class RecurrentDensity(NetworkDensity):
 
     def cost(self, longest: int = 1, horizon: int = 1) -> Cost:
         """See `NetworkDensity.cost`."""
-        least = self._held_bytes(self._least_batches(longest, horizon))
-        most = self._held_bytes(self._fastest_batches())
+        least, most = self._batch_bytes(longest, horizon)
         config = self.network.config
         flops = 2.0 * (6 * config.width**2 * config.n_layers + config.width * config.n_types)
-        return Cost(step_bytes=24, least_bytes=least, most_bytes=max(least, most), step_flops=flops)
-
-    def batches_within(self, limit: int, longest: int, horizon: int) -> Batches:
-        """See `NetworkDensity.batches_within`."""
-        found, least = self._fastest_batches(), self._least_batches(longest, horizon)
-        while found != least and self._held_bytes(found) > limit:
-            found = Batches(*(max(now // 2, low) for now, low in zip(_sizes(found), _sizes(least), strict=True)))
-        return found
+        return Cost(step_bytes=24, least_bytes=least, most_bytes=most, step_flops=flops)
 
     def _fastest_batches(self) -> Batches:
         kind = torch.device(self.runtime.device).type
@@ -89,7 +77,7 @@ class RecurrentDensity(NetworkDensity):
         prefix = min(longest, self.context)
         return Batches(MIN_ROWS * max(prefix, horizon), prefix, MIN_ROWS)
 
-    def _held_bytes(self, batches: Batches) -> int:
+    def _held_bytes(self, longest: int, horizon: int, batches: Batches) -> int:
         """Return the bytes of the states held, of one call (inputs, gates and states), and of the logits."""
         config = self.network.config
         states = 4 * config.width * config.n_layers
@@ -105,23 +93,6 @@ class RecurrentDensity(NetworkDensity):
             self._body = self.network if plain else copy.deepcopy(self.network).to(getattr(torch, now.precision))
         self._batches = now.batches or self._fastest_batches()
         self._head = self._head.with_rows(self._batches.n_rows)
-
-    def score_many(self, sequences: Sequence[Ids], times: Times = None) -> list[Floats]:
-        """See `Density.score_many`."""
-        nothing = np.zeros(0, np.int64), np.zeros((0, 1), np.int32)
-        return self._run([Branches(ids, *nothing) for ids in sequences], observed=True)[0]
-
-    def score_branches_many(self, branches: Sequence[Branches]) -> list[Floats]:
-        """See `Density.score_branches_many`."""
-        return self._run(branches, observed=False)[1]
-
-    def score_both(self, branches: Sequence[Branches]) -> tuple[list[Floats], list[Floats]]:
-        """See `Density.score_both`; the observed events run once for both."""
-        return self._run(branches, observed=True)
-
-    def conditional(self, ids: Ids, positions: NDArray[np.int64], times: Floats | None = None) -> Floats:
-        """See `Density.conditional`."""
-        return self.conditional_many([ids], [positions])[0]
 
     @torch.inference_mode()
     def conditional_many(
@@ -143,25 +114,18 @@ class RecurrentDensity(NetworkDensity):
                 results[job.case][own] = self._head.log_probs(self._body.hidden(states[-1, row, at]))
         return results
 
-    @torch.inference_mode()
-    def _run(self, branches: Sequence[Branches], *, observed: bool) -> tuple[list[Floats], list[Floats]]:
-        """Return the scores of the observed events (empty unless asked for) and of the branches."""
-        for one in branches:
-            check_sequence(one.ids, self.vocabulary)
-            check_branches(one, self.vocabulary, self.max_tail)
-        scores = [np.full(len(one.ids) if observed else 0, np.nan) for one in branches]
-        results = [np.full(one.tails.shape, np.nan) for one in branches]
+    def _score(self, branches: Sequence[Branches], scores: list[Floats] | None, results: list[Floats]) -> None:
+        """See `BlockScoring`."""
         sequences = [one.ids for one in branches]
-        for jobs in self._flights(jobs_of(branches, self.context, observed=observed)):
+        for jobs in self._flights(jobs_of(branches, self.context, observed=scores is not None)):
             states = self._prefix_states(jobs, sequences)
-            if observed:
+            if scores is not None:
                 for row, job in enumerate(jobs):
                     block = job.block
                     hidden = self._body.hidden(states[-1, row, block.low - block.begin : block.high - block.begin])
                     own = self._head.target_log_prob(hidden, sequences[job.case][block.low : block.high])
                     scores[job.case][block.low : block.high] = own
             self._score_tails(jobs, states, branches, results)
-        return scores, results
 
     def _flights(self, jobs: list[Job]) -> Iterator[list[Job]]:
         """Cut jobs into groups of like lengths whose states may be held at once, and that run in one call."""
@@ -241,7 +205,3 @@ class RecurrentDensity(NetworkDensity):
 def _inside(positions: NDArray[np.int64], block: Block) -> NDArray[np.bool_]:
     found: NDArray[np.bool_] = (np.asarray(positions) >= block.low) & (np.asarray(positions) < block.high)
     return found
-
-
-def _sizes(batches: Batches) -> tuple[int, int, int]:
-    return batches.n_tokens, batches.n_held, batches.n_rows

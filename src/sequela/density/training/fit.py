@@ -35,7 +35,14 @@ from sequela.density.training.recipe import (
     use_times,
 )
 from sequela.density.training.short_runs import ShortRuns, forget_records
-from sequela.density.training.size import AdditiveChoice, MemoryChoice, RepeatsChoice, WidthChoice, has_time
+from sequela.density.training.size import (
+    AdditiveChoice,
+    MemoryChoice,
+    RepeatsChoice,
+    WidthChoice,
+    has_time,
+    short_config,
+)
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.events.split import Split
@@ -44,6 +51,8 @@ from sequela.files import check_writable_folder
 from sequela.locks import locks_out
 from sequela.progress import Reporter, reporter
 from sequela.version import __version__
+
+_FIRST_WIDTH = 64
 
 
 @public(FIT)
@@ -102,7 +111,7 @@ def fit(
         learning_rate=learning_rate, patience=patience, seed=seed, precision=precision, device=device,
     )  # fmt: skip
     say_log(tell, log, vocabulary, parts)
-    may_add = check_additive(additive, kind, vocabulary.n_types)
+    may_add = check_additive(additive, kind)
     recipe = Recipe(
         backbone=backbone, seed=seed, min_count=min_count, memory=first_memory,
         width=width or kind.default_width(parts[0].n_events, vocabulary.n_types), n_blocks=n_blocks, dropout=dropout,
@@ -113,9 +122,13 @@ def fit(
     choice = added = repeated = remembered = None
     if width is None and kind.chooses_width and has_time(max_steps):
         short_runs = ShortRuns(vocabulary, sequences, parts, device, out, tell)
+        if may_add and not recipe.additive and vocabulary.n_types > kind.most_table_types:
+            # Short runs are dear here, and without a table of direct effects no width forecasts like counts that fit.
+            added = short_runs.choose_additive(recipe, short_runs.one(replace(recipe, width=_FIRST_WIDTH)))
+            recipe = replace(recipe, additive=added.additive)
         choice = short_runs.choose_width(recipe)
-        if may_add and not recipe.additive:
-            added = short_runs.choose_additive(recipe, choice)
+        if may_add and added is None and not recipe.additive:
+            added = short_runs.choose_additive(recipe, choice.lowest)
             if added.additive:
                 with_them = short_runs.choose_width(replace(recipe, additive=True))
                 if with_them.lowest_loss < choice.lowest_loss:
@@ -124,7 +137,7 @@ def fit(
                     tell.say("effects multiply after all: training with those that add up forecasts worse")
         recipe = replace(recipe, width=choice.width)
         own = choice.own
-        if kind.tells_repeats:
+        if vocabulary.n_types <= kind.most_table_types:
             repeated = short_runs.choose_repeats(recipe, choice)
             recipe, own = replace(recipe, repeats=repeated.repeats), repeated.own
         if memory is None and not log.n_ties:  # not tried where events of one time have no order
@@ -219,16 +232,20 @@ def train_recipe(
         kind.go_on(network, start)
     state_folder = None if out is None else _state_folder(out)
     fingerprint = data_fingerprint(recipe, vocabulary, sequences, start)
+    tasks = kind.task(parts[0], sizes), kind.task(parts[1], sizes)
     result = train(
-        network,
-        kind.task(parts[0], sizes),
-        kind.task(parts[1], sizes),
-        config,
-        device=device,
-        report=tell,
-        state_folder=state_folder,
-        fingerprint=fingerprint,
+        network, *tasks, config, device=device, report=tell, state_folder=state_folder, fingerprint=fingerprint
     )
+    short = remembered or repeated or choice
+    if short is not None and short.loss < result.best_loss:
+        recipe = replace(recipe, config=short_config(config))
+        tell.say(
+            f"trained anew with {recipe.config.max_steps:,} steps: a short run forecast better than the whole training "
+            f"({short.loss:.3f} against {result.best_loss:.3f} nats per event)"
+        )
+        network = new_network(kind, sizes, parts[0], recipe.seed)
+        result = train(network, *tasks, recipe.config, device=device, report=tell)
+        fingerprint = data_fingerprint(recipe, vocabulary, sequences)
     network.load_state_dict(result.weights)
     density = kind.density(network, sizes)
     with right_threads():

@@ -30,6 +30,8 @@ from sequela.progress import Reporter
 
 _STATE = "state.json"
 _VALIDATION_TARGETS = 50_000
+_VALIDATION_LOGITS = 200_000_000
+"""A look at the validation loss costs so many targets, or so many targets times types, at most."""
 _TABLES = (
     "table.weight", "table_components.weight", "table_repeat.weight", "rate_source", "rate_timing.weight", "rate_curve",
     "rate_lag", "mix_lag",
@@ -244,7 +246,8 @@ def validation_losses(model: torch.nn.Module, task: Task, batch_size: int, devic
     """
     model.eval()
     # A fixed sample when the validation part is large: checks must stay cheap.
-    share = min(1.0, _VALIDATION_TARGETS / max(task.n_targets, 1))
+    most = min(_VALIDATION_TARGETS, max(1, _VALIDATION_LOGITS // task.vocabulary.n_types))
+    share = min(1.0, most / max(task.n_targets, 1))
     size = max(1, round(task.n_examples * share))
     examples = np.sort(np.random.default_rng(0).permutation(task.n_examples)[:size])
     lows = range(0, len(examples), batch_size)

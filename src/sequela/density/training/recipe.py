@@ -214,7 +214,7 @@ def _time_tells_state(train_set: SequenceSet, vocabulary: Vocabulary, tell: Repo
     return tells
 
 
-def check_additive(additive: bool | str, backbone: TrainedBackbone, n_types: int) -> bool:
+def check_additive(additive: bool | str, backbone: TrainedBackbone) -> bool:
     """Return whether effects that add up may be in the network.
 
     Raises:
@@ -222,11 +222,9 @@ def check_additive(additive: bool | str, backbone: TrainedBackbone, n_types: int
     """
     if not isinstance(additive, bool):
         check_choice("additive", additive, ["auto"])
-    most = backbone.most_additive_types
-    if additive is True and n_types > most:
-        lack = f"at most {most:,} event types (there are {n_types:,})" if most else "the window backbone"
-        raise ConfigError(f"additive=True needs {lack}: leave additive out, or set it to False")
-    return bool(additive) and n_types <= most
+    if additive is True and not backbone.adds_effects:
+        raise ConfigError("additive=True needs the window backbone: leave additive out, or set it to False")
+    return bool(additive) and backbone.adds_effects
 
 
 def use_components(

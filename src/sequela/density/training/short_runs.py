@@ -21,6 +21,7 @@ from sequela.density.training.size import (
     choose_memory,
     choose_repeats,
     choose_width,
+    short_config,
 )
 from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary
@@ -76,6 +77,10 @@ class ShortRuns:
             fingerprint=data_fingerprint(recipe, self.vocabulary, self.sequences),
         )
 
+    def one(self, recipe: Recipe) -> Pieces:
+        """Make one short run and return its losses."""
+        return self._run(recipe, short_config(recipe.config))
+
     def _run(self, recipe: Recipe, config: TrainingConfig) -> NDArray[np.float64]:
         kind, sizes = trained_backbone(recipe.backbone), recipe.sizes(self.vocabulary, self.device)
         network = new_network(kind, sizes, self.parts[0], recipe.seed)
@@ -84,12 +89,12 @@ class ShortRuns:
         network.load_state_dict(result.weights)
         return self._losses(recipe, network)
 
-    def choose_additive(self, recipe: Recipe, choice: WidthChoice) -> AdditiveChoice:
-        """Compare effects that add up, as counted, with the best network without them."""
+    def choose_additive(self, recipe: Recipe, trained: Pieces) -> AdditiveChoice:
+        """Compare effects that add up, as counted, with what the best network without them lost."""
         kind = trained_backbone(recipe.backbone)
         with_them = replace(recipe, additive=True)
         network = new_network(kind, with_them.sizes(self.vocabulary, self.device), self.parts[0], recipe.seed)
-        added = AdditiveChoice.between(self._losses(with_them, network), choice.lowest)
+        added = AdditiveChoice.between(self._losses(with_them, network), trained)
         self.tell.say(added.sentence())
         return added
 

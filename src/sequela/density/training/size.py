@@ -15,9 +15,13 @@ that width; it has where the loss falls by more than one standard error.
 Memory: with that width it is doubled as long as the loss falls by more than one standard error. What acts late is not
 found otherwise, and a longer memory without need only adds to what can be fitted to noise.
 
+Length: where the log is small, the whole training stops early, at a learning rate that has hardly fallen, and a short
+run, whose rate falls to the end, may forecast better. Then the network is trained as that short run was.
+
 Effects that add up: whether they are in the network is decided in the same way (`AdditiveChoice`), and costs next to
 nothing, because the counted effects need no training to forecast. Where they win, the width is chosen anew with them,
-and they stay if that brings a lower loss.
+and they stay if that brings a lower loss. Above 2,000 types, where the network has no table of direct effects and short
+runs are dear, the counts come first and are compared with one short run.
 
 Source: the one-standard-error rule: Breiman, Friedman, Olshen and Stone (1984), "Classification and regression trees".
 """
@@ -74,6 +78,11 @@ class WidthChoice:
         """The lowest of the losses."""
         return min(self.losses.values())
 
+    @property
+    def loss(self) -> float:
+        """That of the chosen width."""
+        return self.losses[self.width]
+
     def sentence(self) -> str:
         """Say in one line what was tried and what was kept."""
         best = self.lowest_loss
@@ -103,6 +112,11 @@ class MemoryChoice:
     memory: int
     losses: dict[int, float]
     std_errors: dict[int, float]
+
+    @property
+    def loss(self) -> float:
+        """That of the chosen memory."""
+        return self.losses[self.memory]
 
     def sentence(self) -> str:
         """Say in one line what was tried and what was kept."""
@@ -138,6 +152,11 @@ class RepeatsChoice:
     def repeats(self) -> bool:
         """Whether the loss falls by more than one standard error."""
         return self.apart < self.without - self.std_error
+
+    @property
+    def loss(self) -> float:
+        """That of what was chosen."""
+        return self.apart if self.repeats else self.without
 
     def sentence(self) -> str:
         """Say in one line what was compared and what was decided."""

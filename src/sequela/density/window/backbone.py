@@ -9,24 +9,26 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 
 from sequela.density.base import Density
+from sequela.density.network_files import load_network, save_network
 from sequela.density.registry import Saved, Sizes, Steps, TrainedBackbone
 from sequela.density.window.additive import AdditiveEffects
 from sequela.density.window.finite_memory import observed_windows
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork, is_shared
+from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork, is_shared, knot_weights
 from sequela.density.window.objective import WindowTask
+from sequela.density.window.rate_rows import RateRows
 from sequela.density.window.time_features import observed_gaps, time_scale
 from sequela.errors import ConfigError
 from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary
 
-WEIGHTS = "weights.safetensors"
 _KNOTS = 12
 _MAX_WIDE_TYPES = 2000
 """Up to this many types the window network has tables of direct effects: 16 MB each."""
 _MOST_COUNTED = 300_000
+_MOST_COUNTED_A_TYPE = 500
+_COUNTED = ("rates", "rate_starts", "rate_types", "rate_values")
 _LEAST_SCALE = 1e-3
 
 
@@ -37,8 +39,8 @@ class WindowBackbone(TrainedBackbone):
     uses_times = True
     uses_components = True
     chooses_width = True
-    most_additive_types = _MAX_WIDE_TYPES
-    tells_repeats = True
+    adds_effects = True
+    most_table_types = _MAX_WIDE_TYPES
 
     def default_memory(self, longest: int) -> int:
         """See `TrainedBackbone.default_memory`."""
@@ -65,6 +67,11 @@ class WindowBackbone(TrainedBackbone):
         if sizes.times:
             shortest, longest = time_scale(train_set, sizes.memory)
             config = replace(config, n_knots=_KNOTS, shortest_seconds=shortest, longest_seconds=longest)
+        found = None
+        if sizes.additive:
+            found = _count(train_set, config, vocabulary, sizes)
+            if not config.wide:
+                config = replace(config, n_rates=found.effects.nnz)
         shared = None
         if sizes.components is not None:
             config = replace(config, n_component_values=sizes.components.n_values)
@@ -74,10 +81,9 @@ class WindowBackbone(TrainedBackbone):
         log_counts = np.log(np.bincount(train_set.ids, minlength=vocabulary.n_types) + 0.5)
         bias = log_counts - log_counts.mean()
         with torch.no_grad():
-            if sizes.additive:
-                found = _count(train_set, network, vocabulary, sizes)
+            if found is not None:
                 bias = np.log(found.spontaneous)
-                network.rates.copy_(torch.from_numpy(found.effects))
+                network.set_rates(found.effects)
                 network.rate_lag.copy_(torch.from_numpy(np.log(np.maximum(found.lag_scale, _LEAST_SCALE))))
                 if sizes.times:
                     network.rate_curve.copy_(torch.from_numpy(np.log(np.maximum(found.curve, _LEAST_SCALE))))
@@ -96,9 +102,12 @@ class WindowBackbone(TrainedBackbone):
         own = network.state_dict()
         shared = [name for name in own if is_shared(name)]
         weights = density.network.state_dict() if isinstance(density, WindowDensity) else {}
-        if {name: w.shape for name, w in own.items() if name not in shared} != {n: w.shape for n, w in weights.items()}:
+        trained = {name: w for name, w in weights.items() if name not in _COUNTED}
+        if {name: w.shape for name, w in own.items() if name not in {*shared, *_COUNTED}} != {
+            name: w.shape for name, w in trained.items()
+        }:
             raise ConfigError("training can go on only from a window density of the same sizes and event types")
-        network.load_state_dict({name: w for name, w in weights.items() if name != "rates"}, strict=False)
+        network.load_state_dict(trained, strict=False)
         for name in shared:
             own[name].zero_()
         network.share_lags()
@@ -118,42 +127,31 @@ class WindowBackbone(TrainedBackbone):
 
     def save(self, density: WindowDensity, folder: Path) -> dict[str, Any]:
         """See `Backbone.save`."""
-        weights = density.network.state_dict()
-        save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, folder / WEIGHTS)
+        save_network(density.network, folder)
         return asdict(density.network.config)
 
     def load(self, folder: Path, saved: Saved) -> WindowDensity:
         """See `Backbone.load`."""
         config = msgspec.convert(dict(saved.settings), WindowConfig)
         sizes = (config.memory, config.embedding, config.width)
-        if (
-            min(sizes) < 1
-            or config.n_blocks < 0
-            or config.n_component_values
-            or config.shared_lags
-            or config.n_knots < 0
-        ):
+        counts = (config.n_blocks, config.n_knots, config.n_rates)
+        if min(sizes) < 1 or min(counts) < 0 or config.n_component_values or config.shared_lags:
             raise ValueError("the settings are not those of a trained window network")
-        vocabulary = saved.vocabulary
-        if (config.n_types, config.n_inputs) != (vocabulary.n_types, vocabulary.n_inputs):
-            raise ValueError(f"the model predicts {config.n_types} types, the vocabulary has {vocabulary.n_types}")
-        weights = load_file(folder / WEIGHTS)
-        if config.n_blocks > len(weights):  # before that many are made
-            raise ValueError("the weights are not of the sizes in its settings")
-        with torch.device("meta"):  # sizes that do not fit the weights are found before they take memory
-            shapes = {name: tensor.shape for name, tensor in WindowNetwork(config).state_dict().items()}
-        if shapes != {name: tensor.shape for name, tensor in weights.items()}:
-            raise ValueError("the weights are not of the sizes in its settings")
-        network = WindowNetwork(config)
-        network.load_state_dict(weights)
-        return WindowDensity(network, vocabulary, knows_hidden=saved.knows_hidden, device=saved.device)
+        network = load_network(
+            lambda: WindowNetwork(config), folder, saved.vocabulary,
+            n_layers=config.n_blocks, n_types=config.n_types, n_inputs=config.n_inputs,
+        )  # fmt: skip
+        rates = network.rate_rows
+        if isinstance(rates, RateRows) and not rates.fit(config.n_types):
+            raise ValueError("its rates are not those of its event types")
+        return WindowDensity(network, saved.vocabulary, knows_hidden=saved.knows_hidden, device=saved.device)
 
 
-def _count(train_set: SequenceSet, network: WindowNetwork, vocabulary: Vocabulary, sizes: Sizes) -> AdditiveEffects:
-    """Return the additive effects of the cases, of the first 300,000 events of them at most."""
+def _count(train_set: SequenceSet, config: WindowConfig, vocabulary: Vocabulary, sizes: Sizes) -> AdditiveEffects:
+    """Return the additive effects of the cases, of the first 300,000 events of them, or of 500 a type, at most."""
     windows, targets, places, n = [], [], [], 0
     for case in train_set:
-        if n >= _MOST_COUNTED:
+        if n >= max(_MOST_COUNTED, _MOST_COUNTED_A_TYPE * vocabulary.n_types):
             break
         n += len(case.ids)
         where = np.arange(len(case.ids))
@@ -161,8 +159,8 @@ def _count(train_set: SequenceSet, network: WindowNetwork, vocabulary: Vocabular
         targets.append(case.ids)
         if sizes.times:
             assert case.times is not None
-            knots = network.knots(torch.from_numpy(observed_gaps(case.times, where, sizes.memory)))
-            assert knots is not None
+            gaps = torch.from_numpy(observed_gaps(case.times, where, sizes.memory))
+            knots = knot_weights(gaps, config.n_knots, config.shortest_seconds, config.longest_seconds)
             places.append((knots @ torch.arange(_KNOTS, dtype=torch.float32)).numpy())
     return AdditiveEffects.count(
         np.concatenate(windows), np.concatenate(targets), vocabulary,

@@ -31,16 +31,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sequela.density.base import Floats, Ids
 from sequela.density.component_sums import component_rows
-from sequela.density.output_head import target_log_prob
+from sequela.density.output_head import target_and_others
 from sequela.density.runtime.compiled import compile_or_warn
 from sequela.density.runtime.devices import fingerprint_of
 from sequela.density.runtime.network_density import Cost, NetworkDensity, Runtime, window_bytes
+from sequela.density.sampled_types import TypeSample
 from sequela.density.window.finite_memory import FiniteMemoryDensity
+from sequela.density.window.rate_rows import RateRows, RateTable, scaled_rows
 from sequela.density.window.time_features import Gaps
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
@@ -49,6 +52,8 @@ _ROWS = {"cpu": 1024}
 _ROWS_ACCELERATOR = 16_384
 _LOGIT_BYTES = 16 * 2**20
 _DECAY = 0.3
+_DECAY_MEMORY = 8
+"""Direct effects start as ones that fade by `_DECAY` an event; slower in a long memory, or late ones are not found."""
 _LEAST_RATE = 1e-30
 _OWN_LAG = 0.1
 """First weights of a lag's own, as a share of those that all lags share."""
@@ -72,9 +77,10 @@ class WindowConfig:
         longest_seconds: Gap up to which they are.
         n_component_values: Components that types share, see `SharedComponents.n_values`; 0 for a network without
             components.
-        additive: Whether past events also add to the rates of events, by a table of ``n_inputs * n_types`` rates.
+        additive: Whether past events also add to the rates of events.
         shared_lags: Whether weights that all lags share stand beside those of each lag, in training.
         repeats: Whether the second last occurrence of a type in a window has weights of its own.
+        n_rates: Rates that are kept one by one; 0 for a table of ``n_inputs * n_types`` of them.
     """
 
     n_types: int
@@ -92,6 +98,7 @@ class WindowConfig:
     additive: bool = False
     shared_lags: bool = False
     repeats: bool = False
+    n_rates: int = 0
 
 
 class _GatedBlock(nn.Module):
@@ -121,6 +128,9 @@ class WindowNetwork(nn.Module):
     components: Tensor
     holds: Tensor
     rates: Tensor
+    rate_starts: Tensor
+    rate_types: Tensor
+    rate_values: Tensor
 
     def __init__(self, config: WindowConfig, components: Tensor | None = None) -> None:
         super().__init__()
@@ -141,7 +151,8 @@ class WindowNetwork(nn.Module):
             self.table = nn.Embedding(config.n_inputs, config.n_types)
             nn.init.zeros_(self.table.weight)
             lag = torch.arange(config.memory, 0, -1.0)  # the oldest event stands first
-            self.lag_scale = nn.Parameter(torch.exp(-_DECAY * (lag - 1)))
+            decay = _DECAY * min(1.0, _DECAY_MEMORY / config.memory)
+            self.lag_scale = nn.Parameter(torch.exp(-decay * (lag - 1)))
         if config.repeats:
             self.repeat = nn.Embedding(config.n_inputs, config.embedding)
             nn.init.zeros_(self.repeat.weight)
@@ -156,7 +167,12 @@ class WindowNetwork(nn.Module):
                 nn.init.zeros_(self.table_timing.weight)
         if config.additive:
             # Counted before training and not trained: a table of so many numbers would learn the noise by heart.
-            self.register_buffer("rates", torch.zeros(config.n_inputs, config.n_types))
+            if config.n_rates:
+                self.register_buffer("rate_starts", torch.zeros(config.n_inputs + 1, dtype=torch.int64))
+                self.register_buffer("rate_types", torch.zeros(config.n_rates, dtype=torch.int64))
+                self.register_buffer("rate_values", torch.zeros(config.n_rates))
+            else:
+                self.register_buffer("rates", torch.zeros(config.n_inputs, config.n_types))
             self.rate_lag = nn.Parameter(torch.zeros(config.memory))
             self.rate_source = nn.Parameter(torch.zeros(config.n_inputs))
             if config.n_knots:
@@ -226,11 +242,13 @@ class WindowNetwork(nn.Module):
             else own
         )
 
-    def _head(self) -> Tensor:
-        own: Tensor = self.head.weight
-        return (
-            own + self._sum_components(self.component_head.weight, len(own)) if self.config.n_component_values else own
-        )
+    def _head(self, types: Tensor | None = None) -> Tensor:
+        """Return the rows of the last layer, of all types or of some (``[n, width]``)."""
+        own: Tensor = self.head.weight if types is None else F.embedding(types, self.head.weight)
+        if not self.config.n_component_values:
+            return own
+        of = self.components[: self.config.n_types] if types is None else self.components[types]
+        return own + component_rows(of, self.component_head.weight)
 
     def _table_components(self) -> Tensor:
         """Return the direct effects of each input id on each component: ``[n_inputs, n_component_values]``."""
@@ -259,33 +277,108 @@ class WindowNetwork(nn.Module):
         hidden: Tensor = self.norm(x.to(self.norm.weight.dtype))
         return hidden
 
-    def forward(self, windows: Tensor, gaps: Tensor | None = None) -> Tensor:
-        """Return logits, ``[B, n_types]``, for windows and gaps in seconds (``[B, memory]`` each)."""
+    @property
+    def rate_rows(self) -> RateRows | RateTable | None:
+        """What past events add to the rates, but for lag and time; None where they add nothing."""
+        if self.config.n_rates:
+            return RateRows(self.rate_starts, self.rate_types, self.rate_values)
+        return RateTable(self.rates) if self.config.additive else None
+
+    def set_rates(self, effects: sparse.csr_array) -> None:
+        """Set what each input adds to the rate of each type (``[n_inputs, n_types]``), as many as were announced."""
+        if self.config.n_rates:
+            effects.sort_indices()
+            self.rate_starts.copy_(torch.from_numpy(effects.indptr.astype(np.int64)))
+            self.rate_types.copy_(torch.from_numpy(effects.indices.astype(np.int64)))
+            self.rate_values.copy_(torch.from_numpy(effects.data))
+        else:
+            self.rates.copy_(torch.from_numpy(effects.toarray()))
+
+    def forward(
+        self,
+        windows: Tensor,
+        gaps: Tensor | None = None,
+        targets: Tensor | None = None,
+        sample: TypeSample | None = None,
+    ) -> Tensor:
+        """Return logits, or the log-probability of targets.
+
+        Args:
+            windows: Events (int64, ``[B, memory]``).
+            gaps: Seconds, likewise.
+            targets: What comes next (int64, ``[B]``).
+            sample: Types that the targets are compared with, in place of all.
+
+        Returns:
+            Logits, ``[B, n_types]``; with targets their log-probabilities, ``[B]``, with a sample an estimate of them.
+        """
         knots = self.knots(gaps)
-        return self.logits(self.hidden(windows, knots), windows, knots)
+        hidden = self.hidden(windows, knots)
+        if targets is None:
+            return self.with_rates(self.logits(hidden, windows, knots), windows, knots)
+        if sample is None:
+            logits, place, log_weights = self.logits(hidden, windows, knots).float(), targets, None
+        else:
+            assert not self.config.wide
+            logits = F.linear(hidden, self._head(sample.types), self.head.bias[sample.types]).float()
+            place, log_weights = sample.targets, sample.log_weights
+        chosen = logits.gather(1, place[:, None])[:, 0]
+        every = (logits if log_weights is None else logits + log_weights).logsumexp(1)
+        if rates := self.rate_rows:
+            of_target, of_all = self._added(rates, windows, knots, targets)
+            chosen, every = _log_add(chosen, of_target), _log_add(every, of_all)
+        return chosen - every
 
     def logits(self, hidden: Tensor, windows: Tensor, knots: Tensor | None = None) -> Tensor:
-        """Return logits for windows whose last hidden layer is known."""
+        """Return logits for windows whose last hidden layer is known, without what past events add to the rates."""
         logits = F.linear(hidden, self._head(), self.head.bias)
         if self.config.wide:
             scale = self.lag_scale.expand_as(windows).contiguous()
             if knots is not None:
                 scale = scale * (1 + (self.table_timing(windows) * knots).sum(-1))
-            direct = _direct(windows, self.table.weight, scale)
+            direct = scaled_rows(windows, self.table.weight, scale)
             if self.config.repeats:
                 repeats = second_last(windows, self.config.n_types).to(scale.dtype)
-                direct = direct + _direct(windows, self.table_repeat.weight, scale * repeats)
+                direct = direct + scaled_rows(windows, self.table_repeat.weight, scale * repeats)
             if self.config.n_component_values:
-                to_components = _direct(windows, self._table_components(), scale)
+                to_components = scaled_rows(windows, self._table_components(), scale)
                 direct = direct + to_components @ self.holds  # [B, n_component_values] -> [B, n_types]
             logits = logits + direct
-        if self.config.additive:
-            scale = (self.rate_lag + self.rate_source[windows]).exp()
-            if knots is not None:
-                scale = scale * ((self.rate_curve + self.rate_timing(windows)).exp() * knots).sum(-1)
-            added = _direct(windows, self.rates, scale)
-            logits = torch.logaddexp(logits, added.clamp(min=_LEAST_RATE).log())
         return logits
+
+    def with_rates(self, logits: Tensor, windows: Tensor, knots: Tensor | None = None) -> Tensor:
+        """Return logits with what past events add to the rates of all types."""
+        rates = self.rate_rows
+        if rates is None:
+            return logits
+        return _log_add(logits, rates.added(windows, self._rate_scale(windows, knots), self.config.n_types))
+
+    def target_log_prob(self, logits: Tensor, windows: Tensor, knots: Tensor | None, targets: Tensor) -> Tensor:
+        """Return the log-probability of targets (``[B]``) for what `logits` gave, which is overwritten."""
+        chosen, others = target_and_others(logits, targets)
+        if rates := self.rate_rows:
+            of_target, of_all = self._added(rates, windows, knots, targets)
+            chosen, others = _log_add(chosen, of_target), _log_add(others, of_all - of_target)
+        return F.logsigmoid(chosen - others)
+
+    def _added(
+        self, rates: RateRows | RateTable, windows: Tensor, knots: Tensor | None, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return what past events add to the rate of the target and to all rates together (``[B]`` each)."""
+        scale = self._rate_scale(windows, knots)
+        of_target = (scale * rates.of(windows, targets, self.config.n_types)).sum(1)
+        return of_target, (scale * rates.sums()[windows]).sum(1)
+
+    def _rate_scale(self, windows: Tensor, knots: Tensor | None) -> Tensor:
+        """Return what the rates of the events of windows are multiplied by (``[B, memory]``)."""
+        scale: Tensor = (self.rate_lag + self.rate_source[windows]).exp()
+        if knots is not None:
+            scale = scale * ((self.rate_curve + self.rate_timing(windows)).exp() * knots).sum(-1)
+        return scale
+
+
+def _log_add(logits: Tensor, rates: Tensor) -> Tensor:
+    return torch.logaddexp(logits, rates.clamp(min=_LEAST_RATE).log())
 
 
 def is_shared(name: str) -> bool:
@@ -324,21 +417,6 @@ def knot_weights(gaps: Tensor, n_knots: int, shortest: float, longest: float) ->
     place = torch.log1p(gaps.float() / shortest) * (last / math.log1p(longest / shortest))
     distance = (place.clamp(0, last)[..., None] - torch.arange(last + 1, device=gaps.device)).abs()
     return (1 - distance).clamp(min=0)
-
-
-def _direct(windows: Tensor, table: Tensor, scale: Tensor) -> Tensor:
-    """Return the sum of a table's rows for the events of each window, each times its scale (``[B, memory]``)."""
-    if windows.device.type != "mps":
-        return F.embedding_bag(windows, table, mode="sum", per_sample_weights=scale)
-    return _direct_by_lag(windows, table, scale)
-
-
-def _direct_by_lag(windows: Tensor, table: Tensor, scale: Tensor) -> Tensor:
-    # Apple devices learnt `embedding_bag` and its gradients late (PyTorch 2.10).
-    total = scale[:, :1] * F.embedding(windows[:, 0], table)
-    for place in range(1, windows.shape[1]):
-        total = torch.addcmul(total, scale[:, place, None], F.embedding(windows[:, place], table))
-    return total
 
 
 def _chunk_logits(network: WindowNetwork, body: WindowNetwork, windows: Tensor, gaps: Tensor | None) -> Tensor:
@@ -421,8 +499,14 @@ class WindowDensity(FiniteMemoryDensity, NetworkDensity):
         result = np.empty(len(windows))
         for low in range(0, len(windows), self._rows):
             part = slice(low, low + self._rows)
-            chosen = torch.from_numpy(targets[part].astype(np.int64)).to(self.runtime.device)
-            result[part] = target_log_prob(self._logits(windows, gaps, part), chosen).cpu().numpy()
+            given, ago = self._given(windows, gaps, part)
+            chosen = np.zeros(self._rows, dtype=np.int64)
+            chosen[: len(targets[part])] = targets[part]
+            logits = self._run(self.network, self._body, given, ago)
+            found = self.network.target_log_prob(
+                logits, given, self.network.knots(ago), torch.from_numpy(chosen).to(self.runtime.device)
+            )
+            result[part] = found[: len(targets[part])].cpu().numpy()
         return result
 
     @torch.inference_mode()
@@ -431,10 +515,14 @@ class WindowDensity(FiniteMemoryDensity, NetworkDensity):
         result = np.empty((len(windows), self.vocabulary.n_types))
         for low in range(0, len(windows), self._rows):
             part = slice(low, low + self._rows)
-            result[part] = self._logits(windows, gaps, part).log_softmax(1).cpu().numpy()
+            given, ago = self._given(windows, gaps, part)
+            logits = self._run(self.network, self._body, given, ago)
+            found = self.network.with_rates(logits, given, self.network.knots(ago)).log_softmax(1)
+            result[part] = found[: len(windows[part])].cpu().numpy()
         return result
 
-    def _logits(self, windows: Ids, gaps: Gaps | None, part: slice) -> Tensor:
+    def _given(self, windows: Ids, gaps: Gaps | None, part: slice) -> tuple[Tensor, Tensor | None]:
+        """Return a part of some windows and gaps, filled up to the size of a chunk."""
         some = windows[part]
         padded = np.full((self._rows, self.memory), self.vocabulary.begin_id, dtype=np.int64)
         padded[: len(some)] = some
@@ -446,7 +534,7 @@ class WindowDensity(FiniteMemoryDensity, NetworkDensity):
             seconds = np.zeros((self._rows, self.memory), dtype=np.float32)
             seconds[: len(some)] = gaps[part]
             ago = torch.from_numpy(seconds).to(self.runtime.device)
-        return self._run(self.network, self._body, given, ago)[: len(some)]
+        return given, ago
 
     @torch.inference_mode()
     def _prepare(self, before: Runtime) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from sequela.density.objectives import hide_some
+from sequela.density.sampled_types import LEAST_TYPES, TypeSampler
 from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary
 
@@ -83,6 +83,9 @@ class WindowTask:
         self._place = np.arange(sequences.n_events) + np.repeat(np.arange(1, n_cases + 1) * memory, sequences.lengths)
         self._flat[self._place] = sequences.ids
         self.n_examples = self.n_targets = sequences.n_events
+        self._sampler = None
+        if vocabulary.n_types >= LEAST_TYPES:
+            self._sampler = TypeSampler(np.bincount(sequences.ids, minlength=vocabulary.n_types))
         self._times = None
         if times:
             assert sequences.times is not None
@@ -103,6 +106,6 @@ class WindowTask:
             gaps = self._times[place][:, None] - self._times[place[:, None] + np.arange(-self.memory, 0)]
             gaps = np.where(windows == self.vocabulary.begin_id, 0.0, gaps).astype(np.float32)
             given.append(torch.from_numpy(gaps).to(device))
-        logits = model(*given)
-        total = F.cross_entropy(logits.float(), torch.from_numpy(targets).to(device).long(), reduction="sum")
+        sample = None if rng is None or self._sampler is None else self._sampler.draw(targets, rng, device)
+        total = -model(*given, targets=torch.from_numpy(targets).to(device).long(), sample=sample).sum()
         return torch.stack([total, torch.tensor(float(len(examples)), device=total.device)])

@@ -15,7 +15,7 @@ A design is a function: it takes a `Problem`, yields the branches it wants score
 `Cells`. To add one, write the function in a file here and add a line to `DESIGNS`.
 """
 
-from sequela.effects.designs.problem import Cells, Design, DesignSettings, Inquiry, Problem, Rough, Scores
+from sequela.effects.designs.problem import Cells, Design, DesignSettings, GivenWhat, Inquiry, Problem, Rough, Scores
 from sequela.effects.designs.single_cause import atomic, leave_one_out, masked
 from sequela.effects.designs.staircase import staircase
 from sequela.errors import ConfigError
@@ -27,6 +27,7 @@ __all__ = [
     "Cells",
     "Design",
     "DesignSettings",
+    "GivenWhat",
     "Inquiry",
     "Problem",
     "Rough",

@@ -195,7 +195,13 @@ class Rough(NamedTuple):
     branches: Branches
 
 
-Inquiry = Generator[Branches | Rough, Scores, Cells]
+class GivenWhat(NamedTuple):
+    """Branches of which it is asked how their events went, given what acted: `StateLaw` is asked."""
+
+    branches: Branches
+
+
+Inquiry = Generator[Branches | Rough | GivenWhat, Scores, Cells]
 """A design at work on a problem: yields branches, is sent their scores, as often as it likes, and returns estimates."""
 
 Design = Callable[[Problem], Inquiry]

@@ -16,9 +16,9 @@ function startFindings() {
   } else {
     $("answer").replaceChildren(
       chip(best.type),
-      best.n_explained / found.n_caused > 0.995
+      best.share > 0.995
         ? ` is the root cause of all ${plural(found.n_caused, "event")} that have a cause.`
-        : ` is the main root cause: it explains ${percent(best.n_explained / found.n_caused)} of the ${plural(found.n_caused, "event")} that have a cause.`,
+        : ` is the main root cause: it explains ${percent(best.share)} of ${found.of_states ? "what was unusual in how" : "the"} ${plural(found.n_caused, "event")} that have a cause${found.of_states ? " went" : ""}.`,
     );
     $("answer-note").textContent = `${plural(found.n_roots, "root cause")}${isOne ? "" : ` in ${plural(nCases, "case")}`}, those that explain most, and most surely, first.`;
   }
@@ -41,7 +41,6 @@ function startFindings() {
 
 function rootCard(root, i) {
   const found = data.findings;
-  const share = found.n_caused ? root.n_explained / found.n_caused : 0;
   const facts = [];
   if (!data.counts.is_one_case) facts.push(["in", `${whole.format(root.n_cases)} of ${plural(data.counts.n_cases, "case")}`]);
   facts.push(["explains", `${show(Math.round(root.n_explained))} of ${plural(found.n_caused, "later event")}`]);
@@ -59,7 +58,7 @@ function rootCard(root, i) {
       root.others.length ? make("p", { class: "plain quiet" }, "Also leads to ", ...root.others.flatMap(([type, count], at) => [at ? ", " : "", chip(type), ` (${plural(count, "time")})`]), ".") : null,
       make("ul", { class: "facts" }, ...facts.map(([what, much]) => make("li", {}, `${what} `, make("b", {}, much)))),
     ),
-    make("div", { class: "share" }, make("b", {}, percent(share)), make("span", { class: "bar-back" }, make("span", { class: "bar-fill", style: `width:${Math.min(100, 100 * share)}%` })), make("span", { class: "quiet" }, "explained")),
+    make("div", { class: "share" }, make("b", {}, percent(root.share)), make("span", { class: "bar-back" }, make("span", { class: "bar-fill", style: `width:${Math.min(100, 100 * root.share)}%` })), make("span", { class: "quiet" }, "explained")),
     make(
       "div", { class: "buttons" },
       make("button", { type: "button", class: "show-graph", "aria-label": `Graph of ${shownName[root.type]}`, onclick: () => showInGraph(root) }, "Graph"),
