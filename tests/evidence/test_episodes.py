@@ -22,7 +22,7 @@ def sequence_set(cases, times):
 
 
 def log_e_from_scratch(sequences, window, cause, effect, n_types):
-    """Walk through every episode, for every third type."""
+    """Walk through every episode, for every third type; return the e-value, and that at half."""
     episodes = []
     for case in sequences:
         before = None
@@ -39,14 +39,19 @@ def log_e_from_scratch(sequences, window, cause, effect, n_types):
         return len(some), sum(there), sum(own), sum(a and b for a, b in zip(there, own, strict=True))
 
     whole = table(range(len(episodes)))
-    values = [log_e_tables([whole])]
+    values = [[log_e_tables([whole]), log_e_tables([half(whole)])]]
     for third in set(range(n_types)) - {cause, effect}:
         sides = [[i for i, one in enumerate(episodes) if (third in one) == side] for side in (True, False)]
         tables = [table(side) for side in sides]
         size, with_cause, with_effect, _ = tables[0]
         if min(with_cause / whole[1], with_effect / whole[2]) > size / whole[0]:
-            values.append(log_e_tables(tables))
-    return float(min(values))
+            values.append([log_e_tables(tables), log_e_tables([half(each) for each in tables])])
+    return np.min(values, axis=0)
+
+
+def half(table):
+    size, cause, effect, _ = table
+    return size, cause, effect, (cause * effect / max(size, 1) + min(cause, effect)) / 2
 
 
 @pytest.mark.parametrize("cells", [1, 2**22])
@@ -62,8 +67,8 @@ def test_evidence_equals_its_definition(window, cells, monkeypatch):
     pairs = np.array([u * n_types + v for u in range(n_types) for v in range(n_types) if u != v])
     found = log_e_episodes(sequences, n_types, window, pairs)
     expected = [log_e_from_scratch(sequences, window, *divmod(int(code), n_types), n_types) for code in pairs]
-    assert found.tolist() == pytest.approx(expected, abs=1e-12)
-    assert found.max() > 0 > found.min()
+    np.testing.assert_allclose(np.array(found).T, expected, atol=1e-12)
+    assert found.log_e.max() > 0 > found.log_e.min()
 
 
 def exact(b, size, cause, effect, together):
@@ -126,8 +131,27 @@ def test_counts_join_the_bets_as_a_mean():
         ]
     )  # fmt: skip
     bets = pl.DataFrame([(*row[:2], row[2]) for row in rows], schema=["cause", "effect", "log_e"], orient="row")
-    counts = pl.DataFrame([("a", "b", 3.0)], schema=["cause", "effect", "log_e"], orient="row")
+    schema = ["cause", "effect", "log_e", "is_against"]
+    counts = pl.DataFrame([("a", "b", 3.0, False)], schema=schema, orient="row")
     found = finish([sums], [bets], delta=0.05, fdr=0.05, episodes=counts).sort("cause")
     assert (found["log10_e"] * np.log(10)).to_list() == pytest.approx([np.log((1 + np.exp(3)) / 2), 4 - np.log(2)])
     alone = finish([sums], [bets], delta=0.05, fdr=0.05).sort("cause")
     assert (alone["log10_e"] * np.log(10)).to_list() == pytest.approx([0.0, 4.0])
+    assert alone["is_edge"].to_list() == [False, True]
+    against = counts.vstack(pl.DataFrame([("b", "c", None, True)], schema=counts.schema, orient="row"))
+    refuted = finish([sums], [bets], delta=0.05, fdr=0.05, episodes=against).sort("cause")
+    assert refuted["log10_e"].to_list() == found["log10_e"].to_list()
+    assert not refuted["is_edge"].any()
+    assert refuted["mark"][1] == "no link: they are together no more often than other events explain"
+
+
+def test_counts_are_against_a_pair_that_a_third_type_explains():
+    made = fleet([(0, 1, 0.7, 60), (0, 2, 0.7, 600)], [0.5, 0.05, 0.05, 0.6]).simulate(400, seed=1)
+    ids = made.events["event"].replace_strict({f"CAM|B{i}": i for i in range(4)}, return_dtype=pl.Int32)
+    times = made.events["time"].dt.epoch("s").cast(pl.Float64).to_numpy()
+    lengths = made.events.group_by("case", maintain_order=True).len()
+    sequences = SequenceSet(ids.to_numpy(), np.cumsum([0, *lengths["len"]]), lengths["case"], times)
+    pairs = np.array([1, 2, 6])  # 0 -> 1, 0 -> 2, 1 -> 2
+    assert log_e_episodes(sequences, 4, 3600.0, pairs).against(0.05).tolist() == [False, False, True]
+    few = sequences.take(range(20))
+    assert not log_e_episodes(few, 4, 3600.0, pairs).against(0.05).any()  # too little to tell

@@ -36,6 +36,7 @@ from sequela.evidence.direction import burst_seconds, log_e_direction, order_vot
 from sequela.evidence.episodes import log_e_episodes
 from sequela.evidence.forecasts import check_evidence
 from sequela.evidence.links import LAG_SCHEMA, by_lag, finish
+from sequela.evidence.multiplicity import by_density, combined
 from sequela.evidence.pairs import co_occurring, pair_names
 from sequela.files import check_writable_folder
 from sequela.graphs.places import added_places, count_places
@@ -157,7 +158,7 @@ def discover_population(
             summed = pl.concat(nodes).group_by("event").agg(pl.col("count").sum()).sort("event")
             horizon = max(one.task.horizon for one in weighed)
             lags = by_lag(pl.concat(sums).filter(pl.col("lag") <= horizon)).select(list(LAG_SCHEMA)).cast(LAG_SCHEMA)
-            votes, episodes = _order(weighed[0], encode_log(first, log), settings, fdr)
+            votes, episodes = _order(weighed[0], encode_log(first, log), settings, fdr, _won(bets, scheme))
             pairs = finish(
                 sums, bets, delta=settings.delta, fdr=fdr, nodes=summed, pool=pool, scheme=scheme, control=control,
                 votes=votes, episodes=episodes, without=without, residuals=residuals, objective=objective,
@@ -176,12 +177,13 @@ def discover_population(
 
 
 def _order(
-    weighed: Weighed, sequences: SequenceSet, settings: Settings, fdr: float
+    weighed: Weighed, sequences: SequenceSet, settings: Settings, fdr: float, won: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame | None]:
     """Return what no density plays a part in, from all cases: votes on the order of all pairs that occur, and counts.
 
-    Counts are the evidence of `sequela.evidence.episodes` for the pairs whose order has an e-value of ``1 / fdr``; None
-    where each event has a time of its own.
+    Counts are what `sequela.evidence.episodes` says: an e-value for the pairs whose order has one of ``1 / fdr``, and
+    whether they are against a pair, for these and those whose bets have ``won``. None where each event has a time of
+    its own.
     """
     task, groups = weighed.task, weighed.groups
     cases, n = groups.cases(sequences), len(groups.names)
@@ -192,9 +194,20 @@ def _order(
     table = pair_names(codes, groups.names).with_columns(first=pl.Series(first), total=pl.Series(total))
     if not has_ties(sequences):
         return table, None
-    in_order = codes[(log_e_direction(first, total) >= -math.log(fdr)) & (2 * first > total)]
-    counted = pl.Series(log_e_episodes(cases, n, window, in_order), dtype=pl.Float64)
-    return table, pair_names(in_order, groups.names).with_columns(log_e=counted)
+    in_order = (log_e_direction(first, total) >= -math.log(fdr)) & (2 * first > total)
+    has_won = table.join(won.with_columns(has_won=True), on=["cause", "effect"], how="left", maintain_order="left")
+    asked = in_order | has_won["has_won"].fill_null(False).to_numpy()
+    counted = log_e_episodes(cases, n, window, codes[asked])
+    log_e = np.where(in_order[asked], counted.log_e, np.nan)
+    return table, pair_names(codes[asked], groups.names).with_columns(
+        log_e=pl.Series(log_e).fill_nan(None), is_against=pl.Series(counted.against(fdr), dtype=pl.Boolean)
+    )
+
+
+def _won(bets: list[pl.DataFrame], scheme: str) -> pl.DataFrame:
+    """Return the pairs whose bets have an e-value above 1: ``cause``, ``effect``."""
+    met, each = by_density(bets, ["cause", "effect"])
+    return met.filter(pl.Series(combined(each, scheme) > 0, dtype=pl.Boolean))
 
 
 def _attributed(weighed: Weighed, sequences: SequenceSet) -> pl.DataFrame:

@@ -8,6 +8,9 @@ the test of Mantel and Haenszel (1959). `log_e_tables` turns it into an e-value,
 all third types that come with both: what goes through one other type, on the way from ``u`` to ``v`` or before both,
 has none.
 
+Counts can also speak *against* a pair (`Counted.against`): where they would show a link of half the strength that can
+be, and are less likely with one than without.
+
 It says nothing of the order (`sequela.evidence.direction` does), and two ways from ``u`` to ``v`` at once are not seen
 through. Where every episode holds every type it has nothing to tell. It is for cascades in logs whose events share
 their time: there a density knows least of what lies between a cause and its effect.
@@ -16,7 +19,7 @@ their time: there a density knows least of what lies between a cause and its eff
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +37,31 @@ _CELLS = 2**22
 """Cells of pairs and third types held at once."""
 
 
-def log_e_episodes(sequences: SequenceSet, n_types: int, window: float | None, pairs: Codes) -> Floats:
-    """Return the log e-value of each pair, the least over third types (float64, ``[P]``).
+class Counted(NamedTuple):
+    """What counts say of some pairs (float64, ``[P]`` each).
+
+    Attributes:
+        log_e: Log e-value, the least over third types.
+        log_e_half: What it would be if the pair were together half as often as it can be, beyond chance: where that is
+            small, counts have nothing to tell.
+    """
+
+    log_e: Floats
+    log_e_half: Floats
+
+    def against(self, alpha: float) -> NDArray[np.bool_]:
+        """Return where counts speak against a link: an e-value below 1, and ``1 / alpha`` at half of what can be.
+
+        Example:
+            >>> Counted(np.array([-1.0, -1.0, 1.0]), np.array([4.0, 2.0, 4.0])).against(0.05).tolist()
+            [True, False, False]
+        """
+        against: NDArray[np.bool_] = (self.log_e < 0) & (self.log_e_half >= -np.log(alpha))
+        return against
+
+
+def log_e_episodes(sequences: SequenceSet, n_types: int, window: float | None, pairs: Codes) -> Counted:
+    """Return what counts say of each pair.
 
     Args:
         sequences: Cases with times; ids below ``n_types``.
@@ -50,20 +76,20 @@ def log_e_episodes(sequences: SequenceSet, n_types: int, window: float | None, p
         >>> times = np.concatenate([np.arange(n) for n in lengths]).astype(float)
         >>> names = pl.Series([f"c{i}" for i in range(40)])
         >>> log = SequenceSet(ids, np.cumsum([0, *lengths]), names, times)
-        >>> log_e_episodes(log, 4, None, np.array([1, 4])).round(1).tolist()  # 0 -> 1; 1 -> 0
+        >>> log_e_episodes(log, 4, None, np.array([1, 4])).log_e.round(1).tolist()  # 0 -> 1; 1 -> 0
         [12.2, 0.0]
     """
     episode, kind, first = _first_times(sequences, window)
     n = int(episode.max(initial=-1)) + 1
     there = csr_array((np.ones(len(kind), np.int64), (episode, kind)), shape=(n, n_types))
     starts = np.searchsorted(kind, np.arange(n_types + 1))
-    found = np.zeros(len(pairs))
+    found = np.zeros((2, len(pairs)))
     size = max(1, _CELLS // max(n_types, 1))
     for low in range(0, len(pairs), size):
         causes, effects = np.divmod(pairs[low : low + size], n_types)
         came, both = _columns(causes, effects, episode, first, starts, n)
-        found[low : low + size] = _least(there, causes, effects, came, both)
-    return found
+        found[:, low : low + size] = _least(there, causes, effects, came, both)
+    return Counted(*found)
 
 
 def _first_times(
@@ -112,7 +138,7 @@ def _columns(
 def _least(
     there: csr_array, causes: NDArray[np.int64], effects: NDArray[np.int64], came: csr_array, both: csr_array
 ) -> Floats:
-    """Return the least log e-value of each pair over third types, and without any (float64, ``[P]``)."""
+    """Return the least log e-values over third types, and without any; and the same at half (float64, ``[2, P]``)."""
     own = np.arange(len(causes))
     kinds, place = np.unique(causes, return_inverse=True)
     # Episodes with the third type: all, with the cause, with the effect, with both (int64, [n_types, P]).
@@ -126,9 +152,18 @@ def _least(
         totals[0] * with_effect > n_with[:, None] * totals[2]
     )
     explains[causes, own] = explains[effects, own] = False
-    log_e = log_e_tables([tables, tuple(whole - part for whole, part in zip(totals, tables, strict=True))])
-    least: Floats = np.where(explains, log_e, np.inf).min(axis=0)
-    return np.minimum(least, log_e_tables([totals]))
+    sides = [tables, tuple(whole - part for whole, part in zip(totals, tables, strict=True))]
+    found = []
+    for change in (lambda table: table, _half):
+        by_third = np.where(explains, log_e_tables([change(side) for side in sides]), np.inf)
+        found.append(np.minimum(by_third.min(axis=0), log_e_tables([change(totals)])))
+    return np.stack(found)
+
+
+def _half(table: tuple[Counts, Counts, Counts, Counts]) -> tuple[Counts, Counts, Counts, Counts]:
+    """Return a table with as many together as lies halfway between chance and the most there can be."""
+    size, cause, effect, _ = table
+    return size, cause, effect, (cause * effect / np.maximum(size, 1) + np.minimum(cause, effect)) / 2
 
 
 def log_e_tables(tables: Sequence[tuple[Counts, Counts, Counts, Counts]]) -> Floats:

@@ -106,9 +106,10 @@ def finish(
         scheme: How the densities were cross-fitted, which says how their e-values are combined (`combined`).
         votes: ``cause``, ``effect``, ``first`` and ``total``: votes on the order (`sequela.evidence.direction`). A pair
             whose cause makes its effect likelier is an edge only with the majority of its votes, if it has any.
-        episodes: ``cause``, ``effect`` and ``log_e``: evidence from counts (`sequela.evidence.episodes`) of the pairs
-            whose order has evidence. The e-value of every pair is then the mean of this one (0 for other pairs) and
-            that of the bets; a mean of e-values is one, and so is what is at most an e-value.
+        episodes: ``cause``, ``effect``, ``log_e`` and ``is_against``: evidence from counts
+            (`sequela.evidence.episodes`). The e-value of every pair is then the mean of this one (0 for pairs without,
+            or with null: their order has no evidence) and that of the bets; a mean of e-values is one, and so is what
+            is at most an e-value. A pair whose cause makes its effect likelier is no edge where counts are against it.
         without: One frame a density, ``cause``, ``effect``, ``absent`` and ``log_e``: evidence at the places without a
             third type (`triangles`). The e-value of a pair is then the least of all.
         control: One of `CONTROLS`: what ``fdr`` bounds.
@@ -130,12 +131,17 @@ def finish(
     table = table.with_columns(pl.col("log_e").fill_null(0.0))
     table = _with_least(table, without, scheme)
     table = _with_votes(table, votes)
+    is_refuted = pl.lit(False)
     if episodes is not None:
         table = table.join(episodes.rename({"log_e": "counted"}), on=["cause", "effect"], how="left")
         both = np.logaddexp(table["log_e"].to_numpy(), table["counted"].fill_null(-math.inf).to_numpy()) - math.log(2)
         table = table.with_columns(log_e=pl.Series(both)).sort("cause", "effect")
+        is_refuted = pl.col("is_against").fill_null(False) & (pl.col("pointwise_nats") > 0)
+    table = table.with_columns(is_refuted=is_refuted).with_columns(is_out=pl.col("is_backward") | pl.col("is_refuted"))
     log_e = table["log_e"].to_numpy()
-    claim = np.where(table["is_backward"], -np.inf, claimed(log_e, table["cmi_nats"].to_numpy(), delta))
+    claim = np.where(
+        table["is_backward"] | table["is_refuted"], -np.inf, claimed(log_e, table["cmi_nats"].to_numpy(), delta)
+    )
     q_value = e_bh(claim + np.log(family_weights(claim, families(table))) if pool else claim)
     ratio = pl.col("pointwise_nats").abs().exp()
     table = table.with_columns(
@@ -154,7 +160,11 @@ def finish(
     else:
         table = table.with_columns(pl.lit(None, pl.Float64).alias(f"pointwise_{end}_nats") for end in ("low", "high"))
     if attributed is None:
-        probability = pl.when("is_backward").then(0.0).otherwise(_linked(table) * pl.col("probability"))
+        probability = (
+            pl.when(pl.col("is_backward") | pl.col("is_refuted"))
+            .then(0.0)
+            .otherwise(_linked(table) * pl.col("probability"))
+        )
         table = table.with_columns(probability=probability, attributed=pl.lit(None, pl.Float64))
     else:
         table = table.drop("probability").join(attributed, on=["cause", "effect"], how="left", maintain_order="left")
@@ -166,7 +176,9 @@ def finish(
         if control == "each":
             certain = pl.col("log_e") >= -math.log(fdr)
             table = table.with_columns(is_strong=pl.col("is_strong") | (certain & _weak_in_order(delta, fdr)))
-        table = table.with_columns(is_edge=certain & pl.col("is_strong") & ~pl.col("is_backward"))
+        table = table.with_columns(
+            is_edge=certain & pl.col("is_strong") & ~pl.col("is_backward") & ~pl.col("is_refuted")
+        )
     return (
         table.with_columns(marks(table, nodes))
         .sort(["is_edge", pl.col("cmi_nats").round(9), "cause", "effect"], descending=[True, True, False, False])

@@ -33,8 +33,8 @@ def marks(table: pl.DataFrame, nodes: pl.DataFrame | None = None) -> pl.Series:
     most of that goes with other events, a cause of both that the log holds only in part fits as well.
 
     Args:
-        table: Pairs, with ``tied`` (share of its places within one time), ``is_backward``, ``screened_by``,
-            ``is_strong`` and ``placebo_nats``.
+        table: Pairs, with ``tied`` (share of its places within one time), ``is_backward``, ``is_refuted``,
+            ``screened_by``, ``is_strong`` and ``placebo_nats``.
         nodes: ``event`` and ``count``.
     """
     lifts = [0.0] * len(table) if nodes is None else _log_lift(table, nodes)
@@ -45,15 +45,18 @@ def marks(table: pl.DataFrame, nodes: pl.DataFrame | None = None) -> pl.Series:
     }
     found: list[str | None] = []
     columns = table.select(
-        "cause", "effect", "tied", "is_edge", "pointwise_nats", "is_backward", "screened_by", "is_strong",
-        "placebo_nats",
+        "cause", "effect", "tied", "is_edge", "pointwise_nats", "is_backward", "is_refuted", "screened_by",
+        "is_strong", "placebo_nats",
     ).iter_rows()  # fmt: skip
-    for (cause, effect, tied, edge, pointwise, backward, third, strong, far), lift in zip(columns, lifts, strict=True):
+    for row, lift in zip(columns, lifts, strict=True):
+        cause, effect, tied, edge, pointwise, backward, refuted, third, strong, far = row
         own, back = strength.get((cause, effect)), strength.get((effect, cause))
         if not edge and not strong:
             found.append(None)
         elif backward:
             found.append("no link: the effect comes first at least as often")
+        elif refuted:
+            found.append("no link: they are together no more often than other events explain")
         elif not edge and third is not None:
             found.append(f"no link: nothing is left of it where {third} is not near")
         elif not edge or own is None:
