@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from sequela.density.window.finite_memory import FiniteMemoryDensity
+from sequela.effects.contrasts import state_groups
 from sequela.events.sequences import Case, SequenceSet
 from sequela.events.vocabulary import Vocabulary
 from sequela.evidence import cause_bets as module
@@ -85,6 +86,30 @@ def test_a_chain_tells_nothing_past_its_mediator():
         total += world.probability(ids) * e
     assert total[1::2] == pytest.approx(np.ones(9), abs=1e-8)
     assert np.abs(total[::2] - 1).max() > 0.05
+
+
+def test_how_it_went_tells_what_comes_next_and_not_how_that_goes():
+    """A failure changes what acts next, and nothing else: no evidence for states, whatever the forecast."""
+    what, state = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    own = np.array([[0.7, 0.3], [0.6, 0.4]])
+    follows = np.array([[0.8, 0.2], [0.3, 0.7], [0.5, 0.5], [0.1, 0.9]])  # [what and state before, what]
+    world = Chain(follows[:, what] * own[what, state], np.full(4, 0.25))
+    names = ("a|ok", "a|no", "b|ok", "b|no")
+    forecast = wrong(4, 3)
+    world.vocabulary = forecast.vocabulary = Vocabulary(names, (1,) * 4)
+    total = np.zeros((2, 16 * 2))  # of states; of types
+    n_bets = 0
+    for ids in itertools.product(range(4), repeat=4):
+        case = Case("a", np.array(ids, np.int32), None)
+        for row, settings in enumerate(({"states": state_groups(world.vocabulary)}, {})):
+            codes, units = cause_bets(world, [case], 2, forecast=forecast, **settings)
+            e = np.ones(16 * 2)
+            e[codes] = np.exp(from_units(units))
+            total[row] += world.probability(ids) * e
+            n_bets += len(codes) if settings else 0
+    assert total[0] == pytest.approx(np.ones(32), abs=1e-8)
+    assert np.abs(total[1] - 1).max() > 0.01
+    assert n_bets > 500
 
 
 def from_scratch(world, forecast, ids, horizon):

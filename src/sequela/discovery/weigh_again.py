@@ -13,6 +13,7 @@ from sequela.density.runtime.network_density import within_memory
 from sequela.discovery.job import DensityHandle
 from sequela.discovery.kept import Pass, Sums
 from sequela.discovery.weigh import Cases, Weighed, Weighing, has_ties
+from sequela.effects.contrasts import state_groups
 from sequela.events.sequences import SequenceSet
 from sequela.events.ties import shuffle_ticks
 from sequela.evidence.bets import sum_bets_without
@@ -44,13 +45,14 @@ class BettingOnCauses:
         density = _within_memory(density, self.weighing)
         settings, horizon, n_types = self.weighing.settings, self.weighing.horizon, density.vocabulary.n_types
         limits = settings.known_limits(density)
-        # Where pairs are excluded, not all that the law of a slot needs is scored.
+        states = state_groups(density.vocabulary) if settings.contrast == "state" else None
+        # Where pairs are excluded, not all that the law of a slot needs is scored. Residuals are of types, not states.
         left = ResidualSums(
-            self.weighing.pairs if limits is None else self.weighing.pairs[:0], n_types, horizon,
+            self.weighing.pairs if limits is None and states is None else self.weighing.pairs[:0], n_types, horizon,
             settings.horizon_seconds,
         )  # fmt: skip
         tables = []
-        for some in score_slots(density, cases, horizon, seed=settings.seed, limits=limits):
+        for some in score_slots(density, cases, horizon, seed=settings.seed, limits=limits, states=states):
             left.add(density, some)
             codes, units = place_bets(some, n_types, settings.horizon_seconds)
             tables.append(pl.DataFrame({"code": codes, "units": units}))

@@ -14,7 +14,13 @@ others.
 
 At one lag the bets of a case multiply over places ``q`` whose windows ``j … q`` do not overlap, chosen from left to
 right: whether a place is chosen does not depend on what stands in its slot, as long as that is not ``v``. Over cases
-they multiply, over lags they are averaged. Sources: Grünwald, Henzi and Lardy (2023); Shaer, Maman and Romano (2023).
+they multiply, over lags they are averaged.
+
+Where states are asked for (`docs/method.md`, section 10), ``S`` is the observed event and its other states, and the
+effect is how the later event went, given what acted there, which counts as a mediator: ``w_u`` takes in
+``P(what acted | …, u, …)``, and ``pi_u`` is proportional to ``w_u P(v | what acted, …, u, …)``.
+
+Sources: Grünwald, Henzi and Lardy (2023); Shaer, Maman and Romano (2023).
 """
 
 from __future__ import annotations
@@ -27,7 +33,9 @@ from numpy.typing import NDArray
 
 from sequela.density.base import Branches, Density, Floats, Ids
 from sequela.effects.knowledge import PairLimits
-from sequela.effects.proposals import draw_uniform
+from sequela.effects.proposals import draw_siblings, draw_uniform
+from sequela.effects.state_law import StateLaw
+from sequela.events.hierarchy import Siblings
 from sequela.events.sequences import Case, case_hash
 from sequela.evidence.fixed_point import Integers, add_units, from_units, to_units
 from sequela.evidence.pairs import Codes
@@ -52,6 +60,7 @@ def cause_bets(
     n_draws: int = N_DRAWS,
     forecast: Density | None = None,
     limits: PairLimits | None = None,
+    states: Siblings | None = None,
 ) -> tuple[Codes, Integers]:
     """Return the log bets of some cases, added up by pair and lag.
 
@@ -64,12 +73,15 @@ def cause_bets(
         n_draws: Types drawn at random beside the observed one.
         forecast: Forecasts the effects; by default the density.
         limits: Which pairs are bet on; what is excluded may still stand in a slot beside others.
+        states: Which types are states of the same, to bet on the states of the causes and effects; None for the types.
 
     Returns:
         Sorted codes ``(cause * n_types + effect) * horizon + lag - 1`` (int64, ``[C]``), and their log bets in units of
         2^-32, each rounded down (int64, ``[C]``).
     """
-    scored = score_slots(density, cases, horizon, seed=seed, n_draws=n_draws, forecast=forecast, limits=limits)
+    scored = score_slots(
+        density, cases, horizon, seed=seed, n_draws=n_draws, forecast=forecast, limits=limits, states=states
+    )
     return add_bets(*place_bets((one for some in scored for one in some), density.vocabulary.n_types, seconds))
 
 
@@ -84,6 +96,8 @@ class Scored(NamedTuple):
         scores: Log-probability of the events after each slot with each type in it (float64, ``[n, N, m]``).
         effects: The same by the forecast of the effects.
         placed: Which bets are placed (bool, ``[n, N, m]``); None for all.
+        acted: Log-probability of what acted after each slot, whatever its state, where the effects are given that
+            (float64, ``[n, N, m]``); else None.
     """
 
     case: Case
@@ -93,6 +107,7 @@ class Scored(NamedTuple):
     scores: Floats
     effects: Floats
     placed: NDArray[np.bool_] | None
+    acted: Floats | None = None
 
     def log_weights(self, low: int = 0, high: int | None = None) -> Floats:
         """Return the log prior of each type at each lag (float64, ``[n, N, m]``) of some slots, not normalised."""
@@ -112,17 +127,24 @@ def score_slots(
     n_draws: int = N_DRAWS,
     forecast: Density | None = None,
     limits: PairLimits | None = None,
+    states: Siblings | None = None,
 ) -> Iterator[list[Scored]]:
     """Yield cases with their slots scored, as many together as may be held; the arguments are those of `cause_bets`."""
+    own_law = None if states is None else StateLaw(density, states)
+    if states is not None and forecast is not None:
+        forecast = StateLaw(forecast, states)
     for some in _together(cases, density.vocabulary.n_types):
-        slots = [_drawn(density, case, seed, n_draws) for case in some]
+        slots = [_drawn(density, case, seed, n_draws, states) for case in some]
         laws = _laws(density, some, slots)
         placed = [_placed(case, own, horizon, limits) for case, own in zip(some, slots, strict=True)]
         scores = _scores(density, some, slots, placed, horizon)
-        effects = scores if forecast is None else _scores(forecast, some, slots, placed, horizon)
+        went = scores if own_law is None else _scores(own_law, some, slots, placed, horizon)
+        effects = went if forecast is None else _scores(forecast, some, slots, placed, horizon)
         yield [
-            Scored(case, own.types, own.real, law, score, effect, bets)
-            for case, own, law, score, effect, bets in zip(some, slots, laws, scores, effects, placed, strict=True)
+            Scored(case, own.types, own.real, law, score, effect, bets, None if own_law is None else score - after)
+            for case, own, law, score, after, effect, bets in zip(
+                some, slots, laws, scores, went, effects, placed, strict=True
+            )
         ]
 
 
@@ -189,11 +211,15 @@ class _Slots(NamedTuple):
     real: NDArray[np.bool_]
 
 
-def _drawn(density: Density, case: Case, seed: int, n_draws: int) -> _Slots:
+def _drawn(density: Density, case: Case, seed: int, n_draws: int, states: Siblings | None) -> _Slots:
     slots, rare = np.arange(len(case.ids) - 1), density.vocabulary.rare_id
     n_real = density.vocabulary.n_types - (rare is not None)
     observed = case.ids[slots]
-    draws = draw_uniform(observed, slots, n_real, n_draws, case_hash(case.name, seed))
+    key = case_hash(case.name, seed)
+    if states is None:
+        draws = draw_uniform(observed, slots, n_real, n_draws, key)
+    else:
+        draws = draw_siblings(observed, slots, states, n_draws, key)
     types = np.concatenate([observed[:, None], draws.types], axis=1).astype(np.int32)
     return _Slots(
         types, np.concatenate([(observed < n_real)[:, None], draws.weight > 0], axis=1)
@@ -284,7 +310,10 @@ def _of_case(one: Scored, n_types: int, seconds: float | None) -> Iterator[tuple
         if seconds is not None and case.times is not None:
             kept &= (case.times[rows + lag] - case.times[rows] <= seconds)[:, None]
         chosen = _apart(v, lag, kept[:, 0])
-        log_bet, row, column = _bets(log_w[rows], one.effects[rows, :, lag - 1], kept)
+        prior, effect = log_w[rows], one.effects[rows, :, lag - 1]
+        if one.acted is not None:
+            prior = prior + one.acted[rows, :, lag - 1]
+        log_bet, row, column = _bets(prior, effect, kept)
         there = chosen[row] if one.placed is None else chosen[row] & one.placed[row, column, lag - 1]
         code = (types[row, column].astype(np.int64) * n_types + v[row]) * horizon + lag - 1
         yield code[there], to_units(log_bet[there], down=True)
