@@ -200,6 +200,16 @@ def test_where_states_decide_the_usual_state_explains_little():
     assert sum(root["share"] for root in found["roots"]) == pytest.approx(1)
 
 
+def test_what_went_as_usual_explains_no_more_than_its_own_surprise():
+    usual = {f"u{i}": (["x|ok", "y|ok"], [(0, 1, 0.3)]) for i in range(18)}
+    failed = {f"f{i}": (["x|ok", "y|error"], [(0, 1, 0.3)]) for i in range(2)}
+    index = {name: i for i, name in enumerate(["x|ok", "x|error", "y|ok", "y|error"])}
+    other = {"o": (["x|error", "y|ok"], [])}
+    traces = Traces.build(*tables(usual | failed | other), index, states=True)
+    whole = 18 * np.log(21 / 19) + 2 * np.log(21 / 2)
+    assert traces.share.sum() == pytest.approx((18 * np.log(21 / 20) + 2 * np.log(21 / 20)) / whole)
+
+
 def test_where_everything_went_as_usual_events_count():
     traces = Traces.build(*tables({"1": (["x|ok", "y|ok"], [(0, 1, 0.3)])}), {"x|ok": 0, "y|ok": 1}, states=True)
     assert traces.share.tolist() == [1.0, 0.0]

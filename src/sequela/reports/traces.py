@@ -142,13 +142,15 @@ class Traces:
     def share(self) -> Floats:
         """Share of all there is to explain that each root explains, ``[N]``: of the events, or of their surprise.
 
-        An event that went as the same usually goes has little to explain, and so a root of many such events explains
-        little, where edges say how it went.
+        Where edges say how it went, an event that went as the same usually goes has little to explain, and explains
+        little: what one event tells of another is at most the surprise of either (Fano 1961).
         """
         load = self.is_caused * self.surprise
+        explained = np.minimum(self._passed_on(load), self.explained * self.surprise)
         if not load.any():
-            load = self.is_caused.astype(np.float64)
-        return self._passed_on(load / max(load.sum(), 1e-300))
+            load, explained = self.is_caused.astype(np.float64), self.explained
+        share: Floats = explained / max(float(load.sum()), 1e-300)
+        return share
 
     def _passed_on(self, load: Floats) -> Floats:
         """Return what of a load of the caused events (``[N]``) arrives at each root, ``[N]``."""

@@ -18,7 +18,7 @@ function startFindings() {
       chip(best.type),
       best.share > 0.995
         ? ` is the root cause of all ${plural(found.n_caused, "event")} that have a cause.`
-        : ` is the main root cause: it explains ${percent(best.share)} of ${found.of_states ? "what was unusual in how" : "the"} ${plural(found.n_caused, "event")} that have a cause${found.of_states ? " went" : ""}.`,
+        : ` is the main root cause: it explains ${percent(best.share)} of ${found.of_states ? "what was unusual in how the" : "the"} ${plural(found.n_caused, "event")} that have a cause${found.of_states ? " went" : ""}.`,
     );
     $("answer-note").textContent = `${plural(found.n_roots, "root cause")}${isOne ? "" : ` in ${plural(nCases, "case")}`}, those that explain most, and most surely, first.`;
   }
