@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,14 +35,14 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sequela.density.base import Floats, Ids
+from sequela.density.base import Branches, Floats, Ids
 from sequela.density.component_sums import component_rows
 from sequela.density.output_head import target_and_others
 from sequela.density.runtime.compiled import compile_or_warn
 from sequela.density.runtime.devices import fingerprint_of
 from sequela.density.runtime.network_density import Cost, NetworkDensity, Runtime, window_bytes
 from sequela.density.sampled_types import TypeSample
-from sequela.density.window.finite_memory import FiniteMemoryDensity
+from sequela.density.window.finite_memory import FiniteMemoryDensity, in_place
 from sequela.density.window.rate_rows import RateRows, RateTable, scaled_rows
 from sequela.density.window.time_features import Gaps
 from sequela.errors import ConfigError
@@ -484,6 +484,12 @@ class WindowDensity(FiniteMemoryDensity, NetworkDensity):
     def state(self) -> dict[str, Tensor]:
         """Return the weights by name."""
         return self.network.state_dict()
+
+    def score_both(self, branches: Sequence[Branches]) -> tuple[list[Floats], list[Floats]]:
+        """See `Density.score_both`: windows of both fill the same chunks, which have a fixed size."""
+        events = self.windows_of_events([one.ids for one in branches], [one.times for one in branches])
+        observed, found = self.score_windows([events, self.windows_of_steps(branches)])
+        return observed, in_place(branches, found)
 
     def window_log_prob(self, windows: Ids, targets: Ids) -> Floats:
         """See `FiniteMemoryDensity.window_log_prob`."""
