@@ -1,11 +1,11 @@
 """`sequela run` on simulated fleets whose causes are known: links, single edges, root causes, processor seconds.
 
-    python benchmarks/fleet.py --seeds 60 61 62 63 64 65 66 67 68 69
+    python benchmarks/fleet.py --seeds 70 71 72 73 74 75 76 77 78 79
 
 Fault codes of 600 vehicles (`sequela simulate fault_codes --cases 600 --seed N`), all defaults of `run`, no labels. An
 edge without direction counts one half; a root is right where the first root cause of a caused event is the true one.
-Seeds 0 to 9 were used for design; 11, 12, 20, 21, 30 to 35 and 40 to 49 were seen before the last change. Rows go to
-`benchmarks/results/fleet.csv`.
+Seeds 0 to 9 were used for design; 11, 12, 20, 21, 30 to 35, 40 to 49 and 60 to 69 were seen before the last
+change. Rows go to `benchmarks/results/fleet.csv`; those of seeds 60 to 69 are of the version before.
 """
 
 from __future__ import annotations

@@ -23,7 +23,13 @@ from sequela.evaluation.compare import evaluate_edges
 from sequela.worlds.services import ServiceWorld
 
 RESULTS = Path(__file__).parent / "results"
-QUESTIONS = ("state", "presence")
+EXACT = {
+    "state": {"contrast": "state", "particles": 4},
+    "siblings": {"proposal": "siblings", "kept_components": 1, "particles": 4},
+    "presence": {"proposal": "uniform"},
+}
+"""What each question asks of the exact law; ``siblings`` replaces states too, and has the event as the effect."""
+TRAINED = {"state": {}, "presence": {"contrast": "presence"}}
 
 PLAIN = {"retry": 0.0, "optional": 0.0, "parallel": 0.0, "noise": 1e-6}
 
@@ -41,12 +47,9 @@ def measure(args: argparse.Namespace, seed: int, n_cases: int) -> list[dict[str,
     memory = density.memory if n_cases else None
     rows = []
     n_pairs = sum(n * (n - 1) // 2 for n in test.events.group_by("case").len()["len"])
-    for question in QUESTIONS:
+    for question, options in (TRAINED if n_cases else EXACT).items():
         start = time.process_time()
-        if n_cases:
-            chosen: dict[str, Any] = {} if question == "state" else {"contrast": question}
-        else:
-            chosen = {"particles": args.types, "horizon": args.horizon, "contrast": question}
+        chosen: dict[str, Any] = options if n_cases else {"particles": args.types, "horizon": args.horizon, **options}
         found = evaluate_edges(sq.discover_log(density, log, progress=False, **chosen).edges, test.edges)
         rows.append(
             {

@@ -1,7 +1,9 @@
 """One call from a log to a page: the same as its steps by hand, resumed at every stage, honest about what it skips."""
 
 import contextlib
+import inspect
 import json
+from types import SimpleNamespace
 
 import msgspec
 import polars as pl
@@ -15,6 +17,7 @@ from sequela import files
 from sequela.cli.app import app
 from sequela.discovery import run as module
 from sequela.discovery.run_folder import RunProgress, begin, read_progress, tidy
+from sequela.discovery.run_plan import plan_run
 from sequela.discovery.stream import discover_to
 from sequela.errors import ConfigError, LogFormatError
 from sequela.graphs.run_record import verify_results
@@ -120,6 +123,25 @@ def test_other_settings_start_anew_and_results_are_kept(log, tmp_path, monkeypat
         sq.run(log, out=tmp_path / "out", fast=True, **ASKED)
     again = sq.run(log, out=tmp_path / "out", fast=True, overwrite=True, **ASKED)
     assert again.model.info["training"]["max_steps"] == 40
+
+
+def test_the_plan_takes_what_run_takes():
+    taken = [list(inspect.signature(verb).parameters) for verb in (sq.run, plan_run)]
+    assert [name for name in taken[0] if name not in ("out", "overwrite")] == taken[1]
+
+
+def test_another_version_starts_anew(tmp_path):
+    out, said = tmp_path / "out", []
+    tell = SimpleNamespace(say=said.append)
+    begun = begin(out, RunProgress(log="a", version="0.1"), False, tell)
+    (out / "model").mkdir()
+    assert begin(out, begun, False, tell).version == "0.1"
+    assert (out / "model").is_dir()
+    assert not said
+    again = begin(out, RunProgress(log="a", version="0.2"), False, tell)
+    assert (again.version, read_progress(out).version) == ("0.2", "0.2")
+    assert not (out / "model").exists()
+    assert "another log, settings or version of sequela: starting anew" in said[0]
 
 
 def test_it_asks_for_some_causes_and_effects_only(whole, frame, tmp_path, monkeypatch):

@@ -24,6 +24,16 @@ def kept(**filters):
     return sq.read_log(TABLE, **READ, **filters).frame.select("case", "event").rows()
 
 
+def test_a_missing_time_is_said_and_its_row_can_be_left_out():
+    gap = TABLE.with_columns(pl.when(pl.col("ms") == 20).then(None).otherwise("at").alias("the at"))
+    with pytest.raises(LogFormatError, match=r"row 2 .*column 'the at' is empty .*--where '\"the at\" IS NOT NULL'"):
+        sq.read_log(gap, **READ | {"time": "the at"})
+    assert sq.read_log(gap, **READ | {"time": "the at"}, where='"the at" IS NOT NULL').n_events == 6
+    wrong = gap.with_columns(pl.col("the at").replace("2026-01-03", "soon"))
+    with pytest.raises(LogFormatError, match=r"row 3 .*'soon' in column 'the at' is not a time"):
+        sq.read_log(wrong, **READ | {"time": "the at"}, where='"the at" IS NOT NULL')
+
+
 def test_cases_times_and_conditions_choose_rows():
     assert kept(only="a*") == [("a1", "x"), ("a1", "y"), ("a1", "z"), ("a2", "x"), ("a2", "y")]
     assert kept(only=["b?", "a2"]) == [("a2", "x"), ("a2", "y"), ("b1", "y"), ("b1", "z")]

@@ -2,7 +2,9 @@
 
 import datetime as dt
 import random
+import re
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -77,6 +79,22 @@ def test_mixed_units_are_refused_by_row(kind, many, few):
 def test_one_wild_cell_is_refused_and_changes_no_other(kind, wild):
     with pytest.raises(LogFormatError, match=r"row 2 .*is not a time \(1 such row"):
         seconds(kind([NOW, wild, NOW + 1]))
+
+
+@pytest.mark.parametrize(
+    ("values", "form"),
+    [
+        (["31.01.2026 12:00:05", "01.02.2026 00:00:00"], "%d.%m.%Y %H:%M:%S"),
+        (["01/13/2026 1:05 PM"], "%m/%d/%Y %I:%M %p"),
+        (["31/01/26", "soon"], None),
+    ],
+)
+def test_the_form_of_other_times_is_suggested(values, form):
+    says = "Allowed: ISO 8601" if form is None else f"--time-format '{form}'"
+    with pytest.raises(LogFormatError, match=re.escape(says)):
+        seconds(values)
+    if form is not None:
+        assert np.isfinite(seconds(values, time_format=form)).all()
 
 
 def test_a_named_unit_settles_it():

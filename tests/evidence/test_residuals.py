@@ -75,9 +75,9 @@ def test_sums_do_not_depend_on_the_chunks(monkeypatch):
     alone = [sums_of(WORLD, [case], n_draws=2) for case in cases]
     joined = add_rows(np.concatenate([one[0] for one in alone]), np.concatenate([one[1] for one in alone], axis=1))
     assert [one.tolist() for one in whole] == [one.tolist() for one in joined]
-    monkeypatch.setattr(module, "_CELLS", 5 * N)  # long cases in blocks of five slots
+    monkeypatch.setattr(module, "_LAGS", 5 * HORIZON)  # cases in blocks of five slots, alone and together
     blocks = [sums_of(WORLD, [case], n_draws=2) for case in cases]
-    for one, other in zip(alone, blocks, strict=True):
+    for one, other in zip([*alone, whole], [*blocks, sums_of(WORLD, cases, n_draws=2)], strict=True):
         assert one[0].tolist() == other[0].tolist()
         np.testing.assert_allclose(from_units(one[1]), from_units(other[1]), atol=1e-8)
 

@@ -1,14 +1,17 @@
 """The memory budget: refused when too small, held to when not, without a trace in the result; the plan counts right."""
 
+import re
 import subprocess
 import sys
 
 import numpy as np
+import polars as pl
 import pytest
 
 from conftest import tiny_llama, tiny_window, vocabulary_of
 from sequela.discovery.discover import discover_log, estimate
 from sequela.discovery.plan import plan_discovery
+from sequela.discovery.population import discover_population
 from sequela.effects.encoding import encode_log
 from sequela.effects.settings import Settings
 from sequela.errors import ConfigError, OutOfMemoryBudgetError
@@ -59,6 +62,16 @@ def test_a_budget_that_is_too_small_is_refused_with_one_that_is_not(budget):
     enough = str(caught.value).rsplit("set memory_budget to '")[1].split("'")[0]
     horizon = density.max_tail and 200
     Settings(particles=500, horizon=horizon, memory_budget=enough).allotment(density, horizon, 400)
+
+
+@pytest.mark.parametrize(("ties", "says"), [(1, "24 MB (60,000 events x 384 B)"), (4, "6 MB (60,000 events x 96 B)")])
+def test_a_case_too_long_to_be_weighed_is_refused_before_anything_is_done(ties, says):
+    """Bets on causes, and those on effects where events share their time, go through a case as a whole."""
+    place = pl.int_range(60_000, eager=True)
+    names = pl.Series(WORLD.vocabulary.names)[place % WORLD.vocabulary.n_types]
+    log = read_log(pl.DataFrame({"case": "one", "event": names, "time": place // ties}))
+    with pytest.raises(OutOfMemoryBudgetError, match=re.escape(f"weighing the longest case holds {says}")):
+        discover_population(window(), log, cases="all", horizon=3, memory_budget="5MB", progress=False)
 
 
 @pytest.mark.parametrize("value", ["much", "-2GB", 0, "3XB", True])
@@ -118,15 +131,14 @@ class Counting:
 
     def __init__(self, density, monkeypatch):
         self.steps = self.branches = 0
-        real = density.score_branches_many
+        alone, both = density.score_branches_many, density.score_both
+        monkeypatch.setattr(density, "score_branches_many", lambda asked: self.count(asked, alone(asked)))
+        monkeypatch.setattr(density, "score_both", lambda asked: ((got := both(asked))[0], self.count(asked, got[1])))
 
-        def score(branches):
-            for one, answer in zip(branches, found := real(branches), strict=True):
-                self.branches += len(one.starts)
-                self.steps += int(np.isfinite(answer).sum())
-            return found
-
-        monkeypatch.setattr(density, "score_branches_many", score)
+    def count(self, branches, found):
+        self.branches += sum(len(one.starts) for one in branches)
+        self.steps += sum(int(np.isfinite(answer).sum()) for answer in found)
+        return found
 
 
 @pytest.mark.parametrize("design", ["atomic", "leave-one-out", "masked", "staircase"])

@@ -371,8 +371,8 @@ def test_trust_tells_what_was_folded_skipped_and_tied():
     for part in (
         "8 events",
         "first 1 event ",
-        "1 event of rare",
-        "3 events of types",
+        "<rare>: 1.",
+        "count as <rare>: 3.",
         "2 cases have",
         "4 prob",
         "60 %",

@@ -139,7 +139,7 @@ def test_no_event_and_no_edge():
     events, edges = tables({"1": (["a", "b"], [])})
     traces = Traces.build(events, edges, INDEX)
     assert findings(traces, None, most=5) == {
-        "n_caused": 0, "n_roots": 0, "n_single": 0, "n_undirected": 0, "of_states": False, "roots": []
+        "n_caused": 0, "n_usual": 0, "n_roots": 0, "n_single": 0, "n_undirected": 0, "roots": []
     }  # fmt: skip
     assert embedded(traces, wanted=None, first=[], max_bytes=0)[0][0]["n_caused"] == 0
     empty = Traces.build(events.clear(), edges, INDEX)
@@ -185,21 +185,28 @@ def test_what_is_common_and_doubtful_comes_after_what_is_sure():
         assert findings(traces, known, most=10)["roots"][0]["type"] == INDEX[first]
 
 
-def test_where_states_decide_the_usual_state_explains_little():
-    usual = {f"u{i}": (["x|ok", "y|ok"], [(0, 1, 0.3)]) for i in range(18)}
+def test_where_states_decide_only_what_did_not_go_as_usual_is_explained():
+    usual = {f"u{i}": (["x|ok", "y|ok"], [(0, 1, 0.3)]) for i in range(17)}
     failed = {f"f{i}": (["x|error", "y|error"], [(0, 1, 2.0)]) for i in range(2)}
-    index = {name: i for i, name in enumerate(["x|ok", "x|error", "y|ok", "y|error", "z"])}
-    for states, first in ((False, "x|ok"), (True, "x|error")):
-        traces = Traces.build(*tables(usual | failed), index, states=states)
-        found = findings(traces, None, most=10)
+    slow = {"s": (["x|error", "y|ok", "y|slow"], [(0, 1, 1.0), (1, 2, 2.0)])}  # what went as usual is on the way
+    index = {name: i for i, name in enumerate(["x|ok", "x|error", "y|ok", "y|error", "y|slow", "z"])}
+    for states, first, n_caused, n_usual in ((False, "x|ok", 21, 0), (True, "x|error", 3, 18)):
+        found = findings(Traces.build(*tables(usual | failed | slow), index, states=states), None, most=10)
         best = found["roots"][0]
-        assert (best["type"], found["of_states"]) == (index[first], states)
-    # Of the 18 usual ends each has log(20 / 18) nats to explain, of the 2 failures each log(20 / 2).
-    assert best["share"] == pytest.approx(2 * np.log(10) / (2 * np.log(10) + 18 * np.log(20 / 18)), abs=1e-6)
-    assert best["n_explained"] == 2
-    assert sum(root["share"] for root in found["roots"]) == pytest.approx(1)
+        assert (best["type"], found["n_caused"], found["n_usual"]) == (index[first], n_caused, n_usual)
+    assert (best["n_explained"], best["share"], found["n_roots"]) == (3, 1, 1)
+    assert best["chain"] == [index["x|error"], index["y|error"]]
+    assert best["others"] == []  # seen once
+
+
+def test_what_went_as_usual_explains_nothing_that_did_not():
+    usual = {f"u{i}": (["x|ok", "y|ok"], [(0, 1, 0.3)]) for i in range(18)}
+    failed = {f"f{i}": (["x|ok", "y|error"], [(0, 1, 0.3)]) for i in range(2)}
+    index = {name: i for i, name in enumerate(["x|ok", "x|error", "y|ok", "y|error"])}
+    traces = Traces.build(*tables(usual | failed), index, states=True)
+    assert (traces.is_asked.sum(), traces.explained.sum()) == (2, 0)
 
 
 def test_where_everything_went_as_usual_events_count():
     traces = Traces.build(*tables({"1": (["x|ok", "y|ok"], [(0, 1, 0.3)])}), {"x|ok": 0, "y|ok": 1}, states=True)
-    assert traces.share.tolist() == [1.0, 0.0]
+    assert traces.explained.tolist() == [1.0, 0.0]

@@ -106,6 +106,9 @@ def test_times_may_be_text(explainer, cases):
     seconds = log.frame["time"]
     text = pl.Series((seconds * 1e6).cast(pl.Int64).cast(pl.Datetime("us"))).dt.to_string("iso").to_list()
     one = explainer.explain([NewCase(log.events, text)])[0]
+    ids = explainer.density.vocabulary.encode(pl.Series(log.events))[0]
+    times = seconds.to_numpy() if explainer.density.uses_times else None
+    assert one.log_likelihood == float(explainer.density.score(ids, times).sum())
     assert one == explainer.explain([NewCase(log.events, seconds.to_list())])[0]
 
 

@@ -43,7 +43,7 @@ def outcomes(
     from sequela.density.outcomes.fit import fit_outcomes
     from sequela.discovery.outcomes import discover_outcomes
     from sequela.display import rich_table
-    from sequela.files import check_writable_folder, whole_folder
+    from sequela.files import check_writable_folder, whole_folder, write_json
 
     check_writable_folder(out, marker=MARKER, overwrite=overwrite)
     density = load_density(model)
@@ -53,7 +53,7 @@ def outcomes(
     with whole_folder(out, marker=MARKER, overwrite=overwrite) as folder:
         trained.save(folder / "model")
         found.save(folder / "causes")
-        (folder / MARKER).write_text(json.dumps({"labels": list(trained.labels)}), encoding="utf-8")
+        write_json(folder / MARKER, {"labels": list(trained.labels)})
     if as_json:
         told = {"causes": found.causes.to_dicts(), "sets": found.sets.to_dicts(), "pairs": found.pairs.to_dicts()}
         typer.echo(json.dumps(told))

@@ -206,7 +206,8 @@ def print_run(result: RunResult, *, limit: int = 8) -> None:
 
     record = result.record
     console = Console(highlight=False)
-    table = Table(title=f"Root causes ({min(limit, len(record.roots))} of {len(record.roots)})", title_justify="left")
+    n_roots = record.counts.get("n_roots", len(record.roots))
+    table = Table(title=f"Root causes ({min(limit, len(record.roots))} of {n_roots})", title_justify="left")
     table.add_column("typical chain", overflow="fold")
     for name in ("cases", "explains", "confidence"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -97,6 +97,7 @@ class Sizes:
         components: What event types share, or None.
         device: Where it will run.
         additive: Whether past events also add to the rates of events.
+        repeats: Whether the second occurrence of an event type among the past events counts apart.
     """
 
     vocabulary: Vocabulary
@@ -109,6 +110,7 @@ class Sizes:
     components: SharedComponents | None
     device: str
     additive: bool = False
+    repeats: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ class TrainedBackbone(Backbone):
         uses_components: Whether it can use the components of event types.
         chooses_width: Whether `fit` chooses its width by validation loss.
         adds_effects: Whether it can have effects that add up.
-        most_table_types: Most event types for which it learns the effect of each on each.
+        most_table_types: Most event types for which it learns the effect of each on each, and may learn that of a
+            second occurrence apart.
         unit: What an example is called.
     """
 

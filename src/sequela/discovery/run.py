@@ -55,6 +55,7 @@ from sequela.graphs.results import Discovery
 from sequela.graphs.saved import load_discovery, load_population
 from sequela.locks import locked
 from sequela.progress import BarsOnly, Reporter, reporter
+from sequela.version import __version__
 
 T = TypeVar("T")
 STAGES = ("train", "folds", "population", "discover", "diagnose", "page")
@@ -123,6 +124,7 @@ def run(
         given["knowledge"] = {"hash": known.fingerprint, "file": known.source}
     asked = RunProgress(
         log=log_fingerprint(log), source=Path(log.source.strip("'")).name, n_cases=log.n_cases, n_events=log.n_events,
+        version=__version__,
         arguments={name: given[name] for name in RUN if name not in ("log", "out", "overwrite", "progress", "device")},
     )  # fmt: skip
     folder, tell = Path(out), reporter(progress)
@@ -274,15 +276,16 @@ class Stages:
         data = page_data(found, population=population)
         with whole_file(self.folder / PAGE) as temporary:
             temporary.write_text(render(data), encoding="utf-8")
-        names = data["types"]["names"]
+        names, findings = data["types"]["names"], data["findings"] or {"roots": [], "n_roots": 0}
         self.record.roots = [
             RootCause(
                 event=names[root["type"]], n_cases=root["n_cases"], n_explained=root["n_explained"],
                 chain=[names[kind] for kind in root["chain"]], confidence=root["confidence"],
             )
-            for root in (data["findings"] or {"roots": []})["roots"][:_MOST_ROOTS]
+            for root in findings["roots"][:_MOST_ROOTS]
         ]  # fmt: skip
-        self.record.trust, self.record.counts = data["badge"], data["counts"]
+        self.record.trust = data["badge"]
+        self.record.counts = data["counts"] | {"n_roots": findings["n_roots"]}
 
     def _kept(
         self, stage: str, title: str, name: str, marker: str, *, load: Callable[[Path], T], make: Callable[[Path], T],

@@ -98,8 +98,9 @@ class RunProgress(msgspec.Struct, kw_only=True):
         findings: Whether model and log are good enough, see `diagnose_log`.
         roots: Root causes of the log, those that explain most, times their confidence, first.
         trust: Grade of the result and its reason, as on the page.
-        counts: Cases, events, types, links and edges, as in the heading of the page.
+        counts: Cases, events, types, links, edges and root causes, as the page says them.
         updates: What was added since.
+        version: Of sequela, that began it: no other goes on with it.
         files: The files of the folder, once it is complete.
         checksum: Of the record itself.
     """
@@ -119,6 +120,7 @@ class RunProgress(msgspec.Struct, kw_only=True):
     trust: dict[str, str] = {}
     counts: dict[str, Any] = {}
     updates: list[Update] = []
+    version: str = ""
     files: dict[str, FileRecord] = {}
     checksum: str | None = None
 
@@ -246,9 +248,9 @@ def begin(out: Path, asked: RunProgress, overwrite: bool, tell: Reporter) -> Run
     found = read_progress(out)
     unfinished = found is not None and not found.complete
     if unfinished and found is not None:
-        if (found.log, found.arguments) == (asked.log, asked.arguments):
+        if (found.log, found.arguments, found.version) == (asked.log, asked.arguments, asked.version):
             return found
-        tell.say(f"'{out}' holds an interrupted run of another log or with other settings: starting anew")
+        tell.say(f"'{out}' holds an interrupted run of another log, settings or version of sequela: starting anew")
     elif found is None and (out / MARKER).is_file():  # of another kind: never replaced
         raise ConfigError(f"'{out}' holds the result of another command; give a new folder")
     else:

@@ -70,6 +70,7 @@ def plan_run(
     device: str | None = None,
     delta: float = 0.05,
     fdr: float = 0.05,
+    control: str = "each",
     horizon: int | str | None = None,
     horizon_time: str | float | None = None,
     causes: str | None = None,

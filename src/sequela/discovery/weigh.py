@@ -25,21 +25,27 @@ from sequela.effects.cmi import CMIEstimate
 from sequela.effects.encoding import longest_case
 from sequela.effects.knowledge import PairLimits
 from sequela.effects.settings import Settings
-from sequela.errors import ConfigError
+from sequela.errors import ConfigError, OutOfMemoryBudgetError
 from sequela.events.sequences import SequenceSet
 from sequela.events.ties import shuffle_ticks
 from sequela.evidence.bets import sum_bets
 from sequela.evidence.calibration import CalibrationSums, calibration_cases, calibration_sums
+from sequela.evidence.cause_bets import N_DRAWS
 from sequela.evidence.forecasts import group_estimate
 from sequela.evidence.pairs import Codes, Groups, co_occurring
 from sequela.evidence.sums import LagSums, Partial
 from sequela.execution.chunks import Chunks
 from sequela.execution.engines import start_engine
 from sequela.execution.map_cases import map_cases
+from sequela.execution.memory import default_budget, format_bytes, parse_bytes
 from sequela.progress import Reporter
 
 Cases = tuple[Density, SequenceSet]
 """A density, and cases it never saw."""
+_SLOT_BYTES = 16
+"""Bytes that bets on causes hold for each type of a slot, lag by lag (measured: 14)."""
+_COUNT_BYTES = 8
+"""Bytes that bets on effects hold for each event type at each event."""
 
 
 class Weighed(NamedTuple):
@@ -242,6 +248,7 @@ def weigh_all(
             seconds, groups = settings.horizon_seconds, Groups.at_level(density.vocabulary, hierarchy_level)
             whole_types = groups.names == density.vocabulary.names
             on_causes = whole_types and bets_on_causes
+            _check_longest(longest_case(sequences), horizon, len(groups.names), settings, on_causes=on_causes)
             calibrating = Calibrating(horizon, seconds, groups)
             fixed = None if kept is None else kept.fixed(number)
             some = calibration_cases(sequences).take([]) if on_causes or fixed else calibration_cases(sequences)
@@ -266,6 +273,19 @@ def weigh_all(
             if kept is not None:
                 kept.passes[str(number)] = Pass(found[-1].partial.to_frame(), sequences.n_cases, counts)
     return found
+
+
+def _check_longest(longest: int, horizon: int, n_groups: int, settings: Settings, *, on_causes: bool) -> None:
+    """Refuse a case that cannot be weighed within the memory budget: bets go through a case as a whole."""
+    each = horizon * (N_DRAWS + 1) * _SLOT_BYTES if on_causes else n_groups * _COUNT_BYTES
+    budget = default_budget() if settings.memory_budget is None else parse_bytes(settings.memory_budget)
+    if longest * each > budget:
+        needed = format_bytes(longest * each)
+        raise OutOfMemoryBudgetError(
+            f"weighing the longest case holds {needed} ({longest:,} events x {each:,} B), memory_budget allows "
+            f"{format_bytes(budget)}: set memory_budget to '{needed.replace(' ', '')}', or read shorter cases"
+            + (", or take a smaller horizon" if on_causes else "")
+        )
 
 
 def _remembers(density: Density, lag: int) -> bool:

@@ -294,13 +294,22 @@ class _Conversion:
         if reading.time is None:
             return rows.select("case", "event", *of_carried(rows)), "none"
         seconds, kind = time_and_kind(
-            rows["time"], column=str(reading.time), source=name, time_format=reading.time_format
+            _where_wanted(rows), column=str(reading.time), source=name, time_format=reading.time_format
         )
         if _FINER not in self.notes and finer_than_kept(rows["time"], kind):
             self.notes.append(_FINER)
         if self._resolution is not None:
             seconds = (seconds / self._resolution).floor() * self._resolution
         return rows.select("case", "event", seconds.alias("time"), *of_carried(rows)), kind
+
+
+def _where_wanted(rows: pl.DataFrame) -> pl.Series:
+    """Return the times, where a condition leaves an event out that of another: it need not be a time."""
+    if WHERE not in rows.columns or rows[WHERE].all() or not rows[WHERE].any():
+        return rows["time"]
+    return rows.select(pl.when(WHERE).then("time").otherwise(pl.col("time").filter(WHERE).first()).alias("time"))[
+        "time"
+    ]
 
 
 _FINER = "times are kept to the microsecond: events within one are simultaneous"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NoReturn
 
 import polars as pl
 
@@ -18,6 +19,13 @@ _ALLOWED = (
     "Allowed: ISO 8601 (2026-01-31T12:00:00Z), a number since 1970, 20260131 or 20260131120000, "
     "or another form with time_format (--time-format '%d/%m/%Y %H:%M')"
 )
+_USUAL = tuple(
+    f"{date}{clock}"
+    for date in ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%d.%m.%y", "%d %b %Y")
+    for clock in (" %H:%M:%S", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p", "")
+)
+"""Forms that are suggested, and never taken without being asked for: day and month cannot be told apart."""
+_TRIED = 10_000
 _ZONE = r"T.*[+-]\d{2}(:?\d{2})?$"
 
 
@@ -72,8 +80,27 @@ def time_and_kind(
         raise LogFormatError(f"{source}: column '{quoted(column)}' holds {quoted(dtype)} values, not times")
     bad = (seconds.is_null() | ~seconds.is_finite() | (seconds.abs() >= LATEST)).fill_null(True)
     if bad.any():
-        refuse_rows(bad, values, column, source, "is not a time", _ALLOWED)
+        _refuse(bad, values, column, source, time_format)
     return seconds, kind
+
+
+def _refuse(bad: pl.Series, values: pl.Series, column: str, source: str, time_format: str | None) -> NoReturn:
+    """Refuse values that are no times; say how to leave missing ones out, and which format would read the first."""
+    missing = values.is_null()
+    if (bad & missing).any() and bool((bad == missing).all()):
+        first, n_missing = int(missing.arg_max() or 0) + 1, int(missing.sum())
+        name = quoted(column) if column.isidentifier() else f'"{quoted(column)}"'
+        raise LogFormatError(
+            f"{source}, row {first} (header not counted): column '{quoted(column)}' is empty "
+            f"({n_missing:,} such rows). Fill it in, or leave such rows out with where (--where '{name} IS NOT NULL')"
+        )
+    if time_format is None and values.dtype == pl.String:
+        some = values.filter(bad & ~missing).head(_TRIED)
+        likely = next((form for form in _USUAL if not _formatted_to_seconds(some, form).has_nulls()), None)
+        if likely is not None:
+            mend = f"time_format='{likely}' (--time-format '{likely}') reads such times"
+            refuse_rows(bad, values, column, source, "is not a time as it stands", mend)
+    refuse_rows(bad, values, column, source, "is not a time", _ALLOWED)
 
 
 def finer_than_kept(values: pl.Series, kind: str | None) -> bool:

@@ -46,6 +46,8 @@ MIXTURE = 0.1
 """Share of the stake that is kept: the law of the cause is an estimate."""
 _CELLS = 2**21
 """Probabilities held at once."""
+_BRANCH_CELLS = 2**18
+"""Steps of branches of a long case that are asked for at once: each takes about 500 bytes."""
 _LARGEST = 50.0
 """Largest bet; to cut it only lowers its expectation."""
 
@@ -269,7 +271,7 @@ def _scores(
     """
     if len(cases) == 1:  # a long case is asked for in pieces
         (case,), (own,), (bets,) = cases, slots, placed
-        size = max(1, _CELLS // (own.types.shape[1] * horizon))
+        size = max(1, _BRANCH_CELLS // (own.types.shape[1] * horizon))
         pieces = [range(low, min(low + size, len(own.types))) for low in range(0, len(own.types), size)]
         branches = ([_branches(case, own, bets, horizon, piece)] for piece in pieces)
         found = [np.concatenate([density.score_branches_many(some)[0] for some in branches])]

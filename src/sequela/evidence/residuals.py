@@ -16,7 +16,7 @@ and ``w`` is that of the slot not holding it. The law of a slot is over the type
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ MAX_TYPES = 2000
 """Vocabularies up to this size are corrected: the cost of an event grows with the number of types."""
 _CELLS = 2**21
 """Probabilities held at once."""
+_LAGS = 2**15
+"""Lags of slots that are added at once: each takes about 3,000 bytes."""
 ROWS = ("score", "information", "score_squared")
 """Sums over cases: ``R_x R_y``, ``R_x^2 p (1 - p)``, and the square of a case's first."""
 
@@ -78,7 +80,7 @@ class ResidualSums:
         spread, left = chance * (1 - chance), -chance
         left[np.arange(len(law)), ids[low : low + len(law)]] += 1.0
         # One row a slot and lag.
-        high = min(low + _rows(self.n_types), n - 1)
+        high = min(low + _rows(self.n_types, self.horizon), n - 1)
         slot, lag = np.meshgrid(np.arange(low, high), np.arange(self.horizon))
         slot, lag = (each[slot + lag + 1 < n] for each in (slot, lag))
         types, kept = one.types[slot], one.real[slot] & one.real[slot, :1]
@@ -111,21 +113,23 @@ class ResidualSums:
         return place, np.repeat(np.arange(len(kinds)), high - low)
 
 
-def _rows(n_types: int) -> int:
-    return max(1, _CELLS // n_types)
+def _rows(n_types: int, horizon: int) -> int:
+    return max(1, min(_CELLS // n_types, _LAGS // horizon))
 
 
 def _forecasts(density: Density, cases: Sequence[Case], horizon: int) -> list[Iterator[tuple[int, Floats]]]:
     """Return for each case its blocks: the first slot, and the law of the events from there on (``[k, n_types]``)."""
+    size = _rows(density.vocabulary.n_types, horizon)
     if len(cases) > 1:
         places = [np.arange(len(case.ids)) for case in cases]
         laws = density.conditional_many([case.ids for case in cases], places, [case.times for case in cases])
-        return [iter([(0, law)]) for law in laws]
-    return [_blocks(density, case, horizon) for case in cases]
+        return [_blocks(len(law), size, horizon, law.__getitem__) for law in laws]
+    (case,) = cases
+    return [_blocks(len(case.ids), size, horizon, lambda some: density.conditional(case.ids, some, case.times))]
 
 
-def _blocks(density: Density, case: Case, horizon: int) -> Iterator[tuple[int, Floats]]:
-    n, size = len(case.ids), _rows(density.vocabulary.n_types)
+def _blocks(
+    n: int, size: int, horizon: int, law: Callable[[NDArray[np.int64]], Floats]
+) -> Iterator[tuple[int, Floats]]:
     for low in range(0, n - 1, size):
-        places = np.arange(low, n)[: size + horizon]
-        yield low, density.conditional(case.ids, places, case.times)
+        yield low, law(np.arange(low, min(low + size + horizon, n)))

@@ -98,7 +98,7 @@ def causal_graph(graph: CaseGraph) -> nx.DiGraph[int]:
     ):
         if directed and on_link and nats is not None and nats > 0:
             causal.add_edge(cause, effect, nats=nats, tied=lag == 0)
-    for knot in list(nx.strongly_connected_components(causal)):
+    for knot in [knot for knot in nx.strongly_connected_components(causal) if len(knot) > 1]:
         inside = causal.subgraph(knot)
         within = [(cause, effect) for cause, effect in inside.edges if inside[cause][effect]["tied"]]
         causal.remove_edges_from(within)

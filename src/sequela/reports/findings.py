@@ -31,7 +31,7 @@ class _Chains:
         node = np.full(len(traces.types), -1, dtype=np.int64)
         root = np.arange(len(traces.types))
         types, parents, cases = traces.types.tolist(), traces.strongest_cause.tolist(), traces.case_of.tolist()
-        caused = np.flatnonzero(traces.is_caused)
+        caused = np.flatnonzero(_on_the_way(traces))
         cases_of, lengths = traces.case_of[caused], np.diff(traces.offsets)
         order = np.lexsort((traces.depth[caused], cases_of, lengths[cases_of]))  # short cases are the best examples
         for row in caused[order].tolist():  # causes come first: their node is known
@@ -82,12 +82,23 @@ class _Chains:
         if len(chain) < 2:
             return []
         after = self.children[self.starts[chain[0]]]
-        ranked = sorted(((self.count[node], -kind) for kind, node in after.items() if kind != chain[1]), reverse=True)
+        ranked = sorted(((self.count[node], -kind) for kind, node in after.items() if kind not in chain), reverse=True)
         return [[-kind, count] for count, kind in ranked if count > 1][:_OTHERS]
 
 
+def _on_the_way(traces: Traces) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which events with a cause are asked for, or lie on the strongest chain to one, ``[N]``."""
+    found = traces.is_asked.copy()
+    rows = np.flatnonzero(found)
+    while len(rows):
+        above = traces.strongest_cause[rows]
+        rows = np.unique(above[traces.is_caused[above] & ~found[above]])
+        found[rows] = True
+    return found
+
+
 def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] | None, most: int) -> dict[str, Any]:
-    """Rank the root causes of all cases by how much they explain (`Traces.share`), times the confidence where known.
+    """Rank the root causes of all cases by how many later events they explain, times the confidence where it is known.
 
     Args:
         traces: All cases.
@@ -95,11 +106,11 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
         most: At most so many root causes.
 
     Returns:
-        ``n_caused`` (events with a cause that counts), ``n_roots`` (types), ``n_single`` (root types of one case only,
-        left out where the log has several), ``n_undirected`` (edges with evidence and without direction),
-        ``of_states`` (whether shares are of how events went, not of how many), and ``roots``, each with ``type``,
+        ``n_caused`` (events with a cause that counts), ``n_usual`` (further such events, which went as usual and are
+        not asked for), ``n_roots`` (types), ``n_single`` (root types of one case only, left out where the log has
+        several), ``n_undirected`` (edges with evidence and without direction), and ``roots``, each with ``type``,
         ``n_cases``, ``n_starts`` (events of the type at which a chain begins), ``n_events`` (all events of the type),
-        ``n_explained`` (events, a sum of shares), ``share`` (of all there is to explain), ``chain`` (types), ``others``
+        ``n_explained`` (events, a sum of shares), ``share`` (of those with a cause), ``chain`` (types), ``others``
         (what else follows its start: type and count), ``chain_count``, ``chain_cases``, ``seconds`` (median from the
         first to the last event of the chain; None without times), ``confidence`` (of all links of the chain together;
         None where it is not known), ``q_value`` (the largest of the chain's links) and ``examples`` (rows of the last
@@ -112,20 +123,20 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
             "type": traces.types[rows],
             "case": traces.case_of[rows],
             "explained": traces.explained[rows],
-            "share": traces.share[rows],
         },
-        schema={"type": pl.Int64, "case": pl.Int64, "explained": pl.Float64, "share": pl.Float64},
+        schema={"type": pl.Int64, "case": pl.Int64, "explained": pl.Float64},
     )
     ranked = (
         table.group_by("type")
-        .agg(pl.col("case").n_unique().alias("n_cases"), pl.len().alias("n_starts"), pl.col("explained", "share").sum())
-        .sort([pl.col("share").round(12), "type"], descending=[True, False])
+        .agg(pl.col("case").n_unique().alias("n_cases"), pl.len().alias("n_starts"), pl.col("explained").sum())
+        .sort([pl.col("explained").round(9), "type"], descending=[True, False])
     )
     shown = ranked.filter(pl.col("n_cases") > 1) if len(traces.names) > 1 else ranked
     confidence = _mean_confidence(traces)
     counts = np.bincount(traces.types)
+    n_caused = int(traces.is_asked.sum())
     found = []
-    for kind, n_cases, n_starts, explained, share in shown.head(most).iter_rows():
+    for kind, n_cases, n_starts, explained in shown.head(most).iter_rows():
         chain, node = chains.typical(kind)
         pairs = list(pairwise(chain))
         q_values = [links[pair].get("q_value") for pair in pairs if pair in links] if links else []
@@ -137,7 +148,7 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
                 "n_starts": n_starts,
                 "n_events": int(counts[kind]),
                 "n_explained": round(explained, 3),
-                "share": round(share, 6),
+                "share": round(explained / n_caused, 6),
                 "chain": chain,
                 "others": chains.others(chain),
                 "chain_count": chains.count[node] if node >= 0 else 0,
@@ -150,11 +161,11 @@ def findings(traces: Traces, links: Mapping[tuple[int, int], Mapping[str, Any]] 
         )
     found.sort(key=_sure_share, reverse=True)
     return {
-        "n_caused": int(traces.is_caused.sum()),
+        "n_caused": n_caused,
+        "n_usual": int(traces.is_caused.sum()) - n_caused,
         "n_roots": shown.height,
         "n_single": ranked.height - shown.height,
         "n_undirected": _n_undirected(traces),
-        "of_states": bool((traces.surprise != 1).any()),
         "roots": found,
     }
 

@@ -45,7 +45,8 @@ class Traces:
         has_evidence: Whether the link between the two types has evidence over cases, ``[E]``; true where none was
             gathered.
         attributes: Attributes of the log, each ``[N]``; with neighbours also where an event happened.
-        surprise: How much there is to explain of each event, ``[N]``: 1, or where states decide the edges `_surprise`.
+        is_usual: Whether an event went as usual, ``[N]``: in the most common state of what acted, where states decide
+            the edges; none otherwise.
     """
 
     names: list[str]
@@ -58,7 +59,7 @@ class Traces:
     explains: Bools
     has_evidence: Bools
     attributes: dict[str, pl.Series]
-    surprise: Floats
+    is_usual: Bools
 
     @classmethod
     def build(
@@ -99,7 +100,7 @@ class Traces:
             explains=_without_cycles(cause, effect, (gain > 0) & np.isfinite(gain) & directed, len(types)),
             has_evidence=_on_links(types[cause], types[effect], directed, links),
             attributes={name: events[name] for name in events.columns if name not in _NO_ATTRIBUTES},
-            surprise=_surprise(types, index) if states else np.ones(len(types)),
+            is_usual=_is_usual(types, index) if states else np.zeros(len(types), dtype=np.bool_),
         )
 
     @cached_property
@@ -130,40 +131,31 @@ class Traces:
         return found
 
     @cached_property
+    def is_asked(self) -> Bools:
+        """Whether an event is one that root causes are counted for, ``[N]``: it has a cause and did not go as usual."""
+        found: Bools = self.is_caused & ~self.is_usual
+        return found if found.any() else self.is_caused
+
+    @cached_property
     def explained(self) -> Floats:
         """How many later events each root explains, ``[N]``; 0 for events that are no root.
 
-        The same as the shares of `root_causes`, summed over all events that have a cause: what an event has to explain
-        (itself, and what its effects pass on to it) goes to its causes in proportion to their gains.
+        The same as the shares of `root_causes`, summed over all events asked for (`is_asked`): what an event has to
+        explain (itself, and what its effects pass on to it) goes to its causes in proportion to their gains.
         """
-        return self._passed_on(self.is_caused.astype(np.float64))
-
-    @cached_property
-    def share(self) -> Floats:
-        """Share of all there is to explain that each root explains, ``[N]``: of the events, or of their surprise.
-
-        An event that went as the same usually goes has little to explain, and so a root of many such events explains
-        little, where edges say how it went.
-        """
-        load = self.is_caused * self.surprise
-        if not load.any():
-            load = self.is_caused.astype(np.float64)
-        return self._passed_on(load / max(load.sum(), 1e-300))
-
-    def _passed_on(self, load: Floats) -> Floats:
-        """Return what of a load of the caused events (``[N]``) arrives at each root, ``[N]``."""
         cause, effect = self.cause[self.counted], self.effect[self.counted]
         gain = self.values["pointwise_nats"].to_numpy()[self.counted]
         total = np.bincount(effect, gain, minlength=len(self.types))
         share = gain / total[effect]
-        load = load.copy()
+        load = self.is_asked.astype(np.float64)
         depth = self.depth[effect]
         order = np.argsort(-depth, kind="stable")
         starts = np.flatnonzero(np.diff(depth[order], prepend=-1))
         for low, high in pairwise([*starts.tolist(), len(order)]):
             rows = order[low:high]  # effects of one depth: all that they must explain has arrived
             np.add.at(load, cause[rows], load[effect[rows]] * share[rows])
-        return np.where(self.is_caused, 0.0, load)
+        as_usual = self.is_usual & ~self.is_usual[self.is_asked].any()  # explains nothing that did not go as usual
+        return np.where(self.is_caused | as_usual, 0.0, load)
 
     @cached_property
     def strongest_cause(self) -> Ints:
@@ -179,18 +171,19 @@ class Traces:
         """Return for each case the types of its root causes, those that explain most first."""
         found: list[Counter[int]] = [Counter() for _ in self.names]
         for row in np.flatnonzero(self.explained):
-            found[self.case_of[row]][int(self.types[row])] += float(self.share[row])
+            found[self.case_of[row]][int(self.types[row])] += float(self.explained[row])
         return [[kind for kind, _ in counter.most_common(most)] for counter in found]
 
 
-def _surprise(types: Ints, index: Mapping[str, int]) -> Floats:
-    """Return ``-log`` of how often what acted ends in the state it did, in nats, of each event (``[N]``)."""
+def _is_usual(types: Ints, index: Mapping[str, int]) -> Bools:
+    """Return whether each event is in the state in which what acted mostly ends (``[N]``)."""
     what = {number: tuple(event_components(name)[:-1]) or (name,) for name, number in index.items()}
     groups = {group: place for place, group in enumerate(dict.fromkeys(what.values()))}
     group = np.array([groups[what[number]] for number in range(len(what))], dtype=np.int64)
-    counts = np.bincount(types, minlength=len(what))
-    of_group = np.bincount(group, counts)
-    return np.log(of_group[group[types]] / counts[types])
+    counts, most = np.bincount(types, minlength=len(what)), np.zeros(len(groups), dtype=np.int64)
+    np.maximum.at(most, group, counts)
+    usual: Bools = (counts == most[group])[types]
+    return usual
 
 
 def _on_links(cause: Ints, effect: Ints, directed: Bools, links: set[tuple[int, int]] | None) -> Bools:

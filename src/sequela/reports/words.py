@@ -259,14 +259,13 @@ def known_pairs(known: pl.DataFrame) -> list[Sentence]:
 def _folded(counts: Mapping[str, Any]) -> list[Sentence]:
     found = []
     if counts.get("n_rare_events"):
-        found.append(
-            Sentence("note", f"{_n(counts['n_rare_events'], 'event')} of rare types are shown together as <rare>.")
-        )
+        rare = counts["n_rare_events"]
+        found.append(Sentence("note", f"Events of rare types, shown together as <rare>: {rare:,}."))
     if counts.get("n_unknown_events"):
         found.append(
             Sentence(
                 "warning",
-                f"{_n(counts['n_unknown_events'], 'event')} of types the model had never seen count as <rare>.",
+                f"Events of types the model had never seen count as <rare>: {counts['n_unknown_events']:,}.",
             )
         )
     if counts.get("n_cases_skipped"):
@@ -312,8 +311,8 @@ def _controlled(arguments: Mapping[str, Any]) -> str:
     if arguments.get("control") == "each":
         odds = round(1 / max(arguments["fdr"], 1e-12))
         return (
-            f"Each link shown has evidence of at least {odds} to 1 and its cause first more often "
-            "than not (as certainly so, where the effect is weak); how many of all are false is not bounded."
+            f"Each link shown has evidence of at least {odds} to 1 and its cause first more often than not. "
+            "For weak effects that order has such evidence too. How many of all links are false is not bounded."
         )
     return (
         f"Of the links shown, at most {_percent(arguments['fdr'])} are expected to be no links at all, as far "

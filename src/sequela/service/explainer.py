@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from sequela.density.base import Density
+from sequela.density.base import Branches, Density, Floats, Ids
+from sequela.density.runtime.precision import screening_density
 from sequela.discovery.arguments import chosen, edge_delta
 from sequela.discovery.discover import iter_batches
 from sequela.discovery.run_folder import RunResult, load_run
@@ -173,12 +175,15 @@ class Explainer:
         """Explain cases that were prepared."""
         joined = _joined([case.sequences for case in cases])
         with self._lock:
-            batches = iter_batches(self.density, joined, self.settings, longest_case(joined), beliefs=self.beliefs)
+            watched, scores = _watched(self.density)
+            batches = iter_batches(watched, joined, self.settings, longest_case(joined), beliefs=self.beliefs)
             graphs = [graph for batch in batches for graph in batch]
-            times = None if joined.times is None else [case.times for case in joined]
-            scores = self.density.score_many([case.ids for case in joined], times)
+            for one in joined:
+                if _key(one.ids, one.times) not in scores:  # nothing was asked of it as a whole
+                    scores[_key(one.ids, one.times)] = self.density.score(one.ids, one.times)
         answers = []
-        for case, graph, nats in zip(cases, graphs, scores, strict=True):
+        for case, graph, sequence in zip(cases, graphs, joined, strict=True):
+            nats = scores[_key(sequence.ids, sequence.times)]
             edges = graph.edges if self.population is None else self._marked(graph.edges)
             named = replace(graph, case=case.name, edges=edges, n_unknown=case.sequences.n_unknown)
             values = _in_order(named.explain(case.position), case.order)
@@ -250,6 +255,25 @@ class Explainer:
             tick = parse_duration("tick", self.columns["tick"])
             seconds = (seconds / tick).floor() * tick
         return seconds
+
+
+def _key(ids: Ids, times: Floats | None) -> tuple[bytes, bytes]:
+    return ids.tobytes(), b"" if times is None else times.tobytes()
+
+
+def _watched(density: Density) -> tuple[Density, dict[tuple[bytes, bytes], Floats]]:
+    """Return the same density, and what it will have scored of whole sequences: each needs to be scored once only."""
+    seen: dict[tuple[bytes, bytes], Floats] = {}
+
+    def score_both(branches: Sequence[Branches]) -> tuple[list[Floats], list[Floats]]:
+        observed, found = density.score_both(branches)
+        seen.update((_key(one.ids, one.times), nats) for one, nats in zip(branches, observed, strict=True))
+        return observed, found
+
+    screening_density(density)  # computed once: the copy has it, and what it scores in 16 bits is not recorded
+    other = copy(density)
+    other.score_both = score_both  # type: ignore[method-assign]
+    return other, seen
 
 
 def _joined(sequences: Sequence[SequenceSet]) -> SequenceSet:

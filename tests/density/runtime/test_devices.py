@@ -9,7 +9,8 @@ from torch.utils._pytree import tree_leaves
 from sequela.density.runtime import devices
 from sequela.density.runtime.precision import with_precision
 from sequela.density.training.fit import fit
-from sequela.density.window.network import WindowConfig, WindowNetwork, _direct, _direct_by_lag
+from sequela.density.window.network import WindowConfig, WindowNetwork
+from sequela.density.window.rate_rows import _rows_by_lag, scaled_rows
 from sequela.discovery.discover import discover_log
 from sequela.errors import ConfigError
 from sequela.events.log import read_log
@@ -71,7 +72,7 @@ def test_the_table_without_embedding_bag_is_the_same():
         scale = torch.randn(7, 5, requires_grad=True)
         sign = torch.randn(7, 9)
     found = []
-    for way in (_direct, _direct_by_lag):
+    for way in (scaled_rows, _rows_by_lag):
         value = way(windows, network.table.weight, scale)
         found.append([value, *torch.autograd.grad((value * sign).sum(), [network.table.weight, scale])])
     for one, other in zip(*found, strict=True):

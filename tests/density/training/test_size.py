@@ -9,7 +9,7 @@ from sequela.density.training import size
 from sequela.density.training.fit import fit, train_recipe
 from sequela.density.training.loop import TrainingConfig
 from sequela.density.training.recipe import Recipe, split_for_training
-from sequela.density.training.size import WIDTHS, choose_memory, choose_width
+from sequela.density.training.size import WIDTHS, choose_memory, choose_repeats, choose_width
 from sequela.events.log import read_log
 from sequela.events.sequences import SequenceSet
 from sequela.events.vocabulary import Vocabulary
@@ -110,14 +110,17 @@ def test_memory_is_doubled_as_long_as_that_helps(losses, longest, memory, tries)
     assert choice.losses == {8: 2.0, **losses}
 
 
-def test_a_longer_memory_must_be_better_by_more_than_the_noise():
+def test_a_longer_memory_and_repeats_must_be_better_by_more_than_the_noise():
     noise = np.random.default_rng(0).normal(0, 0.1, 40)
 
     def run(gain):
         own, longer = (np.stack([10 * loss, np.full(40, 10.0)], axis=1) for loss in (1 + 0 * noise, 1 + noise - gain))
-        return choose_memory(
-            lambda memory, config: longer, CONFIG, first=8, own=own, longest=16, report=Silent()
-        ).memory
+        found = choose_memory(lambda memory, config: longer, CONFIG, first=8, own=own, longest=16, report=Silent())
+        apart = choose_repeats(lambda repeats, config: longer, CONFIG, own=own, report=Silent())
+        assert apart.repeats == (found.memory == 16)
+        assert np.array_equal(apart.own, longer if apart.repeats else own)
+        assert apart.std_error == found.std_errors[16]
+        return found.memory
 
     error = noise.std(ddof=1) / np.sqrt(40)
     assert [run(noise.mean() + share * error) for share in (0.9, 1.1)] == [8, 16]
@@ -132,6 +135,7 @@ def test_fit_keeps_the_smallest_width_with_about_the_lowest_validation_loss(tmp_
     near = [int(width) for width in losses if losses[width] <= min(losses.values()) + errors[width]]
     assert density.info["arguments"]["width"] == min(near)
     assert density.network.config.width == choice["width"]
+    assert density.network.config.repeats == density.info["repeats_choice"]["repeats"]
     assert density.memory == density.info["memory_choice"]["memory"]
     assert set(density.info["memory_choice"]["validation_loss"]) == {"8", "15"}  # cases have 15 events at most
     assert [path.name for path in tmp_path.iterdir()] == ["m"]

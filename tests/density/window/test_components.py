@@ -60,11 +60,12 @@ def test_a_column_that_tells_nothing_new_is_left_out():
     assert shared_components(Vocabulary(names, (1,) * 4)).of[:4].tolist() == [[1, 3], [1, 4], [2, 3], [2, 4]]
 
 
-def made(n_knots=0):
+def made(n_knots=0, **more):
     shared = shared_components(VOCABULARY)
     config = WindowConfig(
-        V, V + 3, MEMORY, 8, 16, wide=True, n_knots=n_knots, longest_seconds=1e3, n_component_values=shared.n_values
-    )
+        V, V + 3, MEMORY, 8, 16, wide=True, n_knots=n_knots, longest_seconds=1e3, n_component_values=shared.n_values,
+        **more,
+    )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = WindowNetwork(config, torch.from_numpy(shared.of)).eval()
@@ -72,12 +73,14 @@ def made(n_knots=0):
             if weight.ndim == 2:
                 torch.nn.init.normal_(weight, std=0.4)
                 assert "part" in name or weight.abs().sum() > 0
+        if config.shared_lags:
+            torch.nn.init.normal_(network.mix_lag, mean=1.0)
     return network, shared.of
 
 
-@pytest.mark.parametrize("n_knots", [0, 4])
-def test_network_equals_its_sums_written_out_and_what_is_folded(n_knots):
-    network, of = made(n_knots)
+@pytest.mark.parametrize(("n_knots", "more"), [(0, {}), (4, {"repeats": True}), (0, {"shared_lags": True})])
+def test_network_equals_its_sums_written_out_and_what_is_folded(n_knots, more):
+    network, of = made(n_knots, **more)
     rng = np.random.default_rng(5)
     windows = torch.from_numpy(rng.integers(0, V + 3, (30, MEMORY)))
     gaps = torch.from_numpy(rng.uniform(0, 500, (30, MEMORY)).astype(np.float32)) if n_knots else None
@@ -95,11 +98,14 @@ def test_network_equals_its_sums_written_out_and_what_is_folded(n_knots):
         for j in range(V):
             shared = sum(network.component_head.weight[b] for b in sets[j])
             bare.head.weight[j] = network.head.weight[j] + shared
+        for k in range(MEMORY if more.get("shared_lags") else 0):
+            at = slice(8 * k, 8 * k + 8)
+            bare.mix.weight[:, at] = network.mix.weight[:, at] + network.mix_lag[k] * network.mix_shared.weight
         expected = bare(windows, gaps)
         assert expected.std() > 0.5
         torch.testing.assert_close(network(windows, gaps), expected, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(plain(windows, gaps), expected, atol=1e-4, rtol=1e-4)
-    assert not any("part" in name for name in plain.state_dict())
+    assert not any("component" in name or "mix_" in name for name in plain.state_dict())
     assert plain.folded() is plain
 
 

@@ -35,7 +35,14 @@ from sequela.density.training.recipe import (
     use_times,
 )
 from sequela.density.training.short_runs import ShortRuns, forget_records
-from sequela.density.training.size import AdditiveChoice, MemoryChoice, WidthChoice, has_time, short_config
+from sequela.density.training.size import (
+    AdditiveChoice,
+    MemoryChoice,
+    RepeatsChoice,
+    WidthChoice,
+    has_time,
+    short_config,
+)
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
 from sequela.events.split import Split
@@ -112,7 +119,7 @@ def fit(
         components=use_components(components, kind, vocabulary, tell) is not None, config=config,
         additive=additive is True,
     )  # fmt: skip
-    choice = added = remembered = None
+    choice = added = repeated = remembered = None
     if width is None and kind.chooses_width and has_time(max_steps):
         short_runs = ShortRuns(vocabulary, sequences, parts, device, out, tell)
         if may_add and not recipe.additive and vocabulary.n_types > kind.most_table_types:
@@ -129,12 +136,16 @@ def fit(
                 else:
                     tell.say("effects multiply after all: training with those that add up forecasts worse")
         recipe = replace(recipe, width=choice.width)
+        own = choice.own
+        if vocabulary.n_types <= kind.most_table_types:
+            repeated = short_runs.choose_repeats(recipe, choice)
+            recipe, own = replace(recipe, repeats=repeated.repeats), repeated.own
         if memory is None and not log.n_ties:  # not tried where events of one time have no order
-            remembered = short_runs.choose_memory(recipe, choice)
+            remembered = short_runs.choose_memory(recipe, own)
             recipe = replace(recipe, memory=remembered.memory)
     return train_recipe(
         recipe, log, vocabulary, sequences, parts, device=device, out=out, overwrite=overwrite, tell=tell,
-        choice=choice, added=added, remembered=remembered,
+        choice=choice, added=added, repeated=repeated, remembered=remembered,
     )  # fmt: skip
 
 
@@ -187,6 +198,7 @@ def train_recipe(
     tell: Reporter,
     choice: WidthChoice | None = None,
     added: AdditiveChoice | None = None,
+    repeated: RepeatsChoice | None = None,
     remembered: MemoryChoice | None = None,
     start: Density | None = None,
 ) -> Density:
@@ -204,6 +216,7 @@ def train_recipe(
         tell: What to tell.
         choice: How the width was chosen, for ``info``.
         added: How it was decided whether effects add up, for ``info``.
+        repeated: How it was decided whether repeats count apart, for ``info``.
         remembered: How the memory was chosen, for ``info``.
         start: A density of the same recipe and vocabulary, from whose weights training goes on. What it has seen counts
             as seen by the new one too.
@@ -223,7 +236,7 @@ def train_recipe(
     result = train(
         network, *tasks, config, device=device, report=tell, state_folder=state_folder, fingerprint=fingerprint
     )
-    short = remembered or choice
+    short = remembered or repeated or choice
     if short is not None and short.loss < result.best_loss:
         recipe = replace(recipe, config=short_config(config))
         tell.say(
@@ -246,6 +259,7 @@ def train_recipe(
         "report": report.to_dict(),
         "width_choice": None if choice is None else choice.to_plain(),
         "additive_choice": None if added is None else asdict(added),
+        "repeats_choice": None if repeated is None else repeated.to_plain(),
         "memory_choice": None if remembered is None else remembered.to_plain(),
         "fingerprint": fingerprint,
     }

@@ -32,7 +32,12 @@ _STATE = "state.json"
 _VALIDATION_TARGETS = 50_000
 _VALIDATION_LOGITS = 200_000_000
 """A look at the validation loss costs so many targets, or so many targets times types, at most."""
-_TABLES = ("table.weight", "table_components.weight", "rate_source", "rate_timing.weight", "rate_curve", "rate_lag")
+_TABLES = (
+    "table.weight", "table_components.weight", "table_repeat.weight", "rate_source", "rate_timing.weight", "rate_curve",
+    "rate_lag", "mix_lag",
+)  # fmt: skip
+_SLOW = {"mix.weight": 0.1}
+"""Weights beside shared ones, which are to explain what they can first."""
 TRAINING_PRECISIONS = ("float32", "bfloat16", "auto")
 """float16 would need its losses scaled."""
 
@@ -186,7 +191,8 @@ def _groups(model: torch.nn.Module, config: TrainingConfig) -> list[dict[str, An
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, weight in model.named_parameters():
         decay = 0.0 if weight.ndim < 2 or name.startswith(("table", "rate")) else config.weight_decay
-        groups.setdefault((decay, config.table_rate if name in _TABLES else 1.0), []).append(weight)
+        rate = config.table_rate if name in _TABLES else _SLOW.get(name, 1.0)
+        groups.setdefault((decay, rate), []).append(weight)
     return [{"params": weights, "weight_decay": decay, "factor": rate} for (decay, rate), weights in groups.items()]
 
 

@@ -48,6 +48,7 @@ class Recipe:
         components: Whether event types are learnt as their components.
         config: Of the training loop.
         additive: Whether past events also add to the rates of later ones.
+        repeats: Whether the second occurrence of an event type among the past events counts apart.
     """
 
     backbone: str
@@ -62,6 +63,7 @@ class Recipe:
     components: bool
     config: TrainingConfig
     additive: bool = False
+    repeats: bool = False
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -82,6 +84,7 @@ class Recipe:
             shared,
             device,
             self.additive,
+            self.repeats,
         )
 
     def to_text(self) -> str:
@@ -96,7 +99,10 @@ class Recipe:
             ConfigError: It was not trained by `fit`.
         """
         try:
-            arguments, training = {"additive": False, **info["arguments"]}, info["training"]  # new in 0.2.0
+            arguments, training = (
+                {"additive": False, "repeats": False, **info["arguments"]},
+                info["training"],
+            )  # new in 0.2.0
             config = TrainingConfig(**{own.name: training[own.name] for own in fields(TrainingConfig)})
             return cls(config=config, **{own.name: arguments[own.name] for own in fields(cls) if own.name != "config"})
         except (KeyError, TypeError) as error:

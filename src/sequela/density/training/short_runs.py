@@ -16,8 +16,10 @@ from sequela.density.training.size import (
     AdditiveChoice,
     MemoryChoice,
     Pieces,
+    RepeatsChoice,
     WidthChoice,
     choose_memory,
+    choose_repeats,
     choose_width,
     short_config,
 )
@@ -51,13 +53,24 @@ class ShortRuns:
             fingerprint=data_fingerprint(recipe, self.vocabulary, self.sequences),
         )
 
-    def choose_memory(self, recipe: Recipe, choice: WidthChoice) -> MemoryChoice:
-        """Choose the memory for a recipe whose width was chosen."""
+    def choose_repeats(self, recipe: Recipe, choice: WidthChoice) -> RepeatsChoice:
+        """Choose whether repeats count apart, for a recipe whose width was chosen."""
+        return choose_repeats(
+            lambda repeats, config: self._run(replace(recipe, repeats=bool(repeats)), config),
+            recipe.config,
+            own=choice.own,
+            report=self.tell,
+            record=None if self.out is None else _record(self.out, "repeats"),
+            fingerprint=data_fingerprint(recipe, self.vocabulary, self.sequences),
+        )
+
+    def choose_memory(self, recipe: Recipe, own: Pieces) -> MemoryChoice:
+        """Choose the memory for a recipe whose short run gave some losses."""
         return choose_memory(
             lambda memory, config: self._run(replace(recipe, memory=memory), config),
             recipe.config,
             first=recipe.memory,
-            own=choice.own,
+            own=own,
             longest=int(self.sequences.lengths.max()),
             report=self.tell,
             record=None if self.out is None else _record(self.out, "memories"),
@@ -93,7 +106,7 @@ class ShortRuns:
 
 def forget_records(out: str | Path) -> None:
     """Remove what the choices for a density kept."""
-    for choice in ("widths", "additive", "memories"):
+    for choice in ("widths", "additive", "repeats", "memories"):
         disk.remove(_record(out, choice))
 
 

@@ -9,6 +9,9 @@ shrinks effects less. Each short run has a learning-rate schedule of its own, so
 takes a quarter of the steps of the training, but 300 at least and 1,000 at most. There are three or four short runs: at
 most as many steps as the training itself has (1,200 where it has fewer), and far less than that where it is long.
 
+Repeats: whether the second occurrence of an event type has weights of its own is decided by one more short run with
+that width; it has where the loss falls by more than one standard error.
+
 Memory: with that width it is doubled as long as the loss falls by more than one standard error. What acts late is not
 found otherwise, and a longer memory without need only adds to what can be fitted to noise.
 
@@ -130,6 +133,45 @@ class MemoryChoice:
 
 
 @dataclass(frozen=True)
+class RepeatsChoice:
+    """Whether the second occurrence of an event type counts apart, and how that was chosen.
+
+    Attributes:
+        without: Validation loss of the short run without that, in nats per event.
+        apart: The same with it.
+        std_error: Of the difference.
+        own: Losses and targets of the pieces for what was chosen (float64, ``[n, 2]``).
+    """
+
+    without: float
+    apart: float
+    std_error: float
+    own: Pieces
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the loss falls by more than one standard error."""
+        return self.apart < self.without - self.std_error
+
+    @property
+    def loss(self) -> float:
+        """That of what was chosen."""
+        return self.apart if self.repeats else self.without
+
+    def sentence(self) -> str:
+        """Say in one line what was compared and what was decided."""
+        return (
+            f"repeats {'count apart' if self.repeats else 'do not count apart'}, chosen by validation loss (nats per "
+            f"event: {self.without:.3f} without, {self.apart:.3f} with; difference ± {self.std_error:.3f})"
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        losses = {"without": self.without, "apart": self.apart}
+        return {"repeats": self.repeats, "validation_loss": losses, "std_error": self.std_error}
+
+
+@dataclass(frozen=True)
 class AdditiveChoice:
     """Whether effects that add up, counted before training, forecast better than the best trained network without them.
 
@@ -236,6 +278,42 @@ def choose_width(
     choice = WidthChoice(chosen, tried.config.max_steps, losses, errors, lowest, pieces[chosen])
     report.say(choice.sentence())
     return choice
+
+
+def choose_repeats(
+    short_run: Callable[[int, TrainingConfig], Pieces],
+    config: TrainingConfig,
+    *,
+    own: Pieces,
+    report: Reporter,
+    record: Path | None = None,
+    fingerprint: str = "",
+) -> RepeatsChoice:
+    """Let repeats count apart where the validation loss then falls by more than one standard error.
+
+    Args:
+        short_run: As for `choose_width`, of 1 where they count apart.
+        config: Of the training that will follow.
+        own: What the short run without that gave.
+        report: What to tell.
+        record: As for `choose_width`.
+        fingerprint: As for `choose_width`.
+
+    Example:
+        >>> from sequela.progress import Silent
+        >>> config = TrainingConfig(max_steps=1600, batch_size=32, learning_rate=1e-3)
+        >>> run = lambda repeats, _: np.array([[1.0, 1.0]] * 9)
+        >>> choose_repeats(run, config, own=np.array([[2.0, 1.0]] * 9), report=Silent()).repeats
+        True
+    """
+    tried = _Tried(short_run, short_config(config), record, fingerprint)
+    with report.bar("choosing whether repeats count apart", 1) as update:
+        apart = tried(1)
+        update(1, f"{_mean(apart):.3f}")
+    error = _std_error(apart, own)
+    found = RepeatsChoice(_mean(own), _mean(apart), error, apart if _mean(apart) < _mean(own) - error else own)
+    report.say(found.sentence())
+    return found
 
 
 def choose_memory(

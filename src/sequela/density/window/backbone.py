@@ -15,7 +15,7 @@ from sequela.density.network_files import load_network, save_network
 from sequela.density.registry import Saved, Sizes, Steps, TrainedBackbone
 from sequela.density.window.additive import AdditiveEffects
 from sequela.density.window.finite_memory import observed_windows
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork, knot_weights
+from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork, is_shared, knot_weights
 from sequela.density.window.objective import WindowTask
 from sequela.density.window.rate_rows import RateRows
 from sequela.density.window.time_features import observed_gaps, time_scale
@@ -61,7 +61,8 @@ class WindowBackbone(TrainedBackbone):
         vocabulary, width = sizes.vocabulary, sizes.width
         config = WindowConfig(
             vocabulary.n_types, vocabulary.n_inputs, sizes.memory, min(width // 2, 128), width, sizes.n_blocks,
-            sizes.dropout, wide=vocabulary.n_types <= _MAX_WIDE_TYPES, additive=sizes.additive,
+            sizes.dropout, wide=vocabulary.n_types <= _MAX_WIDE_TYPES, additive=sizes.additive, shared_lags=True,
+            repeats=sizes.repeats,
         )  # fmt: skip
         if sizes.times:
             shortest, longest = time_scale(train_set, sizes.memory)
@@ -94,12 +95,12 @@ class WindowBackbone(TrainedBackbone):
     def go_on(self, network: WindowNetwork, density: Density) -> None:
         """See `TrainedBackbone.go_on`.
 
-        A density holds the sums over the components of each type; what types share starts anew at 0, so that the
-        function is the same. The scale of times stays that of the density. Counted effects stay those of the network:
-        they were counted on its own cases.
+        A density holds the sums of what types and lags share and of their own. What types share starts anew at 0, what
+        lags share at their mean: the function is the same. The scale of times stays that of the density. Counted
+        effects stay those of the network: they were counted on its own cases.
         """
         own = network.state_dict()
-        shared = [name for name in own if "component" in name]
+        shared = [name for name in own if is_shared(name)]
         weights = density.network.state_dict() if isinstance(density, WindowDensity) else {}
         trained = {name: w for name, w in weights.items() if name not in _COUNTED}
         if {name: w.shape for name, w in own.items() if name not in {*shared, *_COUNTED}} != {
@@ -109,6 +110,7 @@ class WindowBackbone(TrainedBackbone):
         network.load_state_dict(trained, strict=False)
         for name in shared:
             own[name].zero_()
+        network.share_lags()
         assert isinstance(density, WindowDensity)
         old = density.network.config
         network.config = replace(
@@ -133,7 +135,7 @@ class WindowBackbone(TrainedBackbone):
         config = msgspec.convert(dict(saved.settings), WindowConfig)
         sizes = (config.memory, config.embedding, config.width)
         counts = (config.n_blocks, config.n_knots, config.n_rates)
-        if min(sizes) < 1 or min(counts) < 0 or config.n_component_values:
+        if min(sizes) < 1 or min(counts) < 0 or config.n_component_values or config.shared_lags:
             raise ValueError("the settings are not those of a trained window network")
         network = load_network(
             lambda: WindowNetwork(config), folder, saved.vocabulary,

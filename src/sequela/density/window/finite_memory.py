@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,14 @@ def branch_windows(branches: Branches, memory: int, begin_id: int) -> tuple[Ids,
     return windows, branches.ids[target].astype(np.int32)
 
 
+class Windows(NamedTuple):
+    """Windows to score, of some sequences: ``[n, memory]``, gaps alike or None, targets ``[n]``."""
+
+    windows: list[Ids]
+    gaps: list[Gaps] | None
+    targets: list[Ids]
+
+
 class FiniteMemoryDensity(Density):
     """A density that is a function of the last `memory` events; a subclass only scores windows."""
 
@@ -73,14 +82,22 @@ class FiniteMemoryDensity(Density):
 
     def score_many(self, sequences: Sequence[Ids], times: Times = None) -> list[Floats]:
         """See `Density.score_many`."""
+        return self.score_windows([self.windows_of_events(sequences, times)])[0]
+
+    def score_branches_many(self, branches: Sequence[Branches]) -> list[Floats]:
+        """See `Density.score_branches_many`."""
+        return in_place(branches, self.score_windows([self.windows_of_steps(branches)])[0])
+
+    def windows_of_events(self, sequences: Sequence[Ids], times: Times) -> Windows:
+        """Return the window before every event of some sequences."""
         for ids in sequences:
             check_sequence(ids, self.vocabulary)
         where = [np.arange(len(ids)) for ids in sequences]
         targets = [ids.astype(np.int32) for ids in sequences]
-        return self._score(self._observed(sequences, where), self._gaps(sequences, where, times), targets)
+        return Windows(self._observed(sequences, where), self._gaps(sequences, where, times), targets)
 
-    def score_branches_many(self, branches: Sequence[Branches]) -> list[Floats]:
-        """See `Density.score_branches_many`."""
+    def windows_of_steps(self, branches: Sequence[Branches]) -> Windows:
+        """Return the window before every step of some branches that is to be scored."""
         for one in branches:
             check_branches(one, self.vocabulary)
         pairs = [branch_windows(one, self.memory, self.vocabulary.begin_id) for one in branches]
@@ -88,13 +105,7 @@ class FiniteMemoryDensity(Density):
         if self.uses_times:
             check_times([one.times for one in branches], [len(one.ids) for one in branches])
             gaps = [branch_gaps(one, self.memory) for one in branches]
-        scores = self._score([pair[0] for pair in pairs], gaps, [pair[1] for pair in pairs])
-        results = []
-        for one, values in zip(branches, scores, strict=True):
-            result = np.full(one.tails.shape, np.nan)
-            result[has_target(one)] = values
-            results.append(result)
-        return results
+        return Windows([pair[0] for pair in pairs], gaps, [pair[1] for pair in pairs])
 
     def conditional(self, ids: Ids, positions: NDArray[np.int64], times: Floats | None = None) -> Floats:
         """See `Density.conditional`."""
@@ -126,9 +137,23 @@ class FiniteMemoryDensity(Density):
         known = check_times(times, needed)
         return [observed_gaps(own, where, self.memory) for own, where in zip(known, positions, strict=True)]
 
-    def _score(self, windows: list[Ids], gaps: list[Gaps] | None, targets: list[Ids]) -> list[Floats]:
+    def score_windows(self, asked: Sequence[Windows]) -> list[list[Floats]]:
+        """Score everything in one go, and return it as it was asked for."""
+        windows = [rows for one in asked for rows in one.windows]
         if not windows:
-            return []
-        together = None if gaps is None else np.concatenate(gaps)
-        values = self.timed_log_prob(np.concatenate(windows), together, np.concatenate(targets))
-        return np.split(values, np.cumsum([len(part) for part in targets])[:-1])
+            return [[] for _ in asked]
+        gaps = [rows for one in asked for rows in one.gaps or []] if self.uses_times else None
+        targets = np.concatenate([rows for one in asked for rows in one.targets])
+        values = self.timed_log_prob(np.concatenate(windows), None if gaps is None else np.concatenate(gaps), targets)
+        parts = iter(np.split(values, np.cumsum([len(rows) for rows in windows])[:-1]))
+        return [[next(parts) for _ in one.windows] for one in asked]
+
+
+def in_place(branches: Sequence[Branches], scores: Sequence[Floats]) -> list[Floats]:
+    """Return the scores of the steps of branches as ``[K, S]`` each, NaN where there is nothing to score."""
+    results = []
+    for one, values in zip(branches, scores, strict=True):
+        result = np.full(one.tails.shape, np.nan)
+        result[has_target(one)] = values
+        results.append(result)
+    return results

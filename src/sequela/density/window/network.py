@@ -5,6 +5,11 @@ has its own weights), residual gated blocks mix them, and one linear layer gives
 Wide part: each past event also adds a row of a table straight to the logits, scaled by a learnt weight of its lag. Most
 causes act alone; with it a pair of types is one number to learn, shared by all lags, and the deep part is left with
 what events do together.
+Lags: in training the projection is the sum of weights that all lags share, scaled by a learnt number for each, and of
+the lag's own, which start small and move slowly. What events do wherever they stand is then learnt once.
+Repeats, where they are chosen: the second last occurrence of a type in the window, if there is one, is described by,
+and adds, further numbers of its type. What an event does from its second time on, or no longer does, is then no matter
+of the deep part.
 Times, where the density uses them: how long ago an event was is read on a log scale as weights of a few knots; they
 scale and shift what describes the event, and scale its row of the table by a curve of its own type.
 Components, where event types of several columns share some: in training each type's embedding, its row of the last
@@ -20,7 +25,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,14 +35,14 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sequela.density.base import Floats, Ids
+from sequela.density.base import Branches, Floats, Ids
 from sequela.density.component_sums import component_rows
 from sequela.density.output_head import target_and_others
 from sequela.density.runtime.compiled import compile_or_warn
 from sequela.density.runtime.devices import fingerprint_of
 from sequela.density.runtime.network_density import Cost, NetworkDensity, Runtime, window_bytes
 from sequela.density.sampled_types import TypeSample
-from sequela.density.window.finite_memory import FiniteMemoryDensity
+from sequela.density.window.finite_memory import FiniteMemoryDensity, in_place
 from sequela.density.window.rate_rows import RateRows, RateTable, scaled_rows
 from sequela.density.window.time_features import Gaps
 from sequela.errors import ConfigError
@@ -50,6 +55,8 @@ _DECAY = 0.3
 _DECAY_MEMORY = 8
 """Direct effects start as ones that fade by `_DECAY` an event; slower in a long memory, or late ones are not found."""
 _LEAST_RATE = 1e-30
+_OWN_LAG = 0.1
+"""First weights of a lag's own, as a share of those that all lags share."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class WindowConfig:
         n_component_values: Components that types share, see `SharedComponents.n_values`; 0 for a network without
             components.
         additive: Whether past events also add to the rates of events.
+        shared_lags: Whether weights that all lags share stand beside those of each lag, in training.
+        repeats: Whether the second last occurrence of a type in a window has weights of its own.
         n_rates: Rates that are kept one by one; 0 for a table of ``n_inputs * n_types`` of them.
     """
 
@@ -87,6 +96,8 @@ class WindowConfig:
     longest_seconds: float = 2.0
     n_component_values: int = 0
     additive: bool = False
+    shared_lags: bool = False
+    repeats: bool = False
     n_rates: int = 0
 
 
@@ -126,6 +137,12 @@ class WindowNetwork(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.n_inputs, config.embedding)
         self.mix = nn.Linear(config.memory * config.embedding, config.width)
+        if config.shared_lags:
+            self.mix_shared = nn.Linear(config.embedding, config.width, bias=False)
+            self.mix_lag = nn.Parameter(torch.ones(config.memory))
+            with torch.no_grad():
+                self.mix_shared.weight.mul_(config.memory**-0.5)
+                self.mix.weight.mul_(_OWN_LAG)
         self.blocks = nn.ModuleList(_GatedBlock(config.width, config.dropout) for _ in range(config.n_blocks))
         self.norm = nn.RMSNorm(config.width)
         self.head = nn.Linear(config.width, config.n_types)
@@ -136,6 +153,12 @@ class WindowNetwork(nn.Module):
             lag = torch.arange(config.memory, 0, -1.0)  # the oldest event stands first
             decay = _DECAY * min(1.0, _DECAY_MEMORY / config.memory)
             self.lag_scale = nn.Parameter(torch.exp(-decay * (lag - 1)))
+        if config.repeats:
+            self.repeat = nn.Embedding(config.n_inputs, config.embedding)
+            nn.init.zeros_(self.repeat.weight)
+            if config.wide:
+                self.table_repeat = nn.Embedding(config.n_inputs, config.n_types)
+                nn.init.zeros_(self.table_repeat.weight)
         if config.n_knots:
             self.timing = nn.Linear(config.n_knots, 2 * config.embedding, bias=False)
             nn.init.normal_(self.timing.weight, std=0.3)
@@ -182,19 +205,34 @@ class WindowNetwork(nn.Module):
 
     @torch.no_grad()
     def folded(self) -> WindowNetwork:
-        """Return the same function as a network without components."""
+        """Return the same function as a network in which types and lags share nothing."""
         config = self.config
-        if not config.n_component_values:
+        if not config.n_component_values and not config.shared_lags:
             return self
-        weights = {name: value for name, value in self.state_dict().items() if "component" not in name}
+        weights = {name: value for name, value in self.state_dict().items() if not is_shared(name)}
+        weights["mix.weight"] = self._mix()
         weights["embedding.weight"] = self._embedding()
         weights["head.weight"] = self._head()
-        if config.wide:
+        if config.wide and config.n_component_values:
             weights["table.weight"] = self.table.weight + self._table_components() @ self.holds
         with torch.random.fork_rng(devices=[]):
-            plain = WindowNetwork(replace(config, n_component_values=0))
+            plain = WindowNetwork(replace(config, n_component_values=0, shared_lags=False))
         plain.load_state_dict(weights)
         return plain.to(self.head.weight.device).train(self.training)
+
+    @torch.no_grad()
+    def share_lags(self) -> None:
+        """Move what the weights of all lags have in common to the shared ones; the function stays the same."""
+        own = self.mix.weight.view(-1, self.config.memory, self.config.embedding)
+        self.mix_shared.weight.copy_(own.mean(dim=1))
+        self.mix_lag.fill_(1.0)
+        own -= own.mean(dim=1, keepdim=True)
+
+    def _mix(self) -> Tensor:
+        own: Tensor = self.mix.weight
+        if not self.config.shared_lags:
+            return own
+        return own + (self.mix_lag[:, None] * self.mix_shared.weight[:, None]).flatten(1)
 
     def _embedding(self) -> Tensor:
         own: Tensor = self.embedding.weight
@@ -226,10 +264,14 @@ class WindowNetwork(nn.Module):
     def hidden(self, windows: Tensor, knots: Tensor | None = None) -> Tensor:
         """Return the last hidden layer, ``[B, width]``, for windows ``[B, memory]`` and what `knots` gave."""
         events = F.embedding(windows, self._embedding())  # [B, memory, embedding]
+        if self.config.repeats:
+            repeats = second_last(windows, self.config.n_types)[:, :, None]
+            events = events + F.embedding(windows, self.repeat.weight) * repeats.to(events.dtype)
         if knots is not None:
             scale, shift = self.timing(knots.to(events.dtype)).chunk(2, dim=-1)
             events = events * (1 + scale) + shift
-        x = self.mix(self.dropout(events.flatten(1)))  # [B, memory * embedding] -> [B, width]
+        # [B, memory * embedding] -> [B, width]
+        x = F.linear(self.dropout(events.flatten(1)), self._mix(), self.mix.bias)
         for block in self.blocks:
             x = block(x)
         hidden: Tensor = self.norm(x.to(self.norm.weight.dtype))
@@ -295,6 +337,9 @@ class WindowNetwork(nn.Module):
             if knots is not None:
                 scale = scale * (1 + (self.table_timing(windows) * knots).sum(-1))
             direct = scaled_rows(windows, self.table.weight, scale)
+            if self.config.repeats:
+                repeats = second_last(windows, self.config.n_types).to(scale.dtype)
+                direct = direct + scaled_rows(windows, self.table_repeat.weight, scale * repeats)
             if self.config.n_component_values:
                 to_components = scaled_rows(windows, self._table_components(), scale)
                 direct = direct + to_components @ self.holds  # [B, n_component_values] -> [B, n_types]
@@ -334,6 +379,22 @@ class WindowNetwork(nn.Module):
 
 def _log_add(logits: Tensor, rates: Tensor) -> Tensor:
     return torch.logaddexp(logits, rates.clamp(min=_LEAST_RATE).log())
+
+
+def is_shared(name: str) -> bool:
+    """Return whether a weight is shared by several types or lags, and gone after training (`WindowNetwork.folded`)."""
+    return "component" in name or name in ("mix_shared.weight", "mix_lag")
+
+
+def second_last(windows: Tensor, n_types: int) -> Tensor:
+    """Return which events are the second last of their type in their window (bool, as ``windows``).
+
+    Example:
+        >>> second_last(torch.tensor([[1, 0, 1, 0, 1], [3, 3, 2, 0, 2]]), 3).int().tolist()
+        [[0, 1, 1, 0, 0], [0, 0, 1, 0, 0]]
+    """
+    later = (windows[:, :, None] == windows[:, None]).triu(1).sum(-1)  # how many of the type come after it
+    return (later == 1) & (windows < n_types)
 
 
 def knot_weights(gaps: Tensor, n_knots: int, shortest: float, longest: float) -> Tensor:
@@ -412,7 +473,10 @@ class WindowDensity(FiniteMemoryDensity, NetworkDensity):
         if self.uses_times:
             a_window += config.memory * (6 * config.n_knots + 4 * config.embedding)
         chunk = self._rows * 4 * (4 * config.n_types + a_window + 12 * config.width)
-        looked_up = ("embedding.weight", "table.weight", "table_timing.weight", "rate_timing.weight")
+        looked_up = (
+            "embedding.weight", "table.weight", "table_timing.weight", "rate_timing.weight", "repeat.weight",
+            "table_repeat.weight",
+        )  # fmt: skip
         flops = 2.0 * sum(w.numel() for name, w in self.network.named_parameters() if name not in looked_up)
         step = window_bytes(self) + (32 * self.memory if self.uses_times else 0)
         return Cost(step_bytes=step, least_bytes=chunk, most_bytes=chunk, step_flops=flops)
@@ -420,6 +484,12 @@ class WindowDensity(FiniteMemoryDensity, NetworkDensity):
     def state(self) -> dict[str, Tensor]:
         """Return the weights by name."""
         return self.network.state_dict()
+
+    def score_both(self, branches: Sequence[Branches]) -> tuple[list[Floats], list[Floats]]:
+        """See `Density.score_both`: windows of both fill the same chunks, which have a fixed size."""
+        events = self.windows_of_events([one.ids for one in branches], [one.times for one in branches])
+        observed, found = self.score_windows([events, self.windows_of_steps(branches)])
+        return observed, in_place(branches, found)
 
     def window_log_prob(self, windows: Ids, targets: Ids) -> Floats:
         """See `FiniteMemoryDensity.window_log_prob`."""

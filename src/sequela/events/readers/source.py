@@ -21,6 +21,7 @@ from sequela.errors import LogFormatError
 from sequela.text import quoted
 
 STANDARD_INPUT = "-"
+_SHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
 _SUFFIXES = {".gz": "gzip", ".zst": "zstd"}
 _FIRST_BYTES = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _BLOCK = 1 << 20
@@ -173,7 +174,8 @@ def open_source(path: str | Path, file_format: str | None, suffixes: list[str]) 
     else:
         suffix = (named.with_suffix("") if wanted else named).suffix.lower()
     if suffix not in suffixes:
-        raise LogFormatError(f"{name}: unknown format '{quoted(suffix)}'; allowed are {', '.join(suffixes)}")
+        instead = "; save the sheet as CSV (UTF-8)" if suffix in _SHEETS else ""
+        raise LogFormatError(f"{name}: unknown format '{quoted(suffix)}'{instead}; allowed are {', '.join(suffixes)}")
     return Source(path, suffix, found, name, files)
 
 

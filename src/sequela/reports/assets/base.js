@@ -75,15 +75,15 @@ class Quantiles {
   }
 }
 
-/** A share as a percentage: 31 %, 4.2 %. */
+/** A share as a percentage, which no line breaks: 31 %, 4.2 %. */
 function percent(share) {
   const value = 100 * share;
-  return `${value >= 9.95 || value === 0 ? Math.round(value) : Number(value.toPrecision(2))} %`;
+  return `${value >= 9.95 || value === 0 ? Math.round(value) : Number(value.toPrecision(2))}\u00a0%`;
 }
 
 /** A confidence: 0.94; nothing is certain. */
 function sureWords(value) {
-  return value >= 0.995 ? "> 0.99" : value.toFixed(2);
+  return value >= 0.995 ? ">\u00a00.99" : value.toFixed(2);
 }
 
 const PALETTE = ["#2f7fc1", "#d9822b", "#3a9d5d", "#b5459b", "#c0392b", "#7a6ae0", "#8a6d3b", "#1c9aa0", "#d1568a", "#7f8f1f"];

@@ -14,11 +14,13 @@ function startFindings() {
       ? `${plural(found.n_single, "event type")} began a chain of causes, each in one case only: that is no finding. The cases show them.`
       : "No event made a later one more likely, as far as this log and its model can tell.";
   } else {
+    const asked = `${plural(found.n_caused, "event")} that ${found.n_usual ? "did not go as usual and " : ""}${found.n_caused === 1 ? "has" : "have"} a cause`;
+    const word = found.roots.some((root) => root.share > 1.1 * best.share) ? "surest" : "main";
     $("answer").replaceChildren(
       chip(best.type),
       best.share > 0.995
-        ? ` is the root cause of all ${plural(found.n_caused, "event")} that have a cause.`
-        : ` is the main root cause: it explains ${percent(best.share)} of ${found.of_states ? "what was unusual in how" : "the"} ${plural(found.n_caused, "event")} that have a cause${found.of_states ? " went" : ""}.`,
+        ? ` is the root cause of all ${asked}.`
+        : ` is the ${word} root cause: it explains ${percent(best.share)} of the ${asked}.`,
     );
     $("answer-note").textContent = `${plural(found.n_roots, "root cause")}${isOne ? "" : ` in ${plural(nCases, "case")}`}, those that explain most, and most surely, first.`;
   }
@@ -33,6 +35,7 @@ function startFindings() {
     document.querySelectorAll("#roots-of-log .show-graph")[FIRST_ROOTS].focus();
   });
   const left = [];
+  if (found.n_usual) left.push(`${plural(found.n_usual, "event")} in the most common state of what acted (as usual) ${found.n_usual === 1 ? "is" : "are"} not counted: the graph and the cases show what led to ${found.n_usual === 1 ? "it" : "them"}`);
   if (found.n_roots > found.roots.length) left.push(`the ${whole.format(found.n_roots - found.roots.length)} smallest are not in this page`);
   if (best && found.n_single) left.push(`${plural(found.n_single, "root cause")} seen in one case only ${found.n_single === 1 ? "is" : "are"} not listed`);
   if (found.n_undirected) left.push(`${plural(found.n_undirected, "edge")} between events at one time ${found.n_undirected === 1 ? "has" : "have"} no known direction and ${found.n_undirected === 1 ? "is" : "are"} not counted`);

@@ -134,5 +134,6 @@ function duration(seconds) {
   for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60]]) {
     if (Math.abs(seconds) >= 2 * size) return `${show(Number((seconds / size).toPrecision(3)))} ${unit}`;
   }
-  return `${show(Number(seconds.toPrecision(3)))} s`;
+  const small = Math.abs(seconds) < 1 && seconds;
+  return small ? `${show(Number((1000 * seconds).toPrecision(3)))} ms` : `${show(Number(seconds.toPrecision(3)))} s`;
 }
