@@ -92,7 +92,7 @@ def test_company_wanted_steps_and_batches_change_nothing(context):
     assert np.allclose(small.score_branches(*one), found, atol=1e-6, equal_nan=True)
     assert np.allclose(small.score(IDS), score, atol=1e-6)
     tight = within_memory(density, density.cost(LENGTH, 5).least_bytes, longest=LENGTH, horizon=5)
-    assert tight._held_bytes(tight.runtime.batches) <= density.cost(LENGTH, 5).least_bytes
+    assert tight._held_bytes(LENGTH, 5, tight.runtime.batches) <= density.cost(LENGTH, 5).least_bytes
     assert np.allclose(tight.score_branches(*one), found, atol=1e-6, equal_nan=True)
     assert not density.reruns
 
