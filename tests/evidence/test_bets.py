@@ -389,8 +389,8 @@ def test_lag_sums_equal_a_loop_over_places():
 
 
 def test_true_links_are_found_and_a_fold_never_sees_its_cases(tmp_path):
-    world = SoftmaxWorld.random(8, horizon=2, sparsity=0.8, seed=4)
-    log = read_log(world.to_log(world.sample(150, 30, seed=5)))
+    world = SoftmaxWorld.random(8, horizon=2, sparsity=0.8, seed=24)
+    log = read_log(world.to_log(world.sample(150, 30, seed=25)))
     found = cross_fit(log, folds=2, seed=1, max_steps=400, progress=False)
     parts = list(found.held_out(log))
     assert sum(part.n_cases for _, part in parts) == 150

@@ -65,7 +65,7 @@ def test_shares_sum_to_one_and_roots_have_no_causes(n_events, data):
         if not into[at]:
             yield at, share
         for cause, gain in into[at]:
-            yield from walk(cause, share * gain / sum(g for _, g in into[at]))
+            yield from walk(cause, share * (gain / sum(g for _, g in into[at])))
 
     shares = np.zeros(n_events)
     for at, share in walk(position, 1.0):

@@ -37,9 +37,7 @@ def run(
 
     Example: sequela run alarms.csv --case device_id --event alarm_id --time start_timestamp --out answer
     """
-    from sequela.discovery.run import run as go
-
-    table = log.read()
+    table = log.read()  # first: what is wrong with a file is said at once
     if plan:
         from sequela.discovery.run_plan import plan_run
 
@@ -47,6 +45,8 @@ def run(
         found = plan_run(table, progress=not quiet, **wanted)
         typer.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
         return
+    from sequela.discovery.run import run as go
+
     result = go(table, out=out, progress=not quiet, **settings)
     if as_json:
         import msgspec

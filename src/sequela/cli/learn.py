@@ -55,9 +55,9 @@ def fit(
 
     Example: sequela fit alarms.csv --case device_id --event alarm_id --time start_timestamp --out model
     """
+    table = log.read()
     from sequela.density.training.fit import fit as run
 
-    table = log.read()
     density = run(table, out=out, progress=not quiet, **settings)
     if as_json:
         split = {name: value for name, value in density.info["split"].items() if name != "seen"}

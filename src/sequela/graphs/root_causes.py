@@ -79,7 +79,7 @@ def root_causes(graph: CaseGraph, position: int | str = -1) -> pl.DataFrame:
             continue
         total = sum(edge["nats"] for edge in causes.values())
         for cause, edge in sorted(causes.items()):
-            share[cause] += share[effect] * edge["nats"] / total
+            share[cause] += share[effect] * (edge["nats"] / total)
             steps[cause] = min(steps[cause], steps[effect] + 1)
     frame = pl.DataFrame(roots, schema=ROOTS.schema, orient="row")
     return frame.sort([pl.col("share").round(12), "position"], descending=[True, False])
