@@ -114,6 +114,15 @@ def named(cases, number):
     return [Case(f"{number}-{case.name}", case.ids, case.times) for case in cases]
 
 
+def test_sums_that_round_to_0_in_one_case_count_in_all():
+    density, cases = Shrunken(6.0), list(WORLD.sample(40, 14, seed=3))
+    codes, sums = sums_of(density, cases)
+    alone = [sums_of(density, [case]) for case in cases]
+    assert any(((units[1] == 0) & (units[0] != 0)).any() for _, units in alone)
+    joined = add_rows(np.concatenate([one[0] for one in alone]), np.concatenate([one[1] for one in alone], axis=1))
+    assert [codes.tolist(), sums.tolist()] == [one.tolist() for one in joined]
+
+
 def test_shrunken_logits_are_found_out_and_the_interval_covers():
     """Intervals of 15 small logs cover what one large log says of the error at 95 %; no correction does not."""
     density = Shrunken(0.7)

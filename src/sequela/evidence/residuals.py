@@ -70,7 +70,7 @@ class ResidualSums:
 
     def table(self) -> tuple[Codes, Integers]:
         """Return codes ``pair * horizon + lag - 1`` (int64, ``[C]``) and the sums in units of 2^-32 (``[3, C]``)."""
-        pair, lag = np.nonzero(self._total[1])
+        pair, lag = np.nonzero(self._total.any(axis=0))  # where one case rounds to 0 another may not
         return self.pairs[pair] * self.horizon + lag, self._total[:, pair, lag]
 
     def _add_block(self, sums: Floats, one: Scored, kinds: NDArray[np.int32], low: int, law: Floats) -> None:
