@@ -5,7 +5,7 @@
 Fault codes of 600 vehicles (`sequela simulate fault_codes --cases 600 --seed N`), all defaults of `run`, no labels. An
 edge without direction counts one half; a root is right where the first root cause of a caused event is the true one.
 Seeds 0 to 9 were used for design; 11, 12, 20, 21, 30 to 35, 40 to 49 and 60 to 69 were seen before the last
-change. Rows go to `benchmarks/results/fleet.csv`; those of seeds 60 to 69 are of the version before.
+change. Rows go to `benchmarks/results/fleet.csv`; those of seeds 60 to 69 and 70 to 79 are of versions before.
 """
 
 from __future__ import annotations

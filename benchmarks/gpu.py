@@ -30,7 +30,8 @@ from sequela.density.base import Density
 from sequela.density.runtime.compiled import with_compilation
 from sequela.density.runtime.network_density import NetworkDensity
 from sequela.density.runtime.precision import with_precision
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.window.density import WindowDensity
+from sequela.density.window.network import WindowConfig, WindowNetwork
 from sequela.events.vocabulary import Vocabulary
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -59,7 +59,8 @@ def measure(path: Path, n_sample: int, causes: str | None) -> dict[str, Any]:
     import torch
 
     import sequela as sq
-    from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+    from sequela.density.window.density import WindowDensity
+    from sequela.density.window.network import WindowConfig, WindowNetwork
     from sequela.discovery.stream import discover_to
     from sequela.effects.encoding import encode_log
     from sequela.events.vocabulary import Vocabulary

@@ -30,7 +30,8 @@ import torch
 
 from sequela import estimate, read_log
 from sequela.density.decoder.huggingface import HuggingFaceDensity
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.window.density import WindowDensity
+from sequela.density.window.network import WindowConfig, WindowNetwork
 from sequela.discovery.stream import discover_to
 from sequela.events.sequences import Case
 from sequela.events.vocabulary import Vocabulary

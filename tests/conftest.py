@@ -26,7 +26,8 @@ def vocabulary_of(n_types):
 
 def tiny_window(vocabulary, *, memory=4, embedding=16, width=32, head=None, direct=None, knows_hidden=True, **config):
     """An untrained window density; ``head`` and ``direct`` are standard deviations that make it less even."""
-    from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+    from sequela.density.window.density import WindowDensity
+    from sequela.density.window.network import WindowConfig, WindowNetwork
 
     n_types = vocabulary.n_types
     with torch.random.fork_rng():

@@ -19,7 +19,7 @@ from sequela.density.decoder.llama import LlamaTiles
 from sequela.density.decoder.wrap import wrap_huggingface
 from sequela.density.output_head import target_log_prob
 from sequela.density.runtime.network_density import Batches
-from sequela.density.window.network import WindowDensity
+from sequela.density.window.density import WindowDensity
 from sequela.errors import ConfigError
 from sequela.events.vocabulary import Vocabulary
 

@@ -6,7 +6,8 @@ import pytest
 
 from sequela import discover, discover_log, estimate
 from sequela.density.base import Branches
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.window.density import WindowDensity
+from sequela.density.window.network import WindowConfig, WindowNetwork
 from sequela.effects.contrasts import COLUMNS, state_groups
 from sequela.effects.state_law import StateLaw
 from sequela.errors import ConfigError

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import tiny_window
 from sequela.density.training.fit import fit
 from sequela.errors import ConfigError
 from sequela.evaluation import attribution
@@ -40,7 +41,20 @@ def llama():
 IDS = np.array([0, 2, 1, 1, 3, 4, 0], np.int32)
 
 
-def test_one_hot_windows_give_the_same_numbers(window):
+def whole_network():
+    """A network with every part that may be chosen: repeats that count apart, and rates that add up."""
+    network = tiny_window(WORLD.vocabulary, memory=3, head=0.5, direct=0.5, wide=True, repeats=True, additive=True)
+    weights = network.network
+    with torch.no_grad():
+        for weight in (weights.repeat.weight, weights.table_repeat.weight, weights.rate_source, weights.rate_lag):
+            torch.nn.init.normal_(weight, std=0.5)
+        weights.rates.uniform_(0, 2)
+    return network
+
+
+@pytest.mark.parametrize("kind", ["as fit makes it", "with every part"])
+def test_one_hot_windows_give_the_same_numbers(window, kind):
+    window = window if kind == "as fit makes it" else whole_network()
     windows = torch.randint(0, window.vocabulary.n_inputs, (20, 3), generator=torch.Generator().manual_seed(0))
     targets = torch.arange(20) % window.vocabulary.n_types
     one_hot = torch.nn.functional.one_hot(windows, window.vocabulary.n_inputs).float()

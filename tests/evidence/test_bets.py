@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 import sequela as sq
 from sequela.density.base import Density
 from sequela.density.training.crossfit import cross_fit
+from sequela.density.window.density import WindowDensity
 from sequela.density.window.finite_memory import FiniteMemoryDensity
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.window.network import WindowConfig, WindowNetwork
 from sequela.discovery.discover import iter_estimates
 from sequela.discovery.population import discover_population
 from sequela.effects.settings import Settings

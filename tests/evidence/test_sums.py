@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sequela.density.training.crossfit import CrossFit
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.window.density import WindowDensity
+from sequela.density.window.network import WindowConfig, WindowNetwork
 from sequela.discovery.discover import iter_estimates
 from sequela.discovery.population import discover_population
 from sequela.discovery.weigh import Calibrating, Weighing

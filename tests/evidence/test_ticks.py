@@ -5,8 +5,9 @@ import polars as pl
 import pytest
 import torch
 
+from sequela.density.window.density import WindowDensity
 from sequela.density.window.finite_memory import FiniteMemoryDensity
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.window.network import WindowConfig, WindowNetwork
 from sequela.discovery.population import discover_population
 from sequela.events.log import read_log
 from sequela.events.sequences import SequenceSet

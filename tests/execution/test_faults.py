@@ -14,7 +14,8 @@ from sequela import files
 from sequela.cli.app import app
 from sequela.density.checkpoint import load_density, save_density
 from sequela.density.training.fit import fit
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.window.density import WindowDensity
+from sequela.density.window.network import WindowConfig, WindowNetwork
 from sequela.discovery.population import discover_population
 from sequela.discovery.stream import discover_to
 from sequela.errors import SequelaError

@@ -12,7 +12,8 @@ import pytest
 
 from sequela.density.training.crossfit import cross_fit
 from sequela.density.training.fit import fit
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.window.density import WindowDensity
+from sequela.density.window.network import WindowConfig, WindowNetwork
 from sequela.discovery.population import discover_population
 from sequela.discovery.stream import discover_to
 from sequela.errors import ConfigError, MissingExtraError

@@ -15,7 +15,8 @@ from sequela.graphs.saved import load_results
 WORKER = """
 import json, sys, time
 import torch
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.window.density import WindowDensity
+from sequela.density.window.network import WindowConfig, WindowNetwork
 from sequela.discovery.population import discover_population
 from sequela.discovery.stream import discover_to
 from sequela.errors import ConfigError

@@ -5,7 +5,8 @@ Stages, each kept once it is done and resumed by itself where it was interrupted
 1. *train* a density on the log (`fit`);
 2. *folds*: densities that have not seen some of the cases, each going on from the one before (`cross_fit`, scheme
    ``"forward"``: the cheapest by which no case is judged by weights that have seen it);
-3. *population*: the evidence for each pair of event types, on cases that the density had not seen;
+3. *population*: the evidence for each pair of event types, on cases that the density had not seen; folds and evidence
+   are left out where the log says how events went;
 4. *discover* every case, with that evidence;
 5. *diagnose* whether model and log are good enough;
 6. *page*: one HTML file.
@@ -40,6 +41,7 @@ from sequela.discovery.run_folder import (
     RootCause,
     RunProgress,
     RunResult,
+    asks_of_states,
     begin,
     log_fingerprint,
     tidy,
@@ -62,6 +64,10 @@ STAGES = ("train", "folds", "population", "discover", "diagnose", "page")
 FEWEST_HELD_OUT = 100
 """Held-out cases that give evidence worth having, where there are no folds."""
 _MOST_ROOTS = 20
+_STATES = (
+    "evidence over cases on how events went is too weak to choose edges by, so that each edge stands by itself "
+    "(sequela population weighs it)"
+)
 _OF_CASES = ("power", "undecidable")
 """What `diagnose_log` says of the number of cases that are weighed."""
 
@@ -201,7 +207,10 @@ class Stages:
         """Return the evidence, or None where it cannot be had: the record says why."""
         given: Density | CrossFit | None = density
         path = self.folder / POPULATION
-        if not (path / MARKER).is_file():
+        if asks_of_states(self.log):
+            self.record.skipped |= {"folds": _STATES, "population": _STATES}
+            given = None
+        elif not (path / MARKER).is_file():
             given = self._enough_held_out(density) if self.fast else self._folds(density)
         if given is None:
             self.tell.say(f"population: left out; {self.record.skipped['population']}")

@@ -272,6 +272,11 @@ def tidy(out: Path) -> None:
             disk.remove(path)
 
 
+def asks_of_states(log: EventLog) -> bool:
+    """Return whether a log says how its events went: `run` then asks whether it mattered how they went."""
+    return bool(log.columns.get("state"))
+
+
 def log_fingerprint(log: EventLog) -> str:
     """Return a hash of all cases, events and times of a log, and of how it was read."""
     digest = hashlib.blake2b(str(dict(log.columns)).encode(), digest_size=16)

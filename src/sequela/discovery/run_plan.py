@@ -20,6 +20,7 @@ from sequela.discovery.arguments import RUN
 from sequela.discovery.knowledge import check_asked
 from sequela.discovery.plan import duration, plan_discovery
 from sequela.discovery.population import discover_population
+from sequela.discovery.run_folder import asks_of_states
 from sequela.effects.knowledge import Knowledge
 from sequela.events.log import EventLog
 from sequela.events.sequences import SequenceSet
@@ -123,7 +124,7 @@ def plan_run(
     seconds = {"train": times[0] + (2.3 if chooses else 1) * n_steps * a_step}  # trying sizes takes longer
     question: dict[str, Any] = {"delta": delta, "horizon": horizon, "horizon_time": horizon_time, "seed": seed}
     question |= {"particles": particles, "knowledge": knowledge, "causes": causes, "effects": effects}
-    if not fast and log.n_cases >= 2 * folds:
+    if not fast and log.n_cases >= 2 * folds and not asks_of_states(log):
         own = min(n_steps, max(_LEAST_FOLD_STEPS, n_steps // folds))
         seconds["folds"] = (folds - 1) * (times[0] + own * a_step)
         weighing = _population_seconds(density, log, question | {"particles": max(2, particles // 2)})

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from sequela.density.base import Density
 from sequela.density.decoder.huggingface import HuggingFaceDensity
+from sequela.density.window.density import WindowDensity
 from sequela.density.window.finite_memory import observed_windows
-from sequela.density.window.network import WindowDensity, WindowNetwork
+from sequela.density.window.network import WindowNetwork, log_add, second_last
 from sequela.errors import ConfigError
 from sequela.evaluation.baselines import Floats, Ids, Method, no_scores
 
@@ -29,13 +30,24 @@ class OneHotWindow(nn.Module):
 
     def forward(self, one_hot: Tensor, target: Tensor) -> Tensor:
         """Return ``log P(target)`` (``[B]``)."""
-        net = self.network
-        x = net.mix((one_hot @ net.embedding.weight).flatten(1))
+        net, config = self.network, self.network.config
+        windows = one_hot.argmax(-1)
+        again = second_last(windows, config.n_types).to(one_hot.dtype)[..., None] if config.repeats else None
+        events = one_hot @ net.embedding.weight
+        if again is not None:
+            events = events + again * (one_hot @ net.repeat.weight)
+        x = net.mix(events.flatten(1))
         for block in net.blocks:
             x = block(x)
         logits = net.head(net.norm(x))
-        if net.config.wide:
-            logits = logits + (net.lag_scale[:, None] * (one_hot @ net.table.weight)).sum(1)
+        if config.wide:
+            direct = one_hot @ net.table.weight
+            if again is not None:
+                direct = direct + again * (one_hot @ net.table_repeat.weight)
+            logits = logits + (net.lag_scale[:, None] * direct).sum(1)
+        if config.additive:
+            scale = (net.rate_lag + one_hot @ net.rate_source).exp()
+            logits = log_add(logits, (scale[..., None] * (one_hot @ net.rates)).sum(1))
         chosen: Tensor = logits.log_softmax(-1).gather(1, target[:, None])[:, 0]
         return chosen
 
@@ -50,6 +62,8 @@ class _WindowAttribution(Method):
             raise ConfigError(f"{self.name} needs a window density; got {type(density).__name__}")
         if density.uses_times:
             raise ConfigError(f"{self.name} needs a density without times: fit with times=False")
+        if density.network.config.n_rates:
+            raise ConfigError(f"{self.name} needs a density of at most 2,000 event types, or one with additive=False")
         self._captum = _captum()
         self._density = density
 

@@ -10,7 +10,8 @@ from sequela.density.recurrent.backbone import RecurrentBackbone
 from sequela.density.registry import register, unregister
 from sequela.density.training import loop as training
 from sequela.density.training.fit import fit
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.window.density import WindowDensity
+from sequela.density.window.network import WindowConfig, WindowNetwork
 from sequela.discovery.discover import estimate
 from sequela.errors import ConfigError
 from sequela.events.hierarchy import shared_components

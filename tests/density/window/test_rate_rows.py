@@ -12,8 +12,8 @@ from sequela.density.checkpoint import load_density, save_density
 from sequela.density.sampled_types import TypeSampler
 from sequela.density.training import size
 from sequela.density.training.fit import fit
-from sequela.density.window import backbone, objective
-from sequela.density.window.network import WindowDensity
+from sequela.density.window import additive, backbone, objective
+from sequela.density.window.density import WindowDensity
 from sequela.errors import CheckpointError
 from sequela.events.log import read_log
 from sequela.worlds.diagnostic import DiagnosticWorld
@@ -100,12 +100,25 @@ def test_many_types_are_counted_before_a_width_is_chosen(monkeypatch):
     assert min(info["width_choice"]["validation_loss"].values()) < info["additive_choice"]["trained"]
 
 
-@pytest.mark.parametrize("change", ["starts", "types"])
+def test_where_nothing_adds_anything_no_table_is_made(monkeypatch):
+    monkeypatch.setattr(backbone, "_MAX_WIDE_TYPES", 2)
+    monkeypatch.setattr(additive, "PENALTY", 1e9)
+    density = fit(LOG, memory=2, width=8, max_steps=3, device="cpu", progress=False, additive=True)
+    assert density.network.config.n_rates == 1
+    assert density.network.rate_values.tolist() == [0.0]
+    assert np.isfinite(density.score(np.array([0, 1], np.int32))).all()
+
+
+@pytest.mark.parametrize("change", ["starts", "types", "order"])
 def test_rows_that_are_none_are_refused(change, tmp_path):
     density = twins(0)[1]
     with torch.no_grad():
         if change == "starts":
             density.network.rate_starts[3] = 10**12
+        elif change == "order":
+            row = int(density.network.rate_starts.diff().argmax())
+            low, high = density.network.rate_starts[row : row + 2].tolist()
+            density.network.rate_types[low:high] = density.network.rate_types[low:high].flip(0)
         else:
             density.network.rate_types[0] = V
     save_density(density, tmp_path / "m")

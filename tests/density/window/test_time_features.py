@@ -13,7 +13,8 @@ from sequela.density.checkpoint import load_density
 from sequela.density.training import loop as training
 from sequela.density.training.crossfit import cross_fit
 from sequela.density.training.fit import fit
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork
+from sequela.density.window.density import WindowDensity
+from sequela.density.window.network import WindowConfig, WindowNetwork
 from sequela.density.window.time_features import time_gain, time_scale
 from sequela.discovery.discover import discover, estimate
 from sequela.discovery.population import discover_population

@@ -14,8 +14,9 @@ from sequela.density.base import Density
 from sequela.density.network_files import load_network, save_network
 from sequela.density.registry import Saved, Sizes, Steps, TrainedBackbone
 from sequela.density.window.additive import AdditiveEffects
+from sequela.density.window.density import WindowDensity
 from sequela.density.window.finite_memory import observed_windows
-from sequela.density.window.network import WindowConfig, WindowDensity, WindowNetwork, is_shared, knot_weights
+from sequela.density.window.network import WindowConfig, WindowNetwork, is_shared, knot_weights
 from sequela.density.window.objective import WindowTask
 from sequela.density.window.rate_rows import RateRows
 from sequela.density.window.time_features import observed_gaps, time_scale
@@ -71,7 +72,7 @@ class WindowBackbone(TrainedBackbone):
         if sizes.additive:
             found = _count(train_set, config, vocabulary, sizes)
             if not config.wide:
-                config = replace(config, n_rates=found.effects.nnz)
+                config = replace(config, n_rates=max(1, found.effects.nnz))  # 0 would be a table
         shared = None
         if sizes.components is not None:
             config = replace(config, n_component_values=sizes.components.n_values)

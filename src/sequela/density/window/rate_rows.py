@@ -51,8 +51,9 @@ class RateRows(NamedTuple):
     def fit(self, n_types: int) -> bool:
         """Return whether these are rows of some types: what a stranger's file says must not be looked up unchecked."""
         starts, types = self.starts, self.types
-        ends = starts[[0, -1]].tolist() == [0, len(types)]
-        return ends and bool((starts.diff() >= 0).all()) and bool(((types >= 0) & (types < n_types)).all())
+        if starts[[0, -1]].tolist() != [0, len(types)] or not bool((starts.diff() >= 0).all()):
+            return False
+        return bool(((types >= 0) & (types < n_types)).all()) and bool((self._keys(n_types).diff() > 0).all())
 
     def added(self, windows: Tensor, scale: Tensor, n_types: int) -> Tensor:
         """Return the sum of the rows of the events of each window, each times its scale (``[B, n_types]``).
@@ -75,12 +76,14 @@ class RateRows(NamedTuple):
 
     def of(self, windows: Tensor, targets: Tensor, n_types: int) -> Tensor:
         """Return what each event of each window adds to the rate of a target (``[B, memory]``; ``[B]`` targets)."""
-        source = torch.repeat_interleave(
-            torch.arange(len(self.starts) - 1, device=self.types.device), self.starts.diff()
-        )
-        keys, wanted = source * n_types + self.types, windows * n_types + targets[:, None]
+        keys, wanted = self._keys(n_types), windows * n_types + targets[:, None]
         place = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
         return torch.where(keys[place] == wanted, self.values[place], 0.0)
+
+    def _keys(self, n_types: int) -> Tensor:
+        """Return ``input * n_types + type`` of each rate, which rise (int64, ``[n_rates]``)."""
+        inputs = torch.arange(len(self.starts) - 1, device=self.types.device)
+        return torch.repeat_interleave(inputs, self.starts.diff()) * n_types + self.types
 
 
 def scaled_rows(windows: Tensor, table: Tensor, scale: Tensor) -> Tensor:
